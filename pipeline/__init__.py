@@ -1,0 +1,1 @@
+"""What is done: plain functions and callables. No ray, no click."""

@@ -1,0 +1,1 @@
+"""Networks: what they are, where their weights come from, how pictures go in and logits come out."""
