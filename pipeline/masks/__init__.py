@@ -1,0 +1,1 @@
+"""Mask codecs: bytes <-> LabelMask, and run-length encoding."""

@@ -1,0 +1,197 @@
+"""Run-length encoding of masks as COCO defines it; the only import of pycocotools.
+
+Runs go down the columns, zeros first. The compressed string stores, from the fourth run on, the
+difference to the run two before, in 5-bit groups. Facts: COCO data format, pycocotools 2.0.11.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from schemas.arrays import BoolMask, LabelMask
+from schemas.coco import Rle
+from schemas.errors import DocumentFailure, ErrorCode
+
+Counts = npt.NDArray[np.int64]
+"""(N,) run lengths in column order; even positions are zeros, odd ones are the mask."""
+
+Runs = npt.NDArray[np.int64]
+"""(N, 2) [start, stop) positions x * H + y of the pixels of one value, ascending."""
+
+MAX_PIXELS = 1 << 30  # a mask larger than this is not an image of this world
+_MAX_GROUPS = 7  # 35 bits: more than a difference of two 32-bit runs can need
+
+
+def class_runs(mask: LabelMask) -> dict[int, Runs]:
+    """Runs of every value in ``mask``, ignore included, found in one pass; keys ascending."""
+    flat = mask.ravel("F")
+    if flat.size == 0:
+        return {}
+    cuts = np.flatnonzero(flat[1:] != flat[:-1])
+    edges = np.empty(len(cuts) + 2, np.int64)
+    edges[0], edges[-1] = 0, flat.size
+    np.add(cuts, 1, out=edges[1:-1])
+    values = flat[edges[:-1]]
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    runs = np.stack([edges[:-1][order], edges[1:][order]], axis=1)
+    first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    parts = np.split(runs, first[1:])
+    return {int(values[at]): part for at, part in zip(first, parts, strict=True)}
+
+
+def runs_to_counts(runs: Runs, num_pixels: int) -> Counts:
+    """Run lengths of a mask of ``num_pixels`` from its runs; touching runs are joined first."""
+    edges = np.empty(runs.size + 2, np.int64)
+    edges[0], edges[-1] = 0, num_pixels
+    edges[1:-1] = runs.ravel()
+    inner = edges[1:-1]
+    touching = inner[2::2] == inner[1:-1:2]
+    if touching.any():
+        drop = 2 + 2 * np.flatnonzero(touching)
+        edges = np.delete(edges, np.concatenate([drop, drop + 1]))
+    counts = np.diff(edges)
+    return counts if counts[-1] else counts[:-1]
+
+
+def runs_area(runs: Runs) -> int:
+    """Number of pixels in the runs."""
+    return int((runs[:, 1] - runs[:, 0]).sum())
+
+
+def runs_bbox(runs: Runs, height: int) -> tuple[int, int, int, int]:
+    """(x, y, width, height) of the pixels in the runs; ``runs`` must not be empty."""
+    left, top = np.divmod(runs[:, 0], height)
+    right, bottom = np.divmod(runs[:, 1] - 1, height)
+    x, x_last = int(left[0]), int(right[-1])
+    if (left != right).any():  # a run over a column border touches the last row and the first
+        return x, 0, x_last - x + 1, height
+    y = int(top.min())
+    return x, y, x_last - x + 1, int(bottom.max()) - y + 1
+
+
+def counts_to_strings(many: Sequence[Counts], size: tuple[int, int]) -> list[str]:
+    """Compressed COCO strings of run lengths, each summing to the pixels of ``size`` (H, W)."""
+    if not many:
+        return []
+    rles = coco_mask.frPyObjects([{"size": size, "counts": counts} for counts in many], *size)
+    return [rle["counts"].decode("ascii") for rle in rles]
+
+
+def counts_to_string(counts: Counts | Sequence[int]) -> str:
+    """Compressed COCO string of run lengths.
+
+    >>> counts_to_string([9, 3, 1, 1, 1, 1, 1, 3, 4])
+    '931N00023'
+    """
+    lengths = np.asarray(counts, np.int64)
+    return counts_to_strings([lengths], (int(lengths.sum()), 1))[0]
+
+
+def string_to_counts(text: str) -> Counts:
+    """Run lengths of a compressed COCO string. Trusts nothing but returns any length found.
+
+    Raises:
+        DocumentFailure: characters outside the alphabet, a cut-off string, or a run below zero
+            or beyond 32 bits.
+    """
+    groups = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if len(groups) == 0:
+        return np.zeros(0, np.int64)
+    if groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
+        raise _malformed(f"counts string {text[:20]!r} is not compressed RLE")
+    stops = np.flatnonzero(groups & 32 == 0)
+    starts = np.concatenate([[0], stops[:-1] + 1])
+    lengths = stops - starts + 1
+    if lengths.max() > _MAX_GROUPS:
+        raise _malformed(f"counts string {text[:20]!r} holds a run beyond 32 bits")
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
+    values = np.add.reduceat((groups & 31) << shifts, starts)
+    values -= np.where(groups[stops] & 16, np.int64(1) << (5 * lengths), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def rle_to_counts(rle: Mapping[str, Any], *, name: str = "RLE") -> tuple[Counts, tuple[int, int]]:
+    """Run lengths and (H, W) of a COCO RLE, compressed (str or bytes) or a list of integers.
+
+    Nothing of the declared size is allocated before the runs are known to fill it exactly.
+
+    Raises:
+        DocumentFailure: MALFORMED for missing or foreign fields; UNSAFE_SIZE where the size is
+            absurd, a run is negative, or the runs do not sum to height * width.
+    """
+    height, width = _declared_size(rle, name)
+    counts = rle.get("counts")
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    lengths = string_to_counts(counts) if isinstance(counts, str) else _listed(counts, name)
+    num_pixels = height * width
+    bounded = len(lengths) == 0 or (lengths.min() >= 0 and lengths.max() <= num_pixels)
+    if not bounded or lengths.sum() != num_pixels:
+        raise DocumentFailure(
+            ErrorCode.UNSAFE_SIZE,
+            f"{name}: the runs do not fill size {height} x {width} = {num_pixels} pixels exactly; "
+            "the RLE is damaged or was made for another image",
+        )
+    return lengths, (height, width)
+
+
+def counts_to_mask(counts: Counts, size: tuple[int, int]) -> BoolMask:
+    """(H, W) bool from run lengths that sum to H * W."""
+    height, width = size
+    inside = np.zeros(len(counts), np.bool_)
+    inside[1::2] = True
+    mask: BoolMask = np.repeat(inside, counts).reshape(width, height).T
+    return mask
+
+
+def decode(rle: Mapping[str, Any], *, name: str = "RLE") -> BoolMask:
+    """(H, W) bool of a COCO RLE of either kind.
+
+    Raises:
+        DocumentFailure: as :func:`rle_to_counts`.
+    """
+    return counts_to_mask(*rle_to_counts(rle, name=name))
+
+
+def encode_bool(mask: BoolMask) -> str:
+    """Compressed COCO string of an (H, W) bool mask."""
+    runs = class_runs(mask.view(np.uint8)).get(1, np.zeros((0, 2), np.int64))
+    return counts_to_strings([runs_to_counts(runs, mask.size)], (mask.shape[0], mask.shape[1]))[0]
+
+
+def mask_to_rle(mask: BoolMask) -> Rle:
+    """COCO RLE document of an (H, W) bool mask."""
+    return {"size": [mask.shape[0], mask.shape[1]], "counts": encode_bool(mask)}
+
+
+def _declared_size(rle: Mapping[str, Any], name: str) -> tuple[int, int]:
+    size = rle.get("size")
+    if not (isinstance(size, Sequence) and len(size) == 2 and all(_is_count(n) for n in size)):
+        raise _malformed(f"{name}: size must be [height, width], not {size!r:.60}")
+    height, width = int(size[0]), int(size[1])
+    if height * width > MAX_PIXELS:
+        raise DocumentFailure(
+            ErrorCode.UNSAFE_SIZE,
+            f"{name}: declares {height} x {width} pixels; more than {MAX_PIXELS} are refused",
+        )
+    return height, width
+
+
+def _listed(counts: object, name: str) -> Counts:
+    if not isinstance(counts, Sequence) or not all(_is_count(run) for run in counts):
+        raise _malformed(f"{name}: counts must be a string or a list of integers >= 0")
+    return np.array(counts, np.int64)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFFFFFF
+
+
+def _malformed(message: str) -> DocumentFailure:
+    return DocumentFailure(ErrorCode.MALFORMED, message)
