@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from schemas.arrays import LogitGrid
+
 
 @dataclass(frozen=True, slots=True)
 class AxisMap:
@@ -32,8 +34,10 @@ class AxisMap:
         """This map followed by clamp(scale * u + offset, low, high)."""
         ends = sorted((scale * self.low + offset, scale * self.high + offset))
         return AxisMap(
-            self.scale * scale, self.offset * scale + offset,
-            min(max(ends[0], low), high), max(min(ends[1], high), low),
+            self.scale * scale,
+            self.offset * scale + offset,
+            min(max(ends[0], low), high),
+            max(min(ends[1], high), low),
         )
 
     def shifted(self, start: int) -> "AxisMap":
@@ -70,3 +74,15 @@ def onto_grid(axis: AxisMap, network_size: int, grid_size: int, alignment: str) 
     if alignment == "legacy":
         return axis.then(ratio, 0.0, 0.0, last)
     raise ValueError(f"unknown grid alignment {alignment!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class GridView:
+    """The network's answer to one picture, and where the original's pixels lie on it.
+
+    ``grid`` is (C, h, w) float32 logits, cropped to the part inside the picture.
+    """
+
+    grid: LogitGrid
+    rows: AxisMap
+    cols: AxisMap
