@@ -1,0 +1,152 @@
+"""Every Ray setting of the house: how a cluster is started or joined, and what runs on it."""
+
+import gc
+import logging
+import os
+import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from schemas.errors import RunFailed, SettingsError
+
+OBJECT_STORE_BYTES = 1 << 30
+"""Shared memory of a local cluster. Parcels are some 30 MB and only a few are under way."""
+
+SPARE_CPUS = 2
+"""Logical CPUs beside the workers': loading and saving must never wait for a predictor's CPU."""
+
+TASK_CPUS = 0.25
+"""What a loading or saving task asks for."""
+
+NO_PROGRESS_SECONDS = 1800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What the cluster offers."""
+
+    cpus: int
+    gpus: float
+    is_local: bool
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Capacity]:
+    """Ray for the length of a block: a cluster of our own, or the running one at ``address``.
+
+    A cluster of our own listens on loopback only, behind a token that dies with it, and reports
+    to nobody. Workers of a running cluster get this very code.
+
+    Raises:
+        RunFailed: no cluster answers at ``address``.
+    """
+    _set_environment(local=address is None)
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+    try:
+        if address is None:
+            ray.init(
+                num_cpus=local_cores() + SPARE_CPUS, object_store_memory=OBJECT_STORE_BYTES, **quiet
+            )
+        else:
+            quiet.pop("include_dashboard")
+            ray.init(address=address, runtime_env={"py_modules": _our_modules()}, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        raise RunFailed(f"no Ray cluster answers at {address}: {error}") from error
+    try:
+        _set_data_context()
+        yield _capacity(is_local=address is None)
+    finally:
+        gc.collect()  # the actors of a broken run are held by its exception's frames
+        ray.shutdown()
+
+
+def local_cores() -> int:
+    """Cores this process may use (a container's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def actor_pool(size: int) -> Any:
+    """A fixed number of actors, each with one parcel at work and one waiting."""
+    from ray.data import ActorPoolStrategy
+
+    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+
+
+def ask_worker(function: Any, *arguments: Any, num_gpus: float = 0) -> Any:
+    """Run one function in a worker process and bring back its result."""
+    import ray
+
+    options = {"num_cpus": TASK_CPUS, "num_gpus": num_gpus}
+    return ray.get(ray.remote(**options)(function).remote(*arguments))
+
+
+def check_workers(workers: int, gpus_per_worker: float, capacity: Capacity) -> None:
+    """Refuse what would wait for ever.
+
+    Raises:
+        SettingsError: more workers than the cluster has CPUs or GPUs for.
+    """
+    if workers * gpus_per_worker > capacity.gpus:
+        raise SettingsError(
+            f"{workers} workers with {gpus_per_worker} GPUs each need {workers * gpus_per_worker}; "
+            f"there are {capacity.gpus}: lower --workers or --gpus-per-worker"
+        )
+    if not gpus_per_worker and workers > max(1, capacity.cpus - SPARE_CPUS):
+        raise SettingsError(
+            f"{workers} workers need {workers + SPARE_CPUS} CPUs (one each and {SPARE_CPUS} for "
+            f"loading and saving); there are {capacity.cpus}: lower --workers"
+        )
+
+
+def _set_environment(*, local: bool) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if local:
+        # With "clusters" disabled Ray takes loopback for its address; see Ray's ray_constants.py.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _set_data_context() -> None:
+    from ray.data import DataContext
+
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+
+
+def _capacity(*, is_local: bool) -> Capacity:
+    import ray
+
+    resources = ray.cluster_resources()
+    return Capacity(
+        cpus=int(resources.get("CPU", 0)), gpus=float(resources.get("GPU", 0)), is_local=is_local
+    )
+
+
+def _our_modules() -> list[str]:
+    import jobs
+    import pipeline
+    import schemas
+
+    return [_folder_of(module) for module in (schemas, pipeline, jobs)]
+
+
+def _folder_of(module: ModuleType) -> str:
+    return str(Path(str(module.__file__)).parent)
