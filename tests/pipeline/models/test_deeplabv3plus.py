@@ -1,0 +1,98 @@
+"""DeepLabv3+: every published name builds, and holds the promises of a network here."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.models import deeplabv3plus
+from pipeline.models.deeplabv3plus import build
+from pipeline.models.encoders import atrous_rates
+from schemas.errors import SettingsError
+
+BUILDERS = {
+    name.removeprefix("build_"): builder
+    for name, builder in vars(deeplabv3plus).items()
+    if name.startswith("build_")
+    and name not in ("build_encoder",)
+}  # fmt: skip
+
+
+def randomized(network: nn.Module) -> nn.Module:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def test_all_six_names_are_there():
+    assert set(BUILDERS) == {
+        "resnet50", "resnet101", "xception65", "xception71", "mobilenetv2", "mobilenetv3_large",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", BUILDERS)
+@torch.no_grad()
+def test_shapes_determinism_and_batch_equals_single(name, output_stride):
+    torch.manual_seed(4)
+    network = randomized(BUILDERS[name](5, output_stride=output_stride))
+    images = torch.randn(2, 3, 33, 50)
+    logits = network(images)
+    assert logits.shape == (2, 5, 9, 13)  # the stride-4 grid, whatever the output stride
+    assert torch.equal(logits, network(images))
+    alone = torch.cat([network(image[None]) for image in images])
+    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_output_stride_changes_no_weight(name):
+    at_16, at_8 = BUILDERS[name](3), BUILDERS[name](3, output_stride=8)
+    shapes = {key: value.shape for key, value in at_16.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in at_8.state_dict().items()}
+    at_8.load_state_dict(at_16.state_dict())
+    rates = [atrous_rates(network.aspp) for network in (at_16, at_8)]
+    assert [2 * rate for rate in rates[0].values()] == list(rates[1].values())
+    assert list(rates[0].values()) == [6, 12, 18]
+
+
+@torch.no_grad()
+def test_a_binary_head_is_one_channel():
+    assert build(1, encoder="mobilenetv2").eval()(torch.rand(1, 3, 33, 33)).shape == (1, 1, 9, 9)
+
+
+def test_decoder_is_as_published():
+    decoder = build(21, encoder="resnet50").decoder
+    assert decoder.low_level.conv.weight.shape == (48, 256, 1, 1)
+    assert [conv.conv.weight.shape for conv in decoder.refine] == [
+        (256, 304, 3, 3), (256, 256, 3, 3),
+    ]  # fmt: skip
+    separable = build(21, encoder="resnet50", **deeplabv3plus.SEPARABLE).decoder
+    assert separable.refine[0].depthwise.weight.shape == (304, 1, 3, 3)
+
+
+def test_gradients_reach_every_weight():
+    torch.manual_seed(5)
+    network = build(2, encoder="mobilenetv2", **deeplabv3plus.SEPARABLE).train()
+    network(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    dead = [name for name, value in network.named_parameters() if value.grad is None]
+    assert dead == []
+
+
+@torch.no_grad()
+def test_grid_alignment_is_what_the_decoder_does():
+    aligned = build(2, encoder="mobilenetv2")
+    assert aligned.grid_alignment == "align_corners"
+    assert build(2, encoder="mobilenetv2", align_corners=False).grid_alignment == "half_pixel"
+    # On a 16k + 1 input the 3×3 context grid lies on every fourth point of the 9×9 edge grid.
+    decoder = aligned.decoder.eval()
+    seen = {}
+    decoder.refine.register_forward_pre_hook(lambda _, inputs: seen.update(joined=inputs[0]))
+    context = torch.randn(1, 256, 3, 3)
+    decoder(context, torch.randn(1, 24, 9, 9))
+    torch.testing.assert_close(seen["joined"][:, :256, ::4, ::4], context)
+
+
+def test_no_class_is_refused():
+    with pytest.raises(SettingsError, match="0 classes"):
+        build(0)
