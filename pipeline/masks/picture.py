@@ -1,0 +1,89 @@
+"""The pictures that masks travel in: opened without trust, written the same way every time."""
+
+import io
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from schemas.arrays import LabelMask
+from schemas.errors import ErrorCode, MaskFailure
+
+MAX_PIXELS = 1 << 28
+"""Pixels of the largest mask that is opened; the header is checked before anything is decoded."""
+
+_RUN_LENGTH = 3  # zlib's Z_RLE: masks are runs; smaller and no slower than the default strategy
+
+
+def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A decoded Pillow image of the first frame, in its own mode, never converted.
+
+    Raises:
+        MaskFailure: EMPTY_FILE, NOT_AN_IMAGE, TOO_MANY_PIXELS (from the header), TRUNCATED or
+            CORRUPT; the message names the file.
+    """
+    if not data:
+        raise MaskFailure(ErrorCode.EMPTY_FILE, f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings():  # Pillow's own limit is lower and only warns
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, str(error), max_pixels) from error
+    except Exception as error:  # Pillow's readers raise many kinds on foreign bytes
+        raise MaskFailure(ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture: {error}") from error
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise _too_large(name, f"the header says {width} x {height}", max_pixels)
+    return _loaded(picture, name)
+
+
+def _loaded(picture: Image.Image, name: str) -> Image.Image:
+    try:
+        picture.load()
+    except Exception as error:
+        cut_off = "truncated" in str(error) or "unexpected end" in str(error).lower()
+        code = ErrorCode.TRUNCATED if cut_off else ErrorCode.CORRUPT
+        raise MaskFailure(code, f"{name}: cannot be decoded: {error}") from error
+    return picture
+
+
+def _too_large(name: str, what: str, max_pixels: int) -> MaskFailure:
+    return MaskFailure(
+        ErrorCode.TOO_MANY_PIXELS, f"{name}: {what}; masks over {max_pixels} pixels are refused"
+    )
+
+
+def index_png(
+    mask: LabelMask,
+    *,
+    palette: bytes | None = None,
+    level: int = 3,
+    text: Mapping[str, str] | None = None,
+) -> bytes:
+    """PNG of class indices: palette PNG of an uint8 mask with ``palette``, else grey.
+
+    uint16 masks give 16-bit grey PNGs. The same arguments give the same bytes; ``text`` becomes
+    tEXt chunks (iTXt beyond Latin-1) in key order. ``level`` is zlib's, 0 to 9.
+    """
+    size = (mask.shape[1], mask.shape[0])
+    if mask.dtype == np.uint8:
+        picture = Image.frombytes("P" if palette else "L", size, mask.tobytes())
+    else:
+        picture = Image.frombytes("I;16", size, mask.astype("<u2").tobytes())
+    if palette and mask.dtype == np.uint8:
+        picture.putpalette(palette)
+    return png_bytes(picture, level=level, text=text)
+
+
+def png_bytes(
+    picture: Image.Image, *, level: int = 3, text: Mapping[str, str] | None = None
+) -> bytes:
+    """A PNG that depends on nothing but the arguments."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in sorted((text or {}).items()):
+        chunks.add_text(key, value)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", compress_level=level, compress_type=_RUN_LENGTH, pnginfo=chunks)
+    return stream.getvalue()
