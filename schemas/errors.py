@@ -38,6 +38,7 @@ class ErrorCode(str, Enum):
     ORIENTATION_MISMATCH = "orientation_mismatch"
     MISSING_PREDICTION = "missing_prediction"
     MISSING_TRUTH = "missing_truth"
+    AMBIGUOUS_PAIR = "ambiguous_pair"
     MISSING_IMAGE = "missing_image"
     MALFORMED = "malformed"
     UNSAFE_PATH = "unsafe_path"
