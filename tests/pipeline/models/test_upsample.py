@@ -65,13 +65,14 @@ def cases(draw, most_classes=12):
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = classes, height, width
-    kind = draw(st.sampled_from(["rough", "smooth", "few", "constant", "peaked", "wide"]))
+    kind = draw(st.sampled_from(["rough", "smooth", "few", "constant", "peaked", "wide", "close"]))
     grid = {
         "rough": lambda: rng.normal(size=shape) * draw(st.floats(1e-3, 1e3)),
         "smooth": lambda: smooth_grid(int(rng.integers(1 << 30)), *shape, detail=3),
         "few": lambda: rng.integers(-1, 2, size=shape),
         "constant": lambda: np.full(shape, draw(st.floats(-1e6, 1e6))),
         "peaked": lambda: np.eye(classes)[rng.integers(classes, size=shape[1:])].transpose(2, 0, 1),
+        "close": lambda: np.float32(0.1) + rng.integers(-2, 3, size=shape) * np.float32(2**-27),
         "wide": lambda: rng.normal(size=shape) * 10.0 ** rng.integers(-38, 37, size=shape),
     }[kind]()
     rows, cols = draw(axis_maps(height)), draw(axis_maps(width))
