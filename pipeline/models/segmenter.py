@@ -1,0 +1,201 @@
+"""Segmenter: a network on a device; pictures at network size in, logits on their grid out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.geometry import AxisMap
+from pipeline.models.precision import DTYPES, resolve_precision
+from pipeline.models.preparation import NetworkPicture, grid_maps, valid_grid_hw
+from pipeline.models.spec import ModelSpec, Preprocessing, load_attribute
+from pipeline.models.weights import (
+    classes_in_state, classifier_name, fill_network, load_state, weights_sha256,
+)
+from schemas.arrays import LogitGrid
+from schemas.errors import ErrorCode, ImageFailure, ModelError, WeightsRefused
+from schemas.labels import builtin
+
+UNTRAINED_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureLogits:
+    """What the network says about one picture.
+
+    ``logits`` is (C, h, w) float32, cropped to the grid points the picture reads. ``rows`` and
+    ``cols`` map original pixels onto it. ``halved``: memory ran out and the picture was computed in
+    a smaller group than asked for, so its last bits may differ from a run with more memory.
+    """
+
+    logits: LogitGrid
+    rows: AxisMap
+    cols: AxisMap
+    halved: bool
+
+
+class Segmenter:
+    """A network with its weights, on one device, at one precision.
+
+    ``group_size`` pictures go through the network at once, always exactly so many, so that a
+    picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
+
+    Raises:
+        ModelError: no weights (and not ``untrained``), or weights that do not fit.
+        WeightsRefused: the file would run code, or is not the one whose hash was announced.
+        SettingsError: a precision the device does not have.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, weights_path: Path | None, *, device: str = "cpu",
+        precision: str = "auto", threads: int = 1, group_size: int = 1,
+        expected_sha256: str | None = None, untrained: bool = False,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self.spec = spec
+        self.device = torch.device(device)
+        self.precision = resolve_precision(precision, device)
+        self.group_size = group_size
+        self.weights_sha256 = _checked_sha256(weights_path, expected_sha256)
+        network = load_network(spec, weights_path, untrained=untrained)
+        self.num_classes = num_classes_of(network)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
+
+    def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
+        """Logits of every picture, in order; a failure in place of one that memory cannot hold."""
+        results: list[PictureLogits | ImageFailure | None] = [None] * len(pictures)
+        for positions in _equal_shapes(pictures, self.group_size):
+            group = [pictures[position] for position in positions]
+            for position, result in zip(positions, self._group(group, self.group_size), strict=True):
+                results[position] = result
+        return [result for result in results if result is not None]
+
+    def _group(self, group: list[NetworkPicture], size: int) -> list[PictureLogits | ImageFailure]:
+        """One group of equal shape, halved for as long as memory does not suffice."""
+        try:
+            grids = self._logits(group + [group[-1]] * (size - len(group)))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            grids = None
+        if grids is not None:
+            halved = size < self.group_size
+            return [self._cropped(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1:
+            return [_too_large(picture, self.device) for picture in group]
+        half = size // 2
+        parts = [group[start:start + half] for start in range(0, len(group), half)]
+        return [result for part in parts for result in self._group(part, half)]
+
+    @torch.inference_mode()
+    def _logits(self, group: list[NetworkPicture]) -> LogitGrid:
+        """(N, C, h, w) float32 logits of pictures of equal network size."""
+        pixels = network_input(group, self.spec.preprocessing, self.device)
+        dtype = DTYPES[self.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            logits = self.network(pixels)
+        grid: LogitGrid = logits.float().cpu().numpy()
+        return grid
+
+    def _cropped(self, picture: NetworkPicture, grid: LogitGrid, halved: bool) -> PictureLogits:
+        grid_hw = (grid.shape[1], grid.shape[2])
+        alignment = self.spec.alignment
+        rows, cols = grid_maps(picture, grid_hw, alignment)
+        height, width = valid_grid_hw(picture, grid_hw, alignment)
+        return PictureLogits(grid[:, :height, :width], rows, cols, halved)
+
+
+def network_input(
+    group: Sequence[NetworkPicture], preprocessing: Preprocessing, device: torch.device
+) -> Tensor:
+    """(N, 3, H, W) float32, channels last: normalised, padded with 0 at right and bottom."""
+    height, width = group[0].network_hw
+    on_gpu = device.type == "cuda"
+    pixels = torch.empty((len(group), height, width, 3), dtype=torch.uint8, pin_memory=on_gpu)
+    for slot, picture in zip(pixels, group, strict=True):
+        slot[:picture.pixels.shape[0], :picture.pixels.shape[1]] = torch.from_numpy(picture.pixels)
+    mean = torch.tensor(preprocessing.mean, device=device)
+    std = torch.tensor(preprocessing.std, device=device)
+    values = (pixels.to(device, non_blocking=True) - mean).div_(std)
+    for slot, picture in zip(values, group, strict=True):
+        slot[picture.pixels.shape[0]:] = 0
+        slot[:, picture.pixels.shape[1]:] = 0
+    return values.permute(0, 3, 1, 2)
+
+
+def load_network(
+    spec: ModelSpec, weights_path: Path | None, *, untrained: bool = False
+) -> nn.Module:
+    """The network of a spec in eval mode; its class count is the file's.
+
+    Raises:
+        ModelError: no weights and not ``untrained``, or weights that do not fit.
+    """
+    if weights_path is None and not untrained:
+        raise ModelError(
+            f"model {spec.name} has no weights: give a file with --weights FILE "
+            "(or --untrained, to try it with random weights)"
+        )
+    num_classes = len(builtin(spec.labels).classes)
+    if weights_path is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            return build_network(spec, num_classes)
+    state = load_state(weights_path)
+    with torch.device("meta"):
+        classifier = classifier_name(build_network(spec, num_classes))
+    network = build_network(spec, classes_in_state(state, classifier) or num_classes)
+    fill_network(network, state, str(weights_path))
+    return network
+
+
+def build_network(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The spec's network with random weights, in eval mode."""
+    builder = load_attribute(spec.builder)
+    network: nn.Module = builder(num_classes, **dict(spec.options))
+    return network.eval()
+
+
+def num_classes_of(network: nn.Module) -> int:
+    """Output channels of the last layer."""
+    classifier: Any = network.get_submodule(classifier_name(network))
+    return int(classifier.out_channels)
+
+
+def _checked_sha256(path: Path | None, expected: str | None) -> str:
+    found = weights_sha256(path) if path is not None and path.is_file() else ""
+    if expected and found != expected:
+        raise WeightsRefused(f"{path} has sha256 {found or 'none'}, expected {expected}")
+    return found
+
+
+def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[list[int]]:
+    """Positions of pictures of equal network size, in order, at most ``size`` at once."""
+    waiting: dict[tuple[int, int], list[int]] = {}
+    for position, picture in enumerate(pictures):
+        group = waiting.setdefault(picture.network_hw, [])
+        group.append(position)
+        if len(group) == size:
+            yield waiting.pop(picture.network_hw)
+    yield from waiting.values()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # PyTorch's CPU allocator has no exception class of its own, only this sentence.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:
+    height, width = picture.network_hw
+    return ImageFailure(
+        ErrorCode.OUT_OF_MEMORY,
+        f"a network input of {width}x{height} does not fit into the memory of {device}; "
+        "use a smaller --image-size, or --window",
+    )

@@ -1,0 +1,114 @@
+"""ModelSpec: a network, its weights, its preprocessing and its labels, bound so they cannot drift."""
+
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, Literal
+
+from schemas.errors import SettingsError
+
+Alignment = Literal["align_corners", "half_pixel", "legacy"]
+ResizeRule = Literal["longest_side", "shortest_side", "exact", "none"]
+OriginKind = Literal["pypi_sdist", "npm", "torchvision", "file"]
+WeightsFormat = Literal["tflite", "tfjs", "state_dict"]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """From an RgbImage of any size to the network's input.
+
+    The picture is scaled so that its longest (or shortest) side has ``size`` pixels, or to
+    ``size`` x ``size`` (``exact``); other side by round(); bilinear, antialiased, on uint8. With
+    ``pad`` it stands at the top left of a square of ``size`` pixels whose rest is the mean colour
+    (0 after normalisation). Normalisation is (x - mean) / std on values 0..255, per channel.
+    """
+
+    resize: ResizeRule
+    size: int
+    pad: bool = False
+    upscale: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def sized(self, size: int | None) -> "Preprocessing":
+        """The same rule at another size; None keeps it.
+
+        Raises:
+            SettingsError: a size below 32 pixels.
+        """
+        if size is None:
+            return self
+        if size < MIN_SIZE:
+            raise SettingsError(f"image size {size} is too small for these networks; use {MIN_SIZE} or more")
+        return replace(self, size=size, resize="longest_side" if self.resize == "none" else self.resize)
+
+    def describe(self) -> str:
+        """One line for people."""
+        rule = {
+            "longest_side": f"longest side scaled to {self.size}",
+            "shortest_side": f"shortest side scaled to {self.size}",
+            "exact": f"scaled to {self.size}x{self.size}", "none": "original size",
+        }[self.resize]
+        return rule + (f", padded to {self.size}x{self.size}" if self.pad else "")
+
+
+MIN_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsOrigin:
+    """Where weights come from, and what must be true of them before anything is parsed.
+
+    ``package`` and ``version`` name a package of PyPI or npm, a torchvision weights enum
+    (``DeepLabV3_ResNet50_Weights``, ``DEFAULT``), or nothing for a file the user brings.
+    ``members`` are paths inside the archive, the first of them the one to open; ``sha256`` are
+    hex digests of the archive and of each member that has one.
+    """
+
+    kind: OriginKind
+    format: WeightsFormat
+    licence: str
+    package: str = ""
+    version: str = ""
+    members: tuple[str, ...] = ()
+    archive_sha256: str = ""
+    member_sha256: tuple[tuple[str, str], ...] = ()
+    bytes: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model: how to build it, feed it, fill it and name what it says.
+
+    ``builder`` is "module:ATTR" of a function (num_classes, **options) -> torch.nn.Module that
+    returns logits on the network's own grid; ``options`` are its keyword arguments. ``labels`` is
+    a built-in label map. ``alignment`` says how grid points lie under the network's input (see
+    pipeline.models.geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
+    that of the logits. Models without ``weights`` must be trained or given a file.
+    """
+
+    name: str
+    architecture: str
+    builder: str
+    preprocessing: Preprocessing
+    labels: str
+    output_stride: int
+    grid_stride: int
+    alignment: Alignment
+    description: str
+    weights: WeightsOrigin | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether weights can be had without the user bringing them."""
+        return self.weights is not None and self.weights.kind != "file"
+
+
+def load_attribute(target: str) -> Any:
+    """The object named by ``module:ATTR``, imported now."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)

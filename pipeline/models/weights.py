@@ -1,0 +1,129 @@
+"""Weights files: safetensors, or PyTorch files read without running any code in them."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from schemas.errors import ModelError, WeightsRefused
+
+_WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict", "net", "ema_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 4
+
+
+def weights_sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, from safetensors or a PyTorch file, wrappers and prefixes taken off.
+
+    Raises:
+        WeightsRefused: a pickle that asks for anything but tensors and plain containers; nothing
+            of it has run.
+        ModelError: no such file, a broken one, or one without tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weights file {path}")
+    return unwrap_state(_read(path), str(path))
+
+
+def unwrap_state(document: Any, where: str = "weights") -> dict[str, Tensor]:
+    """The state dict inside ``{"model": …}``-like wrappers, without ``module.`` prefixes.
+
+    Raises:
+        ModelError: no tensors found.
+    """
+    while isinstance(document, Mapping) and not _is_state(document):
+        inner = next((document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), None)
+        if inner is None:
+            break
+        document = inner
+    if not isinstance(document, Mapping) or not _is_state(document):
+        raise ModelError(f"{where} holds no state dict (a mapping from parameter names to tensors)")
+    state = {str(name): value for name, value in document.items() if isinstance(value, Tensor)}
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def classes_in_state(state: Mapping[str, Tensor], classifier: str) -> int | None:
+    """How many classes the layer ``classifier`` (its module name) has; None if it is not there."""
+    weight = state.get(f"{classifier}.weight")
+    return None if weight is None else int(weight.shape[0])
+
+
+def classifier_name(network: nn.Module) -> str:
+    """Module name of the last convolution: the layer whose output channels are the classes."""
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    return names[-1]
+
+
+def fill_network(network: nn.Module, state: Mapping[str, Tensor], where: str = "weights") -> None:
+    """Copy a state dict into a network; auxiliary heads the network lacks are left out.
+
+    Raises:
+        ModelError: parameters missing, left over or of another shape; the message names some.
+    """
+    wanted = network.state_dict()
+    given = {name: value for name, value in state.items() if name in wanted or not _auxiliary(name)}
+    given = {**{n: v for n, v in wanted.items() if n.endswith("num_batches_tracked")}, **given}
+    problems = _misfit(wanted, given)
+    if problems:
+        raise ModelError(f"{where} does not fit the network: " + "; ".join(problems))
+    network.load_state_dict(given, strict=True)
+
+
+def _auxiliary(name: str) -> bool:
+    return name.startswith(("aux_classifier.", "auxiliary_head.", "aux_head.", "aux."))
+
+
+def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    problems = []
+    missing = [name for name in wanted if name not in given]
+    unexpected = [name for name in given if name not in wanted]
+    shapes = [
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted if name in given and given[name].shape != wanted[name].shape
+    ]
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("other shape", shapes)):
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            problems.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
+    return problems
+
+
+def _is_state(document: Mapping[Any, Any]) -> bool:
+    return bool(document) and any(isinstance(value, Tensor) for value in document.values())
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsRefused(
+            f"{path} was refused and nothing of it was run: it is not a plain file of tensors "
+            f"({_first_line(error)}). Save model.state_dict() only, best as .safetensors"
+        ) from error
+    except (SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a readable weights file: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:160]
