@@ -1,0 +1,87 @@
+"""Model-free checks of the truth: what is odd about a mask, whatever a model says."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from schemas.arrays import LabelMask
+
+ISLAND_PIXELS = 8  # a class's component up to this size, away from the picture's edge, is an island
+THIN_VOID_SHARE = 0.5
+MIN_VOID_PIXELS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something odd in one mask. ``label`` is the class, -1 where no class is meant."""
+
+    check: str
+    label: int
+    count: int  # how many components, or pixels, as ``message`` says
+    bbox: tuple[int, int, int, int]  # x, y, width, height of the first one
+    message: str
+
+
+def check_truth(classes: LabelMask, num_classes: int) -> list[Finding]:
+    """Every check of ``TRUTH_CHECKS`` on one class map; values from ``num_classes`` on are void."""
+    return [finding for check in TRUTH_CHECKS.values() for finding in check(classes, num_classes)]
+
+
+def islands(classes: LabelMask, num_classes: int) -> list[Finding]:
+    """Components of a class of at most ``ISLAND_PIXELS`` pixels: slips of a brush, mostly."""
+    findings = []
+    for label in np.flatnonzero(np.bincount(classes.ravel(), minlength=num_classes)[:num_classes]):
+        binary = (classes == label).astype(np.uint8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+        small = [box for box in stats[1:].tolist() if _is_island(box, classes.shape)]
+        if small:
+            x, y, width, height, _ = small[0]
+            message = f"{len(small)} islands of at most {ISLAND_PIXELS} pixels"
+            findings.append(
+                Finding("island", int(label), len(small), (x, y, width, height), message)
+            )
+    return findings
+
+
+def _is_island(box: list[int], shape: tuple[int, ...]) -> bool:
+    x, y, width, height, area = box
+    at_edge = x == 0 or y == 0 or x + width == shape[1] or y + height == shape[0]
+    return area <= ISLAND_PIXELS and not at_edge
+
+
+def ragged_void(classes: LabelMask, num_classes: int) -> list[Finding]:
+    """Void that is mostly specks and single-pixel lines, where a border of even width is meant.
+
+    A pixel counts as thin where no 2 x 2 square of void covers it.
+    """
+    void = (classes >= num_classes).astype(np.uint8)
+    total = int(np.count_nonzero(void))
+    if total < MIN_VOID_PIXELS:
+        return []
+    thick = cv2.morphologyEx(void, cv2.MORPH_OPEN, np.ones((2, 2), dtype=np.uint8))
+    thin = int(np.count_nonzero(void & ~thick))
+    if thin <= THIN_VOID_SHARE * total:
+        return []
+    x, y, width, height = cv2.boundingRect(void)
+    message = f"{thin} of {total} void pixels are specks or lines one pixel wide"
+    return [Finding("ragged_void", -1, thin, (x, y, width, height), message)]
+
+
+def nothing_labelled(classes: LabelMask, num_classes: int) -> list[Finding]:
+    """A mask that is void all over: it takes part in no number."""
+    if classes.size and (classes < num_classes).any():
+        return []
+    height, width = classes.shape
+    message = "every pixel is void: this mask counts for nothing"
+    return [Finding("nothing_labelled", -1, int(classes.size), (0, 0, width, height), message)]
+
+
+TRUTH_CHECKS: Final[dict[str, Callable[[LabelMask, int], list[Finding]]]] = {
+    "island": islands,
+    "ragged_void": ragged_void,
+    "nothing_labelled": nothing_labelled,
+}
+"""Check -> function of one class map and the number of classes."""
