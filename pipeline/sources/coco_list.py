@@ -1,0 +1,94 @@
+"""A COCO json as work list: the ``file_name`` of each of its ``images``; nothing else is used."""
+
+import json
+import posixpath
+
+from pipeline.filesystems import is_uri, join_uri, resolve
+from pipeline.sources.entries import LazyListing, SourceRequest, Tally
+from pipeline.sources.name_list import entries_of_names
+from pipeline.sources.text_list import folder_of, read_text
+from schemas.errors import SettingsError
+
+_PROBES = 50  # names looked for before a folder is chosen
+
+
+def list_coco(request: SourceRequest, tally: Tally) -> LazyListing:
+    """The pictures of a COCO json, below the folder that holds them. That folder is the root.
+
+    Raises:
+        SettingsError: not such a json, a name that leaves the folder, or no folder found.
+    """
+    names = [_relative(name, request.source) for name in read_file_names(request.source)]
+    folder = request.root or find_image_folder(request.source, names)
+    return entries_of_names(
+        names, folder=folder, root=folder, document=request.source, tally=tally
+    )
+
+
+def read_file_names(source: str) -> list[str]:
+    """``images[*].file_name`` in the order of the document.
+
+    Raises:
+        SettingsError: not JSON, or without images that have a file_name.
+    """
+    try:
+        document = json.loads(read_text(source))
+        names = [str(image["file_name"]) for image in document["images"]]
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{source} is not JSON: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{source} is no COCO document: it needs a list 'images', each with a 'file_name'"
+        ) from error
+    if not names:
+        raise SettingsError(f"{source} lists no image")
+    return names
+
+
+def find_image_folder(source: str, names: list[str]) -> str:
+    """The folder with most of the first names: the json's own, or one of the usual ones beside it.
+
+    Beside ``annotations/instances_val2017.json`` these are ``../val2017`` and ``../images``.
+
+    Raises:
+        SettingsError: none of the folders holds any of them.
+    """
+    folders = _candidates(source)
+    probes = names[:: max(1, len(names) // _PROBES)][:_PROBES]
+    found = [_count(folder, probes) for folder in folders]
+    if not max(found):
+        raise SettingsError(
+            f"none of the pictures of {source} (for example {names[0]}) is in any of "
+            f"{', '.join(folders)}; say where they are with --root"
+        )
+    return folders[found.index(max(found))]
+
+
+def _candidates(source: str) -> list[str]:
+    own = folder_of(source)
+    split = posixpath.splitext(source.partition("?")[0].rpartition("/")[2])[0].rpartition("_")[2]
+    below = ("", "images", split, f"images/{split}")
+    folders = [_below(own, name) for name in below]
+    if not is_uri(own):
+        folders += [_below(posixpath.dirname(own), name) for name in below]
+    return list(dict.fromkeys(folders))
+
+
+def _below(folder: str, name: str) -> str:
+    return join_uri(folder, name) if name else folder
+
+
+def _count(folder: str, names: list[str]) -> int:
+    filesystem, base = resolve(folder)
+    infos = filesystem.get_file_info([f"{base}/{name}" for name in names])
+    return sum(info.is_file for info in infos)
+
+
+def _relative(name: str, source: str) -> str:
+    normal = posixpath.normpath(name)
+    if is_uri(name) or normal.startswith(("/", "../")) or normal in (".", ".."):
+        raise SettingsError(
+            f"{source}: file_name {name!r} is not a path below a folder of pictures; "
+            "write such paths into a text list"
+        )
+    return normal

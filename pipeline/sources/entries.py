@@ -1,0 +1,75 @@
+"""What a source hands over: entries one by one, and the tally of what it left out."""
+
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+IMAGE_EXTENSIONS = frozenset({
+    ".apng", ".avif", ".avifs", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+})
+"""What folders, globs and archives take for a picture, in any case of letters. Lists take all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """One picture of the work list. ``uri`` is what ``read_bytes`` takes; ``size`` in bytes."""
+
+    key: str  # posix path relative to the root of the source
+    uri: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRequest:
+    """What to list: a path, glob or URI; ``root`` overrules where relative names start.
+
+    ``exclude`` are folders never entered: an output folder that lies inside the source.
+    """
+
+    source: str
+    root: str | None = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was seen and not taken, by extension, and what the user should hear. Filled lazily."""
+
+    not_considered: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LazyListing:
+    """Where the keys start, and the entries in any order; reading them fills the tally."""
+
+    root: str
+    entries: Iterator[SourceEntry]
+
+
+def extension_of(name: str) -> str:
+    """The last extension with its dot in lower case, '' where there is none."""
+    return posixpath.splitext(name)[1].lower()
+
+
+def is_image_name(name: str, tally: Tally) -> bool:
+    """True for a name with a picture's extension; any other is counted in ``tally``."""
+    extension = extension_of(name)
+    if extension in IMAGE_EXTENSIONS:
+        return True
+    tally.not_considered[extension or "no extension"] += 1
+    return False
+
+
+def is_hidden(key: str) -> bool:
+    """True where the file or a folder on the way starts with a dot, or is macOS's shadow."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(key).parts)
+
+
+def storable(name: str) -> str:
+    """The name as text that Parquet and JSON can hold: bytes beyond UTF-8 become ``\\xNN``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,15 @@
+"""One picture. It is taken whatever its extension; its folder is the root."""
+
+from pipeline.filesystems import is_uri, local_path, resolve
+from pipeline.sources.entries import LazyListing, SourceEntry, SourceRequest, Tally, storable
+
+
+def list_one_file(request: SourceRequest, tally: Tally) -> LazyListing:
+    """A work list of one entry."""
+    filesystem, inner = resolve(request.source)
+    size = filesystem.get_file_info(inner).size
+    path = local_path(request.source)
+    source = path if path is not None and not is_uri(request.source) else request.source
+    root, _, _ = source.partition("?")[0].rpartition("/")
+    name = inner.rpartition("/")[2]
+    return LazyListing(root or "/", iter([SourceEntry(storable(name), source, size)]))

@@ -1,0 +1,153 @@
+"""SOURCES: the kinds of source, and the one function that lists any of them."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+
+from pipeline.filesystems import is_uri, local_path, resolve
+from pipeline.sources.entries import (
+    IMAGE_EXTENSIONS,
+    LazyListing,
+    SourceEntry,
+    SourceRequest,
+    Tally,
+    extension_of,
+)
+from pipeline.sources.glob_pattern import has_wildcard
+from pipeline.sources.voc_list import is_voc_list
+from schemas.errors import SettingsError
+
+SOURCES: dict[str, str] = {
+    "folder": "pipeline.sources.folder:list_folder",
+    "glob": "pipeline.sources.glob_pattern:list_glob",
+    "file": "pipeline.sources.one_file:list_one_file",
+    "list": "pipeline.sources.text_list:list_text",
+    "coco": "pipeline.sources.coco_list:list_coco",
+    "voc": "pipeline.sources.voc_list:list_voc",
+}
+"""Kind -> ``(SourceRequest, Tally) -> LazyListing``. Imported when used."""
+
+KIND_OF_EXTENSION: dict[str, str] = {
+    ".txt": "list",
+    ".lst": "list",
+    ".json": "coco",
+}
+"""Which kind a file is when it is no picture."""
+
+ENTRIES = pa.schema([
+    pa.field("key", pa.string(), False),
+    pa.field("uri", pa.string(), False),
+    pa.field("bytes", pa.int64()),
+])
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A finished work list. ``table`` has ENTRIES' columns, sorted by key (code points)."""
+
+    source: str
+    kind: str
+    root: str
+    table: pa.Table
+    not_considered: dict[str, int]  # extension -> files seen and not taken
+    notes: tuple[str, ...]          # what the user should hear: repeats, links not followed
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def entries(self) -> Iterator[SourceEntry]:
+        """The entries in key order."""
+        for batch in self.table.to_batches(max_chunksize=_CHUNK):
+            yield from map(SourceEntry, *(column.to_pylist() for column in batch.columns))
+
+
+def list_source(
+    source: str, *, kind: str | None = None, root: str | None = None, exclude: tuple[str, ...] = ()
+) -> Listing:
+    """List a source of any kind; only names and sizes are read, never a picture.
+
+    Args:
+        source: a path, glob or URI.
+        kind: a key of SOURCES; None to find out.
+        root: where relative names of a list start, and keys with them.
+        exclude: folders never entered, such as the output folder.
+
+    Raises:
+        SettingsError: the source does not exist, holds no picture, or is not of that kind.
+    """
+    kind = kind or kind_of(source)
+    if kind not in SOURCES:
+        raise SettingsError(f"no kind of source {kind!r}; there are: {', '.join(SOURCES)}")
+    tally = Tally()
+    lazy = _lister(kind)(SourceRequest(source=str(source), root=root, exclude=exclude), tally)
+    table = _to_table(lazy.entries)
+    if not table.num_rows:
+        raise SettingsError(_nothing_found(source, tally))
+    counts = dict(sorted(tally.not_considered.items()))
+    return Listing(str(source), kind, lazy.root, table, counts, tuple(tally.notes))
+
+
+def kind_of(source: str) -> str:
+    """The kind of a source, from what is there and from its name.
+
+    Raises:
+        SettingsError: it does not exist, or its kind cannot be told.
+    """
+    filesystem, path = resolve(source)
+    info = filesystem.get_file_info(path)
+    if info.type.name == "Directory":
+        return "folder"
+    if info.type.name == "NotFound":
+        return _kind_of_missing(source)
+    extension = extension_of(path)
+    kind = KIND_OF_EXTENSION.get(extension, "file" if extension in IMAGE_EXTENSIONS else None)
+    if kind is None:
+        raise SettingsError(
+            f"cannot tell what {source} is: {extension or 'no extension'} is neither a picture "
+            f"({', '.join(sorted(IMAGE_EXTENSIONS))}) nor a work list "
+            f"({', '.join(sorted(KIND_OF_EXTENSION))})"
+        )
+    return "voc" if kind == "list" and is_voc_list(source) else kind
+
+
+def _kind_of_missing(source: str) -> str:
+    if not has_wildcard(source):
+        shown = source if is_uri(source) else local_path(source)
+        raise SettingsError(f"the source {shown} does not exist; check the path")
+    inner = KIND_OF_EXTENSION.get(extension_of(source.partition("?")[0]))
+    return inner if inner in GLOBBED_KINDS else "glob"
+
+
+GLOBBED_KINDS: frozenset[str] = frozenset()
+"""Kinds that take a glob of their files: ``shards/*.tar``."""
+
+
+def _lister(kind: str) -> Callable[[SourceRequest, Tally], LazyListing]:
+    module, _, name = SOURCES[kind].partition(":")
+    lister: Callable[[SourceRequest, Tally], LazyListing] = getattr(
+        importlib.import_module(module), name
+    )
+    return lister
+
+
+def _to_table(entries: Iterator[SourceEntry]) -> pa.Table:
+    """Columns instead of objects: a collection of millions of names stays small."""
+    batches = []
+    while chunk := list(islice(entries, _CHUNK)):
+        columns = [[entry.key for entry in chunk], [entry.uri for entry in chunk],
+                   [entry.size for entry in chunk]]
+        batches.append(pa.record_batch(columns, schema=ENTRIES))
+    return pa.Table.from_batches(batches, schema=ENTRIES).sort_by("key").combine_chunks()
+
+
+def _nothing_found(source: str, tally: Tally) -> str:
+    others = sum(tally.not_considered.values())
+    if not others:
+        return f"no image found in {source}: it is empty, or nothing matches"
+    counts = ", ".join(f"{name} {count}" for name, count in tally.not_considered.most_common())
+    return f"no image found in {source}; {others} files of other kinds not considered: {counts}"

@@ -1,0 +1,80 @@
+"""A text file with one path, or URI, per line; blank lines and lines that start with # are skipped.
+
+Relative paths start at the folder of the list. Every line is taken, whatever its extension; a file
+that is missing becomes a failed row of the run.
+"""
+
+
+import posixpath
+from pathlib import Path
+
+from pipeline.filesystems import is_uri, local_path, read_bytes
+from pipeline.sources.entries import LazyListing, SourceRequest, Tally
+from pipeline.sources.name_list import entries_of_names, place_of
+from schemas.errors import FileFailure, SettingsError
+
+
+def list_text(request: SourceRequest, tally: Tally) -> LazyListing:
+    """The files that a text list names, in its order.
+
+    Raises:
+        SettingsError: not text in UTF-8, no path in it, or paths that start somewhere else.
+    """
+    names = read_lines(request.source)
+    folder = folder_of(request.source) if request.root is None else request.root
+    _refuse_wrong_start(names, folder, request.source)
+    return entries_of_names(
+        names, folder=folder, root=request.root, document=request.source, tally=tally
+    )
+
+
+def read_lines(source: str) -> list[str]:
+    """The lines of a text file that say something, without blanks at their ends.
+
+    Raises:
+        SettingsError: it cannot be read, is not UTF-8, or holds no such line.
+    """
+    text = read_text(source)
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise SettingsError(f"the list {source} names no file")
+    return lines
+
+
+def read_text(source: str) -> str:
+    """The text of a work list.
+
+    Raises:
+        SettingsError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(source).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{source} is not a text file in UTF-8 (byte {error.start})") from error
+    except FileFailure as error:
+        raise SettingsError(f"cannot read the work list: {error}") from error
+
+
+def folder_of(source: str) -> str:
+    """The folder of a document, as local path or URI with its options."""
+    path = local_path(source)
+    if path is not None:
+        return posixpath.dirname(path)
+    head, mark, options = source.partition("?")
+    return head.rpartition("/")[0] + mark + options
+
+
+def _refuse_wrong_start(names: list[str], folder: str, source: str) -> None:
+    """Say it when a list was written for the working folder and not for its own."""
+    relative = [name for name in names if not is_uri(name) and not posixpath.isabs(name)]
+    if not relative or is_uri(folder):
+        return
+    if any(posixpath.exists(place_of(name, folder)) for name in relative):
+        return
+    if posixpath.exists(relative[0]):
+        raise SettingsError(
+            f"none of the {len(relative)} relative paths in {source} exists below {folder}, "
+            f"where a list's paths start; {relative[0]} exists below {Path.cwd()}: "
+            "move the list there, or write absolute paths into it"
+        )
