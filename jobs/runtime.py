@@ -89,6 +89,13 @@ def ask_worker(function: Any, *arguments: Any, num_gpus: float = 0) -> Any:
     return ray.get(ray.remote(**options)(function).remote(*arguments))
 
 
+def default_workers(capacity: Capacity, gpus_per_worker: float) -> int:
+    """One worker per GPU share, or per core beyond those kept for loading and saving."""
+    if gpus_per_worker:
+        return max(1, int(capacity.gpus / gpus_per_worker))
+    return max(1, capacity.cpus - SPARE_CPUS)
+
+
 def check_workers(workers: int, gpus_per_worker: float, capacity: Capacity) -> None:
     """Refuse what would wait for ever.
 

@@ -1,11 +1,13 @@
 """RunLayout: every path of a run folder, and the one way files get into it (whole or not at all)."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ from schemas.errors import RunFailed
 from schemas.rows import METADATA
 
 BLOCK_NAME = "block-{:07d}.parquet"
+COPY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,18 @@ class RunLayout:
                 temporary.parent.mkdir(parents=True, exist_ok=True)
                 target.parent.mkdir(parents=True, exist_ok=True)
 
+    def write_stream(self, relative: str, stream: BinaryIO) -> None:
+        """Like :meth:`write`, for what may be larger than memory."""
+        if self.is_local:
+            temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as target:
+                shutil.copyfileobj(stream, target, COPY_BYTES)
+            temporary.replace(self.path(relative))
+            return
+        with self.filesystem.open_output_stream(self.path(relative)) as target:
+            shutil.copyfileobj(stream, target, COPY_BYTES)
+
     def write_table(self, relative: str, table: pa.Table) -> None:
         """One Parquet file, in place whole."""
         sink = pa.BufferOutputStream()
@@ -106,7 +121,9 @@ class RunLayout:
 
     def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file."""
-        return pq.read_table(self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None)
+        return pq.read_table(
+            self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
+        )
 
     def delete(self, relative: str) -> None:
         """Remove a file if it is there."""

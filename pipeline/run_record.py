@@ -54,6 +54,7 @@ class RunRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     label_map: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)  # provenance that documents repeat
     state: str = "running"  # running | finished
     ledger: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -69,6 +70,11 @@ def fingerprint_of(identity: Mapping[str, Any]) -> str:
     """SHA-256 over the identity in canonical JSON."""
     text = json.dumps(identity, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def settings_fingerprint_of(identity: Mapping[str, Any]) -> str:
+    """The fingerprint without the list of inputs: the same for all rows of a run that grew."""
+    return fingerprint_of({key: value for key, value in identity.items() if key != "inputs"})
 
 
 def load_record(layout: RunLayout) -> RunRecord | None:
@@ -105,12 +111,19 @@ def refuse_difference(
     differing = [key for key in new if old.get(key) != new[key]]
     if not differing:
         return
-    lines = [f"  {key}: {_brief(old.get(key))} there, {_brief(new[key])} asked for" for key in differing]
+    lines = [
+        f"  {key}: {_brief(old.get(key))} there, {_brief(new[key])} asked for" for key in differing
+    ]
     advice = [remedies[key] for key in differing if key in remedies]
-    raise RunRefused("\n".join([
-        f"{layout.root} holds a different run:", *lines,
-        *(advice or ["Choose another output folder, or repeat the first run's settings."]),
-    ]))
+    raise RunRefused(
+        "\n".join(
+            [
+                f"{layout.root} holds a different run:",
+                *lines,
+                *(advice or ["Choose another output folder, or repeat the first run's settings."]),
+            ]
+        )
+    )
 
 
 def package_versions() -> dict[str, str]:
@@ -125,4 +138,8 @@ def tool_version() -> str:
 
 def _brief(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 70 else f"{text[:40]}…({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+    return (
+        text
+        if len(text) <= 70
+        else f"{text[:40]}…({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+    )

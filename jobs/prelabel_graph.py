@@ -1,0 +1,61 @@
+"""The Ray graph of `prelabel`, on one page: manifest -> load -> predict -> save -> Parquet."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.runtime import TASK_CPUS, actor_pool
+from pipeline.layout import RunLayout
+from pipeline.operators.commit_rows import CommitRows
+from pipeline.operators.load_images import LoadImages
+from pipeline.operators.predict_masks import PredictMasks, WorkerSettings
+from pipeline.operators.save_prelabels import SavePrelabels
+from schemas.errors import RunFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrelabelGraph:
+    """The operators of one session, and how many workers hold the network."""
+
+    layout: RunLayout
+    session: str
+    load: LoadImages
+    predict: WorkerSettings
+    save: SavePrelabels
+    workers: int
+    gpus_per_worker: float
+
+    def run(self) -> Iterator[list[dict[str, Any]]]:
+        """Do all pending work; after each committed block, its tally (schema TALLY) as dicts.
+
+        A row of the work table is a whole block and stays one row to the end, so that a block is
+        never split, whatever its size. Loading and saving are tasks, prediction a fixed pool of
+        actors; Ray keeps them apart because they ask for different resources.
+        """
+        import ray.data
+        import ray.exceptions
+
+        parcels = {"batch_size": 1, "batch_format": "pyarrow"}
+        tallies = (
+            ray.data.read_parquet(self.layout.path(self.layout.pending), filesystem=self.layout.filesystem)
+            .repartition(target_num_rows_per_block=1)
+            .map_batches(self.load, num_cpus=TASK_CPUS, **parcels)
+            .map_batches(
+                PredictMasks,
+                fn_constructor_kwargs={
+                    "layout": self.layout, "session": self.session, "settings": self.predict,
+                },
+                compute=actor_pool(self.workers),
+                num_cpus=0 if self.gpus_per_worker else 1,
+                num_gpus=self.gpus_per_worker,
+                **parcels,
+            )
+            .map_batches(CommitRows(self.layout, self.save), num_cpus=TASK_CPUS, **parcels)
+        )
+        try:
+            for table in tallies.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            ):
+                yield table.to_pylist()
+        except ray.exceptions.RayError as error:
+            raise RunFailed(f"a worker hit a bug; what is committed stays\n{error}") from error

@@ -1,0 +1,100 @@
+"""From a plan and what the workers say of themselves to the operators of the graph."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.prelabel_config import MAX_FILE_BYTES
+from jobs.prelabel_graph import PrelabelGraph
+from jobs.prelabel_plan import Plan
+from jobs.runtime import Capacity, ask_worker, check_workers, default_workers
+from pipeline.models.worker_facts import WorkerFacts, describe_worker
+from pipeline.operators.load_images import LoadImages
+from pipeline.operators.predict_masks import WorkerSettings
+from pipeline.operators.save_prelabels import Provenance, SavePrelabels
+from pipeline.run_record import settings_fingerprint_of, tool_version
+from schemas.errors import MaskmillError, SettingsError
+
+GPU_GROUP = 8
+"""Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The workers of a session."""
+
+    workers: int
+    gpus_per_worker: float
+
+
+def pool_of(plan: Plan, capacity: Capacity) -> Pool:
+    """How many workers, with how many GPUs each.
+
+    Raises:
+        SettingsError: more than the cluster has room for.
+    """
+    asked = plan.config.gpus_per_worker
+    gpus = (1.0 if capacity.gpus else 0.0) if asked is None else asked
+    workers = plan.config.workers or default_workers(capacity, gpus)
+    check_workers(workers, gpus, capacity)
+    return Pool(workers=workers, gpus_per_worker=gpus)
+
+
+def ask_facts(plan: Plan, pool: Pool) -> WorkerFacts:
+    """What a worker is; the weights are loaded there once, so that a misfit is said before the run.
+
+    Raises:
+        MaskmillError: what the worker found wrong with model, weights or precision.
+        SettingsError: the label map does not fit the network.
+    """
+    choice = plan.choice
+    facts = ask_worker(
+        describe_worker, choice.spec, choice.weights_path, plan.config.precision,
+        plan.config.untrained, num_gpus=pool.gpus_per_worker,
+    )
+    if isinstance(facts, MaskmillError):
+        raise facts
+    wanted = len(choice.labels.classes)
+    if facts.num_classes not in (wanted, 1 if wanted == 2 else wanted):
+        raise SettingsError(
+            f"the network has {facts.num_classes} classes and label map {choice.labels.name!r} has "
+            f"{wanted}: give the right one with --labels"
+        )
+    return facts
+
+
+def full_identity(plan: Plan, facts: WorkerFacts) -> dict[str, Any]:
+    """The plan's identity with what only the workers know."""
+    group = plan.config.batch_size or (GPU_GROUP if facts.device == "cuda" else 1)
+    return {
+        **plan.identity, "device": facts.device, "precision": facts.precision,
+        "group_size": group, "torch": facts.torch_version,
+    }
+
+
+def build_graph(plan: Plan, identity: dict[str, Any], pool: Pool, session: str) -> PrelabelGraph:
+    """The operators of this session."""
+    config, choice = plan.config, plan.choice
+    limits = {"max_pixels": config.max_pixels, "max_bytes": MAX_FILE_BYTES}
+    return PrelabelGraph(
+        layout=plan.layout, session=session, workers=pool.workers,
+        gpus_per_worker=pool.gpus_per_worker,
+        load=LoadImages(
+            layout=plan.layout, session=session, preprocessing=choice.spec.preprocessing,
+            image_size=config.image_size, **limits,
+        ),
+        predict=WorkerSettings(
+            spec=choice.spec, weights_path=choice.weights_path, untrained=config.untrained,
+            weights_sha256=choice.weights_sha256, device=identity["device"],
+            precision=identity["precision"], threads=config.threads_per_worker,
+            group_size=identity["group_size"],
+        ),
+        save=SavePrelabels(
+            layout=plan.layout, session=session, labels=choice.labels,
+            provenance=Provenance(
+                model=choice.spec.name, weights_sha256=choice.weights_sha256,
+                settings_fingerprint=settings_fingerprint_of(identity), tool_version=tool_version(),
+            ),
+            segments_per=config.segments, min_confidence=config.min_confidence,
+            min_area=config.min_area, writers=config.writers, **limits,
+        ),
+    )

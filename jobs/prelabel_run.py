@@ -1,0 +1,144 @@
+"""A `prelabel` run from start to end: plan, label what is pending, finish."""
+
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+import pyarrow as pa
+
+from jobs.prelabel_config import REMEDIES, PrelabelConfig
+from jobs.prelabel_operators import ask_facts, build_graph, full_identity, pool_of
+from jobs.prelabel_plan import Plan, make_plan
+from jobs.progress import progress_meter
+from jobs.run_summary import RunSummary
+from jobs.runtime import cluster
+from pipeline.finishing import write_documents
+from pipeline.layout import RunLayout
+from pipeline.pending import count_ledger, num_images, pending_work
+from pipeline.run_lock import run_lock
+from pipeline.run_record import (
+    Ledger,
+    RunRecord,
+    fingerprint_of,
+    package_versions,
+    refuse_difference,
+    tool_version,
+)
+from pipeline.writers.registry import FINISHERS, WRITERS
+
+MAX_EXAMPLES = 3
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What this call of the command did; a few numbers, whatever the size of the collection."""
+
+    done_now: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, tally: list[dict[str, Any]]) -> int:
+        """Count one committed block (schema TALLY); how many of it failed."""
+        failures = [row["error_message"] for row in tally if row["error_code"]]
+        self.done_now += len(tally)
+        self.examples += failures[: MAX_EXAMPLES - len(self.examples)]
+        return len(failures)
+
+
+def run(config: PrelabelConfig) -> RunSummary:
+    """Do what is still to do, and finish the run.
+
+    Raises:
+        SettingsError: what is asked for cannot be, or OUT holds a different run.
+        ModelError: weights that are missing or do not fit.
+        RunFailed: the run broke; committed blocks stay.
+    """
+    layout = RunLayout(config.out)
+    with run_lock(layout):
+        plan = make_plan(config, layout)
+        pending = pending_work(layout, plan.work.manifest, retry_failed=config.retry_failed)
+        outcome = Outcome()
+        record = plan.record
+        if pending.num_rows or record is None:
+            record = _label(plan, pending, outcome)
+        ledger = count_ledger(layout, plan.work.manifest.num_rows)
+        if record.state != "finished":
+            _finish(plan, record, ledger, outcome)
+        return _summary(plan, ledger, outcome)
+
+
+def _label(plan: Plan, pending: pa.Table, outcome: Outcome) -> RunRecord:
+    """Start workers and do the pending blocks."""
+    started = time.monotonic()
+    for note in plan.work.notes():
+        click.echo(f"note: {note}", err=True)
+    with cluster(plan.config.address) as capacity:
+        pool = pool_of(plan, capacity)
+        identity = full_identity(plan, ask_facts(plan, pool))
+        record = _open_record(plan, identity)
+        plan.layout.clear(plan.layout.scratch)
+        plan.layout.write_table(plan.layout.pending, pending)
+        graph = build_graph(plan, identity, pool, session=uuid.uuid4().hex)
+        total = plan.work.manifest.num_rows
+        with progress_meter(total, total - num_images(pending), "prelabel") as meter:
+            for tally in graph.run():
+                meter.advance(len(tally), outcome.add(tally))
+            outcome.rate = meter.rate
+    outcome.seconds = time.monotonic() - started
+    return record
+
+
+def _open_record(plan: Plan, identity: dict[str, Any]) -> RunRecord:
+    """run.json and the manifest, written before the first block."""
+    if plan.record is not None:
+        known = {**identity, "inputs": plan.record.identity["inputs"]}
+        refuse_difference(plan.layout, plan.record.identity, known, REMEDIES)
+    choice = plan.choice
+    record = plan.record or RunRecord(command="prelabel", identity=identity)
+    record.identity, record.fingerprint = identity, fingerprint_of(identity)
+    record.settings = plan.config.settings()
+    record.label_map = choice.labels.to_dict()
+    record.model = {"name": choice.spec.name, "weights_sha256": choice.weights_sha256}
+    record.versions = {"maskmill": tool_version(), **package_versions()}
+    record.state = "running"
+    if plan.work.is_new:
+        plan.layout.write_table(plan.layout.manifest, plan.work.manifest)
+    record.save(plan.layout)
+    return record
+
+
+def _finish(plan: Plan, record: RunRecord, ledger: Ledger, outcome: Outcome) -> None:
+    """Documents from the committed rows, then the record: a run is finished when it says so."""
+    record.info = {
+        "description": "semantic segmentation pre-labels",
+        "contributor": f"maskmill {tool_version()}",
+        **record.model,
+        "fingerprint": record.fingerprint,
+    }
+    write_documents(plan.layout, plan.choice.labels, record.info)
+    record.state = "finished"
+    record.ledger = {**asdict(ledger), "pending": ledger.pending}
+    record.sessions.append({
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "images": outcome.done_now, "seconds": round(outcome.seconds, 1),
+        "images_per_second": round(outcome.rate, 2),
+    })
+    record.save(plan.layout)
+    for leftover in (plan.layout.scratch, plan.layout.attempts):
+        plan.layout.clear(leftover)
+
+
+def _summary(plan: Plan, ledger: Ledger, outcome: Outcome) -> RunSummary:
+    folders = {
+        name: plan.layout.path(WRITERS[name].folder) + "/" for name in plan.config.writers
+    }
+    documents = {name: plan.layout.path(spec.path) for name, spec in FINISHERS.items()}
+    return RunSummary(
+        out=plan.config.out, ledger=ledger, done_now=outcome.done_now, seconds=outcome.seconds,
+        rate=outcome.rate, examples=tuple(outcome.examples),
+        files={**folders, **documents, "rows": plan.layout.path(plan.layout.metadata) + "/"},
+    )

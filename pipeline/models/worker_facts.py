@@ -1,0 +1,39 @@
+"""What a worker is and can do, asked before the run starts and before anything is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.models.precision import resolve_precision
+from pipeline.models.segmenter import load_network, num_classes_of
+from pipeline.models.spec import ModelSpec
+from schemas.errors import MaskmillError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFacts:
+    """Resolved on a worker, because the machine that starts a run may be another kind."""
+
+    device: str  # cpu | cuda
+    precision: str
+    torch_version: str
+    num_classes: int
+
+
+def describe_worker(
+    spec: ModelSpec, weights_path: Path | None, precision: str, untrained: bool
+) -> WorkerFacts | MaskmillError:
+    """The facts, with the weights loaded once to see that they fit.
+
+    A failure of ours is returned, not raised, so that it reaches the user as it is.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        network = load_network(spec, weights_path, untrained=untrained)
+        return WorkerFacts(
+            device=device, precision=resolve_precision(precision, device),
+            torch_version=torch.__version__, num_classes=num_classes_of(network),
+        )
+    except MaskmillError as error:
+        return error

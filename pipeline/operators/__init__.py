@@ -1,0 +1,1 @@
+"""The only callables handed to the engine; importable and testable without it."""

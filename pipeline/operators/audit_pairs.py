@@ -1,0 +1,172 @@
+"""AuditPairs: work rows of pairs -> AUDIT rows."""
+
+import hashlib
+import itertools
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from pipeline.confidences import read_confidence
+from pipeline.filesystems import read_bytes
+from pipeline.mask_values import read_mask_values
+from pipeline.metrics.confusion import ValueTable, value_table
+from pipeline.pair_audit import Measures, Row, ValueTables, audit_masks, resized_nearest
+from schemas.arrays import LabelMask, ScoreMap
+from schemas.audit_rows import AUDIT
+from schemas.errors import ErrorCode, FileFailure
+from schemas.labels import LabelMap
+
+MAX_MASK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """What the numbers depend on.
+
+    ``ignore`` values leave the count on both sides, besides the ignore value of the file's own
+    width (255 or 65535). ``mapping`` sends values of the prediction to classes (None: ignore);
+    without one they are classes themselves. ``alignment_every``: every n-th pair is also tried
+    turned and shifted, which is dear; 0 = none.
+    """
+
+    labels: LabelMap
+    ignore: tuple[int, ...] = ()
+    mapping: Mapping[int, int | None] | None = None
+    prediction_format: str = "auto"
+    truth_format: str = "auto"
+    resize: bool = False
+    measures: Measures = field(default_factory=Measures)
+    alignment_every: int = 1
+    hash_images: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPairs:
+    """Reads, counts and measures every pair of a block.
+
+    A pair that cannot be compared becomes a failed row with code and message; the others go on.
+    Any other exception is a bug and stops the run.
+    """
+
+    settings: AuditSettings
+
+    def __call__(self, work: pa.Table) -> pa.Table:
+        """A table of schema WORK in (or of PAIRS, as one block), one of schema AUDIT out."""
+        if "pairs" in work.column_names:
+            pairs = [pair for block in work.to_pylist() for pair in block["pairs"]]
+        else:
+            pairs = work.to_pylist()
+        tables = TableCache(self.settings)
+        rows = [self._row(pair, tables) for pair in pairs]
+        return pa.Table.from_pylist(rows, schema=AUDIT)
+
+    def _row(self, pair: Row, tables: "TableCache") -> Row:
+        started = time.perf_counter()
+        notes: list[str] = []
+        row = {**pair, "status": "failed", "notes": notes, "worker": _worker()}
+        if pair["error_code"]:
+            return row
+        try:
+            row |= {**self._measured(pair, tables, notes), "status": "ok"}
+        except FileFailure as failure:
+            row |= {"error_code": failure.code.value, "error_message": f"{pair['key']}: {failure}"}
+        except MemoryError:
+            message = f"{pair['key']}: no memory for this pair; audit it on a larger machine"
+            row |= {"error_code": ErrorCode.OUT_OF_MEMORY.value, "error_message": message}
+        total = (time.perf_counter() - started) * 1000
+        return {**row, "measure_ms": total - row.get("read_ms", 0.0)}
+
+    def _measured(self, pair: Row, tables: "TableCache", notes: list[str]) -> Row:
+        settings, started = self.settings, time.perf_counter()
+        labels = settings.labels
+        prediction, prediction_kind = read_mask_values(
+            _read(pair["prediction_uri"]),
+            labels,
+            name="prediction",
+            format=settings.prediction_format,
+        )
+        truth, truth_kind = read_mask_values(
+            _read(pair["truth_uri"]), labels, name="truth", format=settings.truth_format
+        )
+        row: Row = {"prediction_kind": prediction_kind, "truth_kind": truth_kind}
+        if settings.hash_images and pair["image_uri"]:
+            row["image_sha256"] = hashlib.sha256(_read(pair["image_uri"])).hexdigest()
+        row["read_ms"] = (time.perf_counter() - started) * 1000
+        prediction = _fitted(prediction, truth, settings.resize, notes)
+        return row | audit_masks(
+            truth, prediction, labels.names,
+            tables=ValueTables(
+                tables.of(truth, is_prediction=False), tables.of(prediction, is_prediction=True)
+            ),
+            measures=_measures_of(pair, settings),
+            read_confidence=lambda: _confidence(pair, prediction.shape),
+        )  # fmt: skip
+
+
+class TableCache:
+    """Value tables by side and width, made once per block."""
+
+    def __init__(self, settings: AuditSettings) -> None:
+        self._settings = settings
+        self._tables: dict[tuple[bool, int], ValueTable] = {}
+
+    def of(self, mask: LabelMask, *, is_prediction: bool) -> ValueTable:
+        """The table for the values of one mask of one side."""
+        key = is_prediction, 8 * mask.dtype.itemsize
+        if key not in self._tables:
+            self._tables[key] = self._make(key[1], is_prediction=is_prediction)
+        return self._tables[key]
+
+    def _make(self, bits: int, *, is_prediction: bool) -> ValueTable:
+        num_classes = len(self._settings.labels.classes)
+        top = (1 << bits) - 1
+        own = {255, top} if num_classes <= 255 else {top} if num_classes <= top else ()
+        return value_table(
+            num_classes, bits=bits,
+            ignore=(*own, *(value for value in self._settings.ignore if value <= top)),
+            mapping=self._settings.mapping if is_prediction else None,
+        )  # fmt: skip
+
+
+def _worker() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _measures_of(pair: Row, settings: AuditSettings) -> Measures:
+    every = settings.alignment_every
+    chosen = every > 0 and pair["pair_id"] % every == 0
+    return replace(settings.measures, alignment=settings.measures.alignment and chosen)
+
+
+def _read(uri: str) -> bytes:
+    return read_bytes(uri, limit=MAX_MASK_BYTES)
+
+
+def _fitted(prediction: LabelMask, truth: LabelMask, resize: bool, notes: list[str]) -> LabelMask:
+    """The prediction, resized where that was asked for; swapped sides are never resized away."""
+    if prediction.shape in (truth.shape, truth.shape[::-1]) or not resize:
+        return prediction
+    notes.append(
+        f"prediction resized by nearest neighbour from {prediction.shape[1]}x{prediction.shape[0]}"
+    )
+    return resized_nearest(prediction, truth.shape)
+
+
+def _confidence(pair: Row, shape: tuple[int, ...]) -> ScoreMap | None:
+    if not pair["confidence_uri"]:
+        return None
+    return read_confidence(_read(pair["confidence_uri"]), shape, name="confidences")
+
+
+def pairs_to_work(rows: Iterable[Row], block_pairs: int) -> Iterator[Row]:
+    """PAIRS rows in order -> WORK rows of ``block_pairs`` consecutive pairs."""
+    source = iter(rows)
+    for number in itertools.count():
+        block = list(itertools.islice(source, block_pairs))
+        if not block:
+            return
+        yield {"block": number, "pairs": block}

@@ -1,0 +1,83 @@
+"""The images of one block on their way from decoding to committed rows."""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from pipeline.models.geometry import GridView
+from pipeline.models.preparation import NetworkPicture
+from schemas.batches import PARCEL
+from schemas.errors import ErrorCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What reading one file told, as far as it got. Sizes are after EXIF orientation."""
+
+    bytes: int | None = None
+    sha256: str | None = None
+    format: str | None = None
+    mode: str | None = None
+    width: int | None = None
+    height: int | None = None
+    exif_orientation: int | None = None
+    notes: tuple[str, ...] = ()
+    decode_ms: float | None = None
+
+    def noting(self, note: str) -> "ImageFacts":
+        """The same facts with one more note."""
+        return replace(self, notes=(*self.notes, note))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One image of a block.
+
+    ``pictures`` are filled by loading and emptied by prediction, which fills ``views``: the
+    network's answer to each picture.
+    """
+
+    image_id: int
+    key: str
+    uri: str
+    output: str
+    error_code: ErrorCode | None = None
+    error_message: str | None = None
+    facts: ImageFacts = field(default_factory=ImageFacts)
+    pictures: tuple[NetworkPicture, ...] = ()
+    views: tuple[GridView, ...] = ()
+    infer_ms: float | None = None
+    worker: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """True once anything went wrong with this image."""
+        return self.error_code is not None
+
+    def failing(self, code: ErrorCode, message: str) -> "Item":
+        """The same image as a failed one, its pixels let go."""
+        return replace(self, error_code=code, error_message=message, pictures=(), views=())
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A block under way: its number, and its images in image_id order."""
+
+    block: int
+    items: tuple[Item, ...]
+
+
+def pack(parcels: Iterable[Parcel]) -> pa.Table:
+    """A table of schema PARCEL. The pickles never leave our own processes."""
+    rows = [
+        {"block": parcel.block, "items": pickle.dumps(parcel, protocol=5)} for parcel in parcels
+    ]
+    return pa.Table.from_pylist(rows, schema=PARCEL)
+
+
+def unpack(table: pa.Table) -> Iterator[Parcel]:
+    """The parcels of a table of schema PARCEL."""
+    for scalar in table["items"]:
+        yield pickle.loads(scalar.as_buffer())

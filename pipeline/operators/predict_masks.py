@@ -1,0 +1,91 @@
+"""PredictMasks: decoded pictures -> logit grids. The only operator that holds a network."""
+
+import os
+import socket
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.attempts import begin_stage
+from pipeline.layout import RunLayout
+from pipeline.models.geometry import GridView
+from pipeline.models.segmenter import PictureLogits, Segmenter
+from pipeline.models.spec import ModelSpec
+from pipeline.operators.isolation import each_image
+from pipeline.operators.parcels import Item, Parcel, pack, unpack
+from schemas.errors import ImageFailure
+
+HALVED_NOTE = "computed in a smaller group than set, because memory ran out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How each worker runs the network; all of it resolved, none of it left to the machine."""
+
+    spec: ModelSpec
+    weights_path: Path | None
+    weights_sha256: str
+    device: str  # cpu | cuda
+    precision: str  # fp32 | bf16 | fp16
+    threads: int
+    group_size: int
+    untrained: bool = False
+
+    def load(self) -> Segmenter:
+        """The network, ready; a file that changed since the run began is refused."""
+        return Segmenter(
+            self.spec, self.weights_path, device=self.device, precision=self.precision,
+            threads=self.threads, group_size=self.group_size,
+            expected_sha256=self.weights_sha256 or None, untrained=self.untrained,
+        )
+
+
+class PredictMasks:
+    """One per worker process: loads the network once, then never decodes, encodes or waits."""
+
+    def __init__(self, *, layout: RunLayout, session: str, settings: WorkerSettings) -> None:
+        self._layout = layout
+        self._session = session
+        self._segmenter = settings.load()
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+
+    def __call__(self, parcels: pa.Table) -> pa.Table:
+        """A table of schema PARCEL in, one of schema PARCEL out."""
+        return pack([self._predict_block(parcel) for parcel in unpack(parcels)])
+
+    def _predict_block(self, parcel: Parcel) -> Parcel:
+        attempt = begin_stage(self._layout, parcel.block, "predict", self._session)
+        if attempt.one_by_one:
+            items = tuple(each_image(attempt, parcel.items, lambda item: self._predict((item,))[0]))
+        else:
+            items = self._predict(parcel.items)
+        attempt.finish()
+        return Parcel(parcel.block, items)
+
+    def _predict(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """Forward what has pictures; groups are formed inside the segmenter by a fixed rule."""
+        waiting = [item for item in items if not item.failed]
+        started = time.perf_counter()
+        results = iter(self._segmenter.forward([p for item in waiting for p in item.pictures]))
+        milliseconds = (time.perf_counter() - started) * 1000 / max(1, len(waiting))
+        done = {
+            item.image_id: self._answered(item, [next(results) for _ in item.pictures], milliseconds)
+            for item in waiting
+        }
+        return tuple(done.get(item.image_id, item) for item in items)
+
+    def _answered(
+        self, item: Item, results: list[PictureLogits | ImageFailure], milliseconds: float
+    ) -> Item:
+        views = []
+        for result in results:
+            if isinstance(result, ImageFailure):
+                return item.failing(result.code, f"{item.key}: {result}")
+            views.append(GridView(result.logits, result.rows, result.cols))
+            if result.halved:
+                item = replace(item, facts=item.facts.noting(HALVED_NOTE))
+        return replace(
+            item, pictures=(), views=tuple(views), infer_ms=milliseconds, worker=self._worker
+        )

@@ -1,0 +1,173 @@
+"""SavePrelabels: logit grids -> masks on disk and METADATA rows."""
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.attempts import begin_stage
+from pipeline.filesystems import read_bytes
+from pipeline.images import decode_image
+from pipeline.layout import RunLayout
+from pipeline.masks.rle import class_runs, runs_area
+from pipeline.models.confidence import GridConfidence, grid_confidence
+from pipeline.models.geometry import GridView
+from pipeline.models.upsample import sample_bilinear, upsample_argmax
+from pipeline.operators.isolation import each_image
+from pipeline.operators.parcels import Item, Parcel, unpack
+from pipeline.segments import Per, class_statistics, drop_small, segments_of
+from pipeline.writers.registry import WRITERS, ImageOutputs
+from schemas.arrays import LabelMask, RgbImage
+from schemas.errors import ErrorCode, FileFailure, ImageFailure
+from schemas.labels import LabelMap
+from schemas.rows import METADATA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What every row of a run repeats."""
+
+    model: str
+    weights_sha256: str
+    settings_fingerprint: str
+    tool_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavePrelabels:
+    """Turns each grid into a mask at the original size, writes it, and describes it in a row.
+
+    Files are put in place whole at a path that the key decides, so doing a block again is harmless.
+    """
+
+    layout: RunLayout
+    session: str
+    labels: LabelMap
+    provenance: Provenance
+    segments_per: Per
+    min_confidence: float | None
+    min_area: int
+    writers: tuple[str, ...]
+    max_pixels: int
+    max_bytes: int
+
+    def __call__(self, parcels: pa.Table) -> pa.Table:
+        """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
+        rows = [row for parcel in unpack(parcels) for row in self._save_block(parcel)]
+        return pa.Table.from_pylist(rows, schema=METADATA)
+
+    def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
+        attempt = begin_stage(self.layout, parcel.block, "save", self.session)
+        results: dict[int, dict[str, Any]] = {}
+
+        def save(item: Item) -> Item:
+            started = time.perf_counter()
+            try:
+                values = self._save(item)
+            except FileFailure as failure:
+                return item.failing(failure.code, str(failure))
+            values["write_ms"] = (time.perf_counter() - started) * 1000
+            results[item.image_id] = values
+            return item
+
+        items = list(each_image(attempt, parcel.items, save))
+        attempt.finish()
+        block = {"block": parcel.block, "attempts": attempt.starts}
+        return [
+            {**self._facts(item), **block, **results.get(item.image_id, {})} for item in items
+        ]
+
+    def _facts(self, item: Item) -> dict[str, Any]:
+        """The columns that every row has, failed or not."""
+        return {
+            "image_id": item.image_id,
+            "key": item.key,
+            "uri": item.uri,
+            **asdict(item.facts),
+            "status": "failed" if item.failed else "ok",
+            "error_code": item.error_code.value if item.error_code else None,
+            "error_message": item.error_message,
+            "infer_ms": item.infer_ms,
+            "worker": item.worker,
+            **asdict(self.provenance),
+        }
+
+    def _save(self, item: Item) -> dict[str, Any]:
+        """Write one image's files; its columns beyond :meth:`_facts`."""
+        view, size = item.views[0], _size_of(item)
+        confidence = grid_confidence(view.grid)
+        mask = self._mask(view, size, confidence)
+        runs = class_runs(mask)
+        scores = confidence.class_confidence.tolist()
+        segments = segments_of(mask, self.labels, per=self.segments_per, class_scores=scores, runs=runs)
+        ignored = sum(runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index)
+        return {
+            **self._write(item, mask),
+            "classes": class_statistics(mask, self.labels, scores, runs=runs),
+            "segments": [segment.to_row() for segment in segments],
+            "ignored_fraction": ignored / mask.size,
+            "mean_confidence": confidence.mean_confidence,
+            "mean_entropy": confidence.mean_entropy,
+            "mean_margin": confidence.mean_margin,
+            "low_confidence_fraction": confidence.low_confidence_fraction,
+        }
+
+    def _mask(self, view: GridView, size_hw: tuple[int, int], confidence: GridConfidence) -> LabelMask:
+        """Argmax at the original size, then what --min-confidence and --min-area take away."""
+        mask = upsample_argmax(
+            view.grid, view.rows, view.cols, size_hw, dtype=self.labels.mask_dtype
+        )
+        if self.min_confidence is not None:
+            top1 = sample_bilinear(confidence.top1, view.rows, view.cols, size_hw)
+            mask[top1 < self.min_confidence] = self.labels.ignore_index
+        return drop_small(mask, self.min_area, self.labels) if self.min_area else mask
+
+    def _write(self, item: Item, mask: LabelMask) -> dict[str, Any]:
+        """Every output file asked for; path and hash of the mask."""
+        specs = [WRITERS[name] for name in self.writers]
+        outputs = ImageOutputs(
+            key=item.key, output=item.output, mask=mask, labels=self.labels, views=item.views,
+            image=self._pixels(item) if any(spec.needs_image for spec in specs) else None,
+            text=self._text(),
+        )
+        columns: dict[str, Any] = {}
+        for spec in specs:
+            data = spec.load()(outputs)
+            self.layout.write(spec.path(item.output), data)
+            if spec.name == "masks":
+                columns = {
+                    "mask_path": spec.path(item.output),
+                    "mask_sha256": hashlib.sha256(data).hexdigest(),
+                }
+        return columns
+
+    def _pixels(self, item: Item) -> RgbImage:
+        """The picture again, for writers that draw on it; only they pay for reading it twice.
+
+        Raises:
+            ImageFailure: the file has vanished or changed since it was loaded.
+        """
+        data = read_bytes(item.uri, limit=self.max_bytes)
+        if hashlib.sha256(data).hexdigest() != item.facts.sha256:
+            raise ImageFailure(
+                ErrorCode.VANISHED, f"{item.key}: the file changed while the run was reading it"
+            )
+        return decode_image(data, name=item.key, max_pixels=self.max_pixels).pixels
+
+    def _text(self) -> dict[str, str]:
+        """Provenance inside each mask file."""
+        return {
+            "Software": f"maskmill {self.provenance.tool_version}",
+            "Model": self.provenance.model,
+            "Weights": self.provenance.weights_sha256,
+            "Settings": self.provenance.settings_fingerprint,
+        }
+
+
+def _size_of(item: Item) -> tuple[int, int]:
+    height, width = item.facts.height, item.facts.width
+    if height is None or width is None:
+        raise ValueError(f"{item.key} has no size although it was predicted")
+    return height, width
