@@ -37,6 +37,13 @@ class AxisRuns:
     starts: IndexArray
     lengths: IndexArray
 
+    def pixels(self, chosen: IndexArray) -> IndexArray:
+        """(longest, n): the pixels of the chosen runs, the last one repeated in shorter runs."""
+        lengths = self.lengths[chosen]
+        steps = np.minimum(np.arange(lengths.max())[:, None], lengths - 1)
+        result: IndexArray = self.starts[chosen] + steps
+        return result
+
 
 def axis_samples(axis: AxisMap, size: int, points: int) -> AxisSamples:
     """Neighbours and weights of ``size`` pixels on an axis of ``points`` grid points.

@@ -10,18 +10,18 @@ operation, and a class is dropped only where it is below by more than that arith
 the two functions agree on every pixel, those with equal highest values included (lowest class).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.models.bilinear import AxisRuns, AxisSamples, IndexArray, axis_runs, axis_samples
+from pipeline.models.bilinear import AxisRuns, IndexArray, axis_runs, axis_samples
 from pipeline.models.geometry import AxisMap
+from pipeline.models.pruning import Candidates, Float32Array, candidates, contest
 from schemas.arrays import LabelMask, LogitGrid, ignore_index_of
 
-Float32Array = npt.NDArray[np.float32]
 _BAND_VALUES = 1 << 20
 """Values of the grid compared at once; with what is derived from them about 16 MB."""
 _CHUNK_PIXELS = 1 << 17
@@ -33,19 +33,13 @@ _ROUNDING = 8 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, slots=True)
-class _CellCandidates:
-    """The classes that may win in each cell of a band of the grid, (n, m) cells in row order.
-
-    ``classes`` lists them cell after cell, ascending; those of cell k begin at ``starts[k]``
-    and are ``counts[k]`` many, at least one.
-    """
+class _Cells:
+    """The candidates of the cells of a band of the grid, row after row of ``cols`` cells."""
 
     first_row: int
     first_col: int
     cols: int
-    counts: IndexArray
-    starts: IndexArray
-    classes: IndexArray
+    found: Candidates
 
 
 def upsample_argmax(
@@ -82,7 +76,9 @@ def upsample_argmax(
     for band in _bands(row_runs, grid.shape[0] * grid.shape[2]):
         cells = _cell_candidates(grid, band.cells, col_runs.cells)
         _fill(mask, cells, band, col_runs)
-        _interpolate_blocks(mask, grid, cells, band, col_runs, row_samples, col_samples)
+        _interpolate_blocks(
+            mask, grid, cells, (band, col_runs), (row_samples.weight, col_samples.weight)
+        )
     return mask
 
 
@@ -180,9 +176,7 @@ def _bands(runs: AxisRuns, values_per_row: int) -> Iterator[AxisRuns]:
         yield AxisRuns(runs.cells[part], runs.starts[part], runs.lengths[part])
 
 
-def _cell_candidates(
-    grid: LogitGrid, row_cells: IndexArray, col_cells: IndexArray
-) -> _CellCandidates:
+def _cell_candidates(grid: LogitGrid, row_cells: IndexArray, col_cells: IndexArray) -> _Cells:
     """Which classes may win in each cell between the first and the last of those named."""
     top, bottom = int(row_cells.min()), int(row_cells.max()) + 2
     left, right = int(col_cells.min()), int(col_cells.max()) + 2
@@ -190,13 +184,9 @@ def _cell_candidates(
     magnitude = np.maximum(part.max(axis=(1, 2)), -part.min(axis=(1, 2)))
     margin = (magnitude * _ROUNDING + np.finfo(np.float32).tiny)[:, None, None]
     with np.errstate(over="ignore"):  # beyond the largest float: infinite, and rightly a candidate
-        highest = _over_corners(part, np.maximum) + margin
         lowest = _over_corners(part, np.minimum) - margin
-    possible = highest >= lowest.max(axis=0)
-    counts = possible.sum(axis=0, dtype=np.uint16).ravel().astype(np.intp)
-    by_cell = np.ascontiguousarray(possible.reshape(len(grid), -1).T)
-    classes = np.flatnonzero(by_cell) % len(grid)
-    return _CellCandidates(top, left, right - left - 1, counts, np.cumsum(counts) - counts, classes)
+        highest = _over_corners(part, np.maximum) + margin
+    return _Cells(top, left, right - left - 1, candidates(lowest, highest))
 
 
 def _over_corners(part: LogitGrid, extreme: np.ufunc) -> Float32Array:
@@ -206,9 +196,9 @@ def _over_corners(part: LogitGrid, extreme: np.ufunc) -> Float32Array:
     return result
 
 
-def _fill(mask: LabelMask, cells: _CellCandidates, rows: AxisRuns, cols: AxisRuns) -> None:
+def _fill(mask: LabelMask, cells: _Cells, rows: AxisRuns, cols: AxisRuns) -> None:
     """Writes each cell's first candidate into all of its pixels."""
-    first = cells.classes[cells.starts].astype(mask.dtype).reshape(-1, cells.cols)
+    first = cells.found.first(mask.dtype).reshape(-1, cells.cols)
     stripes = first[:, cols.cells - cells.first_col].repeat(cols.lengths, axis=1)
     start, stop = int(rows.starts[0]), int(rows.starts[-1] + rows.lengths[-1])
     stripes.take((rows.cells - cells.first_row).repeat(rows.lengths), axis=0, out=mask[start:stop])
@@ -217,76 +207,42 @@ def _fill(mask: LabelMask, cells: _CellCandidates, rows: AxisRuns, cols: AxisRun
 def _interpolate_blocks(
     mask: LabelMask,
     grid: LogitGrid,
-    cells: _CellCandidates,
-    rows: AxisRuns,
-    cols: AxisRuns,
-    row_samples: AxisSamples,
-    col_samples: AxisSamples,
+    cells: _Cells,
+    runs: tuple[AxisRuns, AxisRuns],
+    weights: tuple[Float32Array, Float32Array],
 ) -> None:
     """Writes the pixels of the cells with several candidates, a bounded number at a time."""
+    rows, cols = runs
     cell = (rows.cells - cells.first_row)[:, None] * cells.cols + (cols.cells - cells.first_col)
-    block_row, block_col = np.nonzero(cells.counts[cell] > 1)
-    # Most candidates first: the blocks that have a k-th one are then the first so many of a chunk.
-    order = np.argsort(-cells.counts[cell[block_row, block_col]], kind="stable")
-    block_row, block_col = block_row[order], block_col[order]
+    blocks = cells.found.contested(cell.reshape(-1))
     step = max(1, _CHUNK_PIXELS // int(rows.lengths.max() * cols.lengths.max()))
-    for start in range(0, len(order), step):
-        chunk_row, chunk_col = block_row[start : start + step], block_col[start : start + step]
-        y, x = _pixels(rows, chunk_row), _pixels(cols, chunk_col)
-        labels = _block_labels(
-            grid,
-            cells,
-            cell[chunk_row, chunk_col],
-            rows.cells[chunk_row] * grid.shape[2] + cols.cells[chunk_col],
-            row_samples.weight[y],
-            col_samples.weight[x],
-            mask.dtype,
-        )
+    for start in range(0, len(blocks), step):
+        row, col = np.divmod(blocks[start : start + step], len(cols.cells))
+        y, x = rows.pixels(row), cols.pixels(col)
+        corner = rows.cells[row] * grid.shape[2] + cols.cells[col]
+        values_of = _bilinear_values(grid, corner, weights[0][y], weights[1][x])
+        labels = contest(cells.found, cell[row, col], (len(y), len(x)), values_of, mask.dtype)
         mask.reshape(-1)[(y * mask.shape[1])[:, None] + x] = labels
 
 
-def _pixels(runs: AxisRuns, chosen: IndexArray) -> IndexArray:
-    """(longest, n): the pixels of the chosen runs, the last one repeated in shorter runs."""
-    lengths = runs.lengths[chosen]
-    steps = np.minimum(np.arange(lengths.max())[:, None], lengths - 1)
-    result: IndexArray = runs.starts[chosen] + steps
-    return result
+def _bilinear_values(
+    grid: LogitGrid, corner: IndexArray, down: Float32Array, right: Float32Array
+) -> Callable[[IndexArray, Float32Array], None]:
+    """What writes the values of one class per block at the block's pixels.
 
-
-def _block_labels(
-    grid: LogitGrid,
-    cells: _CellCandidates,
-    cell: IndexArray,
-    corner: IndexArray,
-    down: Float32Array,
-    right: Float32Array,
-    dtype: npt.DTypeLike,
-) -> LabelMask:
-    """(R, S, n): the winners in n blocks of R by S pixels.
-
-    ``cell`` (n,) counts in ``cells``, candidates descending; ``corner`` (n,) is the address of
-    the cell's first corner in one class of the grid; ``down`` (R, n) and ``right`` (S, n) are
-    the weights of the pixels. Blocks are the last axis: that is the long one.
+    ``corner`` (n,) is the address of the cell's first corner in a plane of the grid; ``down``
+    (R, n) and ``right`` (S, n) are the weights of the pixels. Same operations as the plain way.
     """
-    counts, starts = cells.counts[cell], cells.starts[cell]
+    flat, (height, width) = grid.reshape(-1), grid.shape[1:]
     up, left = 1 - down, 1 - right
-    best = np.empty((len(down), len(right), len(cell)), dtype=np.float32)
-    labels = np.empty(best.shape, dtype=dtype)
-    values, other, better = np.empty_like(best), np.empty_like(best), np.empty(best.shape, np.bool_)
-    flat, width = grid.reshape(-1), grid.shape[2]
-    for k in range(int(counts[0])):
-        some = int(np.searchsorted(-counts, -k, side="left"))
-        classes = cells.classes[starts[:some] + k]
-        at = classes * (grid.shape[1] * width) + corner[:some]
+    scratch = np.empty((len(down), len(right), len(corner)), dtype=np.float32)
+
+    def write(classes: IndexArray, out: Float32Array) -> None:
+        some = len(classes)
+        at = classes * (height * width) + corner[:some]
         near = flat[at] * up[:, :some] + flat[at + width] * down[:, :some]
         far = flat[at + 1] * up[:, :some] + flat[at + width + 1] * down[:, :some]
-        target = best if k == 0 else values
-        value = np.multiply(near[:, None], left[:, :some], out=target[:, :, :some])
-        value += np.multiply(far[:, None], right[:, :some], out=other[:, :, :some])
-        if k == 0:
-            labels[:] = classes
-        else:
-            higher = np.greater(value, best[:, :, :some], out=better[:, :, :some])
-            np.copyto(labels[:, :, :some], classes.astype(dtype), where=higher)
-            np.maximum(best[:, :, :some], value, out=best[:, :, :some])
-    return labels
+        np.multiply(near[:, None], left[:, :some], out=out)
+        out += np.multiply(far[:, None], right[:, :some], out=scratch[:, :, :some])
+
+    return write
