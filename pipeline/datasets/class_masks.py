@@ -1,0 +1,117 @@
+"""One class mask file per picture: what VOC, CamVid, Cityscapes, ADE20K and plain folders share."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.datasets.picture_sizes import picture_beside
+from pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem
+from pipeline.datasets.trees import FileTree
+from pipeline.masks.picture import index_png, open_picture
+from pipeline.masks.reading import read_mask
+from schemas.arrays import LabelMask
+from schemas.errors import DocumentFailure, ErrorCode, MaskFailure
+from schemas.labels import LabelMap, voc_color
+
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jpg", ".jpeg")
+
+
+def mask_items(
+    tree: FileTree,
+    options: ReadOptions,
+    key_of: Callable[[str], str | None],
+    picture_of: Callable[[str], str],
+    splits: Mapping[str, str] | None = None,
+) -> list[SampleItem]:
+    """An item per mask file.
+
+    ``key_of`` gives the key without extension of a file name, None for files that are no class
+    masks; ``picture_of`` the picture's name without extension in the tree; ``splits`` the split
+    by key. The key gets the picture's extension where the picture is there.
+
+    Raises:
+        DocumentFailure: no mask at all.
+    """
+    pictures = picture_beside(options.images or tree)
+    items = []
+    for name in tree.names():
+        key = key_of(name) if name.lower().endswith(MASK_SUFFIXES) else None
+        if key is None:
+            continue
+        image = pictures.get(picture_of(key)) or (pictures.get(key) if options.images else None)
+        if image == name:
+            image = None  # a mask is not its own picture
+        extension = f".{image.rpartition('.')[2]}" if image else ""
+        items.append(
+            SampleItem(
+                key=key + extension,
+                split=(splits or {}).get(key, ""),
+                payload={"mask": name, "image": image},
+            )
+        )
+    if not items:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no masks of this layout")
+    return items
+
+
+def read_class_mask(item: SampleItem, context: ReadContext, mask_format: str = "auto") -> Sample:
+    """The mask of an item by the codecs of pipeline/masks.
+
+    Raises:
+        MaskFailure: not a mask of the label map.
+    """
+    name = item.payload["mask"]
+    mask, what = read_mask(
+        context.tree.read(name),
+        context.labels,
+        name=name,
+        format=mask_format,
+        unknown=context.unknown,
+    )
+    return Sample(
+        key=item.key,
+        mask=mask,
+        labels=context.labels,
+        image=item.payload["image"],
+        notes=(f"read as {what}",),
+    )
+
+
+def palette_png(mask: LabelMask, labels: LabelMap, palette: bytes | None = None) -> bytes:
+    """An 8-bit palette PNG.
+
+    Raises:
+        MaskFailure: more than 255 classes.
+    """
+    if mask.dtype != np.uint8:
+        raise MaskFailure(
+            ErrorCode.CANNOT_HOLD,
+            f"an 8-bit mask cannot hold the {len(labels.classes)} classes of {labels.name!r}; "
+            "choose a format with 16-bit masks or merge classes with --map",
+        )
+    return index_png(mask, palette=palette or labels.palette)
+
+
+def object_numbers(data: bytes, name: str) -> npt.NDArray[np.int32]:
+    """(H, W) int32 object numbers of a VOC-style object mask: palette indices, grey values, or
+    colours of the VOC colormap. 255 and 0 are no object.
+
+    Raises:
+        MaskFailure: a colour outside the VOC colormap.
+    """
+    picture = open_picture(data, name=name).image
+    if picture.mode in ("P", "L", "I;16", "I", "1"):
+        numbers = np.asarray(picture).astype(np.int32)
+        return np.where(numbers == 255, 0, numbers)
+    rgb = np.asarray(picture.convert("RGB")).astype(np.int32)
+    packed = rgb[:, :, 0] << 16 | rgb[:, :, 1] << 8 | rgb[:, :, 2]
+    colors = [voc_color(index) for index in range(255)]
+    keys = np.array([red << 16 | green << 8 | blue for red, green, blue in colors])
+    order = np.argsort(keys)
+    at = np.minimum(np.searchsorted(keys[order], packed), len(keys) - 1)
+    if (keys[order][at] != packed).any():
+        raise MaskFailure(
+            ErrorCode.UNKNOWN_COLOR, f"{name}: an object colour outside the VOC colormap"
+        )
+    return order[at].astype(np.int32)

@@ -1,0 +1,44 @@
+"""Sizes of the pictures beside the labels, from their headers, after EXIF orientation."""
+
+import io
+import warnings
+
+from PIL import Image
+
+from pipeline.datasets.samples import IMAGE_SUFFIXES
+from pipeline.datasets.trees import FileTree
+from schemas.errors import ErrorCode, ImageFailure
+
+ORIENTATION_TAG = 0x0112
+TURNED = (5, 6, 7, 8)
+
+
+def picture_size(tree: FileTree, name: str) -> tuple[int, int]:
+    """(height, width) of a picture as it is shown. Only the header is decoded.
+
+    Raises:
+        ImageFailure: not a picture.
+    """
+    data = tree.read(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data))
+            orientation = picture.getexif().get(ORIENTATION_TAG, 1)
+    except Exception as error:  # Pillow's readers raise many kinds on foreign bytes
+        raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture: {error}") from error
+    width, height = picture.size
+    return (width, height) if orientation in TURNED else (height, width)
+
+
+def picture_beside(tree: FileTree) -> dict[str, str]:
+    """Pictures of a tree by name without extension; the first extension of the list wins."""
+    rank = {suffix: position for position, suffix in enumerate(IMAGE_SUFFIXES)}
+    found: dict[str, str] = {}
+    for name in tree.names():
+        stem, _, suffix = name.rpartition(".")
+        if suffix.lower() in rank:
+            known = found.get(stem)
+            if known is None or rank[suffix.lower()] < rank[known.rpartition(".")[2].lower()]:
+                found[stem] = name
+    return found

@@ -1,0 +1,186 @@
+"""The hub: every reader makes Samples, every writer takes them, and rows carry the rest."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.datasets.trees import FileTree
+from pipeline.masks.registry import Unknown
+from schemas.arrays import LabelMask
+from schemas.labels import LabelMap
+
+ObjectMap = npt.NDArray[np.int32]
+"""(H, W) int32: number of the object a pixel belongs to, from 1; 0 = no object known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One picture's labels, whatever they were stored as.
+
+    ``key`` is the picture's path relative to the dataset, posix; without extension where the
+    format does not tell it. ``image`` is the picture's file name in the source tree, None where
+    there is none. ``scores`` is confidence in 0..1 by class index. ``notes`` say what was decided
+    on the way, ``overlap`` how many pixels were claimed by more than one class (last one wins).
+    """
+
+    key: str
+    mask: LabelMask
+    labels: LabelMap
+    image: str | None = None
+    objects: ObjectMap | None = None
+    scores: Mapping[int, float] = field(default_factory=dict)
+    overlap: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels, after EXIF orientation."""
+        height, width = self.mask.shape
+        return height, width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleItem:
+    """One entry of a dataset before it is read. ``payload`` is the reader's own, plain JSON."""
+
+    key: str
+    payload: Any = None
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What the user said about the source."""
+
+    labels: LabelMap | None = None
+    unknown: Unknown = "error"
+    images: FileTree | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetIndex:
+    """What the driver learns in one pass: the classes, the items, and facts workers need.
+
+    ``extras`` is plain JSON and travels to every worker; keep it small.
+    """
+
+    labels: LabelMap
+    items: Iterable[SampleItem]
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadContext:
+    """What a worker needs to read any item of a dataset."""
+
+    tree: FileTree
+    labels: LabelMap
+    extras: dict[str, Any] = field(default_factory=dict)
+    unknown: Unknown = "error"
+    images: FileTree | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteContext:
+    """What a worker or the finisher needs to write any sample of a dataset."""
+
+    labels: LabelMap
+    max_loss: float = 0.01
+    info: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What one sample became. ``files`` are bytes by path relative to the dataset folder.
+
+    ``record`` (plain JSON) goes into the row and comes back to the finisher; ``image_path`` is
+    where the layout wants the picture; ``segment_ious`` the IoU each drawn segment kept (1.0 =
+    exact), in drawing order.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    record: Any = None
+    image_path: str | None = None
+    segment_ious: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedSample:
+    """One committed row as the finisher sees it."""
+
+    image_id: int
+    key: str
+    stem: str
+    split: str
+    size_hw: tuple[int, int]
+    record: Any
+    files: tuple[str, ...]
+
+
+class OutputFolder(Protocol):
+    """Where a finisher writes. Every file appears whole or not at all."""
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A stream to a new file; it appears under its name when the block ends without error."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A file that was written before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where one sample belongs in the output: its stem is unique in the run."""
+
+    image_id: int
+    stem: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReader:
+    """How a format is read: one pass for the driver, one function for the workers."""
+
+    index: Callable[[FileTree, ReadOptions], DatasetIndex]
+    read: Callable[[SampleItem, ReadContext], Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetWriter:
+    """How a format is written: per sample in the workers, then once over the committed rows."""
+
+    write: Callable[[Sample, Target, WriteContext], Written]
+    finish: Callable[[Iterable[FinishedSample], WriteContext, OutputFolder], None]
+
+
+def finish_nothing(
+    samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder
+) -> None:
+    """The finisher of formats whose files need nothing beside them."""
+
+
+def present_classes(
+    mask: LabelMask, labels: LabelMap
+) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """(class index, (H, W) bool) of every class in the mask but background and ignore, in order."""
+    for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=1)):
+        if index != labels.ignore_index and index != labels.background_index:
+            yield int(index), mask == index
+
+
+IMAGE_SUFFIXES: Final = (
+    *("jpg", "jpeg", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif", "jp2", "avif"),
+    *("ppm", "pgm", "pbm", "pnm"),
+)
+
+
+def stem_of(key: str) -> str:
+    """A key without its picture extension: ``sub/a.b.jpg`` gives ``sub/a.b``, ``a.b`` stays."""
+    stem, dot, extension = key.rpartition(".")
+    return stem if dot and stem and extension.lower() in IMAGE_SUFFIXES else key

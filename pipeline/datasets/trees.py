@@ -1,0 +1,153 @@
+"""The files of a dataset under one root, be it a folder on any filesystem, a zip or a tar."""
+
+from functools import cached_property
+from typing import Protocol
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pipeline.archives import TarArchive, ZipArchive, safe_member_name
+from pipeline.filesystems import resolve
+from schemas.errors import DocumentFailure, ErrorCode, SettingsError
+
+
+class FileTree(Protocol):
+    """Files by posix name relative to one root. Reading never leaves the root."""
+
+    @property
+    def uri(self) -> str:
+        """Where the tree is, as the user gave it."""
+        ...
+
+    @property
+    def selected(self) -> str | None:
+        """The one file the user pointed at; None where the whole tree is meant."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """Every file, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileFailure: unsafe name, no such file, or damaged.
+        """
+        ...
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """``length`` bytes from offset ``start`` (fewer at the end of the file)."""
+        ...
+
+
+class FolderTree:
+    """A folder on any pyarrow filesystem."""
+
+    def __init__(
+        self, uri: str, filesystem: fs.FileSystem, root: str, selected: str | None = None
+    ) -> None:
+        self.uri = uri
+        self.selected = selected
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        selector = fs.FileSelector(self._root or "/", recursive=True)
+        start = len(self._root) + 1
+        found = self._filesystem.get_file_info(selector)
+        return tuple(sorted(info.path[start:] for info in found if info.type == fs.FileType.File))
+
+    def names(self) -> tuple[str, ...]:
+        """Every file under the root, sorted."""
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file."""
+        try:
+            with self._filesystem.open_input_file(self._path(name)) as stream:
+                return bytes(stream.read())
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.uri, name, error) from error
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """``length`` bytes from offset ``start``."""
+        try:
+            with self._filesystem.open_input_file(self._path(name)) as stream:
+                return bytes(stream.read_at(length, start))
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.uri, name, error) from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{safe_member_name(name, self.uri)}"
+
+
+class ArchiveTree:
+    """The files of a zip or tar."""
+
+    def __init__(self, uri: str, archive: ZipArchive | TarArchive) -> None:
+        self.uri = uri
+        self.selected: str | None = None
+        self._archive = archive
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self._archive.members())
+
+    def names(self) -> tuple[str, ...]:
+        """Every regular member, sorted."""
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        """The unpacked bytes of a member."""
+        return self._archive.read(safe_member_name(name, self.uri))
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """A slice of the unpacked bytes; unpacks the whole member."""
+        return self.read(name)[start : start + length]
+
+
+def open_tree(uri: str) -> FileTree:
+    """The tree at a folder, a ``.zip``, a ``.tar``, or around one document file.
+
+    Raises:
+        SettingsError: nothing is there.
+        ArchiveFailure: an archive that is damaged or unsafe.
+    """
+    filesystem, path = resolve(uri)
+    info = filesystem.get_file_info(path)
+    if info.type == fs.FileType.NotFound:
+        raise SettingsError(f"there is nothing at {uri}; check the path")
+    if info.type == fs.FileType.Directory:
+        return FolderTree(uri, filesystem, path)
+    if path.lower().endswith(".zip"):
+        return ArchiveTree(uri, ZipArchive(filesystem.open_input_file(path), uri))
+    if path.lower().endswith(".tar"):
+        return ArchiveTree(uri, TarArchive(filesystem.open_input_file(path), uri))
+    root, _, name = path.rpartition("/")
+    return FolderTree(uri, filesystem, root, selected=name)
+
+
+def documents(tree: FileTree, *suffixes: str) -> list[str]:
+    """The files that end with one of ``suffixes``: the one selected, or all of the tree.
+
+    Raises:
+        DocumentFailure: there is none.
+    """
+    if tree.selected is not None:
+        return [tree.selected]
+    found = [name for name in tree.names() if name.lower().endswith(suffixes)]
+    if not found:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{tree.uri} holds no {' or '.join(suffixes)} file"
+        )
+    return found
+
+
+def _unreadable(uri: str, name: str, error: Exception) -> DocumentFailure:
+    if isinstance(error, FileNotFoundError):
+        return DocumentFailure(ErrorCode.VANISHED, f"{uri} has no file {name!r}")
+    if isinstance(error, PermissionError):
+        return DocumentFailure(ErrorCode.PERMISSION_DENIED, f"{uri}: {name!r} may not be read")
+    return DocumentFailure(ErrorCode.UNREADABLE, f"{uri}: {name!r} cannot be read: {error}")
