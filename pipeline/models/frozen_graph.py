@@ -39,7 +39,10 @@ class FrozenGraph:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Where a tensor comes from: the last convolution before it, and whether it was pooled since."""
+    """Where a tensor comes from: the last convolution before it, and what happened since.
+
+    ``pooled``: a global average; ``dilation``: the block size of a SpaceToBatchND still open.
+    """
 
     source: int = -1
     pooled: bool = False

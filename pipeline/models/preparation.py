@@ -50,7 +50,7 @@ def resized_hw(size_hw: tuple[int, int], rule: Preprocessing) -> tuple[int, int]
     The longest-side rule rounds the other side, the shortest-side rule cuts it off as torchvision
     does, so that its published weights see the sizes they were evaluated at.
     """
-    height, width = size_hw
+    height = size_hw[0]
     if rule.resize == "none":
         return size_hw
     if rule.resize == "exact":
@@ -60,7 +60,9 @@ def resized_hw(size_hw: tuple[int, int], rule: Preprocessing) -> tuple[int, int]
     if reference == rule.size or (reference < rule.size and not rule.upscale):
         return size_hw
     other = min(size_hw) if longest else max(size_hw)
-    scaled = max(1, round(other * rule.size / reference) if longest else rule.size * other // reference)
+    scaled = max(
+        1, round(other * rule.size / reference) if longest else rule.size * other // reference
+    )
     return (rule.size, scaled) if (height == reference) else (scaled, rule.size)
 
 

@@ -13,7 +13,11 @@ from pipeline.models.precision import DTYPES, resolve_precision
 from pipeline.models.preparation import NetworkPicture, grid_maps, valid_grid_hw
 from pipeline.models.spec import ModelSpec, Preprocessing, load_attribute
 from pipeline.models.weights import (
-    classes_in_state, classifier_name, fill_network, load_state, weights_sha256,
+    classes_in_state,
+    classifier_name,
+    fill_network,
+    load_state,
+    weights_sha256,
 )
 from schemas.arrays import LogitGrid
 from schemas.errors import ErrorCode, ImageFailure, ModelError, WeightsRefused
@@ -50,9 +54,16 @@ class Segmenter:
     """
 
     def __init__(
-        self, spec: ModelSpec, weights_path: Path | None, *, device: str = "cpu",
-        precision: str = "auto", threads: int = 1, group_size: int = 1,
-        expected_sha256: str | None = None, untrained: bool = False,
+        self,
+        spec: ModelSpec,
+        weights_path: Path | None,
+        *,
+        device: str = "cpu",
+        precision: str = "auto",
+        threads: int = 1,
+        group_size: int = 1,
+        expected_sha256: str | None = None,
+        untrained: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
         self.spec = spec
@@ -62,7 +73,7 @@ class Segmenter:
         self.weights_sha256 = _checked_sha256(weights_path, expected_sha256)
         network = load_network(spec, weights_path, untrained=untrained)
         self.num_classes = num_classes_of(network)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = self._placed(network)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
 
@@ -71,9 +82,19 @@ class Segmenter:
         results: list[PictureLogits | ImageFailure | None] = [None] * len(pictures)
         for positions in _equal_shapes(pictures, self.group_size):
             group = [pictures[position] for position in positions]
-            for position, result in zip(positions, self._group(group, self.group_size), strict=True):
+            for position, result in zip(
+                positions, self._group(group, self.group_size), strict=True
+            ):
                 results[position] = result
         return [result for result in results if result is not None]
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        """On the device; on a CPU with activations fused into convolutions where it can be."""
+        fuse = getattr(network, "fused", None)
+        self._fused = self.device.type == "cpu" and fuse is not None
+        if fuse is not None and self._fused:
+            return fuse(DTYPES[self.precision])  # type: ignore[no-any-return]
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _group(self, group: list[NetworkPicture], size: int) -> list[PictureLogits | ImageFailure]:
         """One group of equal shape, halved for as long as memory does not suffice."""
@@ -91,7 +112,7 @@ class Segmenter:
         if size == 1:
             return [_too_large(picture, self.device) for picture in group]
         half = size // 2
-        parts = [group[start:start + half] for start in range(0, len(group), half)]
+        parts = [group[start : start + half] for start in range(0, len(group), half)]
         return [result for part in parts for result in self._group(part, half)]
 
     @torch.inference_mode()
@@ -99,7 +120,8 @@ class Segmenter:
         """(N, C, h, w) float32 logits of pictures of equal network size."""
         pixels = network_input(group, self.spec.preprocessing, self.device)
         dtype = DTYPES[self.precision]
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+        autocast = dtype != torch.float32 and not self._fused
+        with torch.autocast(self.device.type, dtype, enabled=autocast):
             logits = self.network(pixels)
         grid: LogitGrid = logits.float().cpu().numpy()
         return grid
@@ -117,17 +139,24 @@ def network_input(
 ) -> Tensor:
     """(N, 3, H, W) float32, channels last: normalised, padded with 0 at right and bottom."""
     height, width = group[0].network_hw
-    on_gpu = device.type == "cuda"
-    pixels = torch.empty((len(group), height, width, 3), dtype=torch.uint8, pin_memory=on_gpu)
-    for slot, picture in zip(pixels, group, strict=True):
-        slot[:picture.pixels.shape[0], :picture.pixels.shape[1]] = torch.from_numpy(picture.pixels)
-    mean = torch.tensor(preprocessing.mean, device=device)
-    std = torch.tensor(preprocessing.std, device=device)
-    values = (pixels.to(device, non_blocking=True) - mean).div_(std)
+    values = torch.empty((len(group), height, width * 3), device=device)
     for slot, picture in zip(values, group, strict=True):
-        slot[picture.pixels.shape[0]:] = 0
-        slot[:, picture.pixels.shape[1]:] = 0
-    return values.permute(0, 3, 1, 2)
+        _normalise(picture, preprocessing, slot)
+    return values.view(len(group), height, width, 3).permute(0, 3, 1, 2)
+
+
+def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tensor) -> None:
+    """Fill one (H, 3 W) slot; a row is one long vector, as broadcasting over 3 channels is slow."""
+    height, width = picture.pixels.shape[:2]
+    pixels = torch.from_numpy(picture.pixels).view(height, width * 3)
+    if slot.is_cuda:
+        pixels = pixels.pin_memory().to(slot.device, non_blocking=True)
+    mean = torch.tensor(preprocessing.mean).repeat(width).to(slot.device, non_blocking=True)
+    std = torch.tensor(preprocessing.std).repeat(width).to(slot.device, non_blocking=True)
+    used = slot[:height, : width * 3]
+    used.copy_(pixels).sub_(mean).div_(std)
+    slot[height:] = 0
+    slot[:height, width * 3 :] = 0
 
 
 def load_network(
@@ -189,7 +218,9 @@ def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[lis
 
 def _out_of_memory(error: BaseException) -> bool:
     # PyTorch's CPU allocator has no exception class of its own, only this sentence.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
 
 
 def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:

@@ -1,4 +1,4 @@
-"""ModelSpec: a network, its weights, its preprocessing and its labels, bound so they cannot drift."""
+"""ModelSpec: network, weights, preprocessing and labels, bound together so they cannot drift."""
 
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -41,15 +41,20 @@ class Preprocessing:
         if size is None:
             return self
         if size < MIN_SIZE:
-            raise SettingsError(f"image size {size} is too small for these networks; use {MIN_SIZE} or more")
-        return replace(self, size=size, resize="longest_side" if self.resize == "none" else self.resize)
+            raise SettingsError(
+                f"image size {size} is too small for these networks; use {MIN_SIZE} or more"
+            )
+        return replace(
+            self, size=size, resize="longest_side" if self.resize == "none" else self.resize
+        )
 
     def describe(self) -> str:
         """One line for people."""
         rule = {
             "longest_side": f"longest side scaled to {self.size}",
             "shortest_side": f"shortest side scaled to {self.size}",
-            "exact": f"scaled to {self.size}x{self.size}", "none": "original size",
+            "exact": f"scaled to {self.size}x{self.size}",
+            "none": "original size",
         }[self.resize]
         return rule + (f", padded to {self.size}x{self.size}" if self.pad else "")
 

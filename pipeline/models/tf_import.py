@@ -11,14 +11,21 @@ from torch import Tensor
 
 from pipeline.models.frozen_graph import FrozenConvolution, FrozenGraph
 from pipeline.models.tf_mobilenetv2 import (
-    REPEATS, MobileNetV2Layout, SameConv2d, TfMobileNetV2DeepLab,
+    REPEATS,
+    MobileNetV2Layout,
+    SameConv2d,
+    TfMobileNetV2DeepLab,
 )
 from schemas.errors import ModelError
 
 _TAIL = ("aspp.projection", "classifier")
 _DECODER_TAIL = (
-    "aspp.projection", "decoder.refine.0.depthwise", "decoder.refine.0.pointwise",
-    "decoder.refine.1.depthwise", "decoder.refine.1.pointwise", "classifier",
+    "aspp.projection",
+    "decoder.refine.0.depthwise",
+    "decoder.refine.0.pointwise",
+    "decoder.refine.1.depthwise",
+    "decoder.refine.1.pointwise",
+    "classifier",
 )
 
 
@@ -83,9 +90,13 @@ def _named_backbone(backbone: list[FrozenConvolution]) -> Iterator[tuple[str, Fr
 def _named_head(
     head: list[FrozenConvolution], convolutions: tuple[FrozenConvolution, ...]
 ) -> Iterator[tuple[str, FrozenConvolution]]:
-    rest, pooled, low_level = [], [], []
+    rest: list[FrozenConvolution] = []
+    pooled: list[FrozenConvolution] = []
+    low_level: list[FrozenConvolution] = []
     for entry in head:
-        kind = pooled if entry.pooled else low_level if _follows_filter(entry, convolutions) else rest
+        kind = (
+            pooled if entry.pooled else low_level if _follows_filter(entry, convolutions) else rest
+        )
         kind.append(entry)
     tail = _DECODER_TAIL if low_level else _TAIL
     if len(pooled) != 1 or len(low_level) > 1 or len(rest) != 1 + len(tail):
@@ -107,15 +118,18 @@ def _layout(graph: FrozenGraph, named: dict[str, FrozenConvolution]) -> MobileNe
         stride *= entry.stride if name.startswith("backbone") else 1
     decoder = "decoder.low_level" in named
     return MobileNetV2Layout(
-        widths=tuple(widths), output_stride=stride, num_classes=_channels(named, "classifier"),
-        decoder=decoder, aspp_channels=_channels(named, "aspp.branch"),
+        widths=tuple(widths),
+        output_stride=stride,
+        num_classes=_channels(named, "classifier"),
+        decoder=decoder,
+        aspp_channels=_channels(named, "aspp.branch"),
         low_level_channels=_channels(named, "decoder.low_level") if decoder else 48,
         alignment=graph.alignment,
     )
 
 
 def _channels(named: dict[str, FrozenConvolution], name: str) -> int:
-    return named[name].weight.shape[0]
+    return int(named[name].weight.shape[0])
 
 
 def _check_fit(network: TfMobileNetV2DeepLab, named: dict[str, FrozenConvolution]) -> None:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.frozen_graph import Activation
 
 WIDTHS_X10 = (32, 16, 24, 32, 64, 96, 160, 320)
 WIDTHS_X05 = (16, 8, 12, 16, 32, 48, 80, 160)  # the x0.5 file does not round up to multiples of 8
@@ -43,14 +44,15 @@ class MobileNetV2Layout:
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding and bias; kernel 1 or 3, stride 1 or 2."""
+    """Convolution with TensorFlow's SAME padding, bias, activation; kernel 1, 3, stride 1, 2."""
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        kernel: int,
+        kernel: int = 1,
         *,
+        activation: Activation,
         stride: int = 1,
         dilation: int = 1,
         depthwise: bool = False,
@@ -64,52 +66,68 @@ class SameConv2d(nn.Conv2d):
             padding=dilation * (kernel // 2),
             groups=channels_in if depthwise else 1,
         )
+        self.activation = activation
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))."""
+        """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)), activation applied."""
+        return activated(self._convolved(pixels), self.activation)
+
+    def _convolved(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
-        if self.stride[0] == 1 or self.kernel_size[0] == 1:
+        if self.stride[0] == 1:
             return super().forward(pixels)
         if not torch.compiler.is_exporting() and height % 2 and width % 2:
             return super().forward(pixels)  # odd sizes: SAME is symmetric, no copy needed
-        padded = F.pad(pixels, (width % 2, 1, height % 2, 1))
+        padded = same_padded(pixels)
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
+def same_padded(pixels: Tensor) -> Tensor:
+    """SAME padding for kernel 3, stride 2: one on both sides of odd sizes, one after even ones."""
+    return F.pad(pixels, (pixels.shape[-1] % 2, 1, pixels.shape[-2] % 2, 1))
+
+
+def activated(features: Tensor, activation: Activation) -> Tensor:
+    """The activation, in place."""
+    if activation == "none":
+        return features
+    return F.relu6(features, inplace=True) if activation == "relu6" else F.relu_(features)
+
+
 class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter by a depthwise 3x3, project by 1x1; added to its input where it fits."""
+    """Expand by 1x1, filter by a depthwise 3x3, project by 1x1; added to its input if it fits."""
 
     def __init__(
         self, channels_in: int, channels_out: int, *, expand: bool, stride: int, dilation: int
     ) -> None:
         super().__init__()
         hidden = channels_in * _EXPANSION if expand else channels_in
-        self.expand = SameConv2d(channels_in, hidden, 1) if expand else None
+        self.expand = SameConv2d(channels_in, hidden, activation="relu6") if expand else None
         self.depthwise = SameConv2d(
-            hidden, hidden, 3, stride=stride, dilation=dilation, depthwise=True
+            hidden, hidden, 3, activation="relu6", stride=stride, dilation=dilation, depthwise=True
         )
-        self.project = SameConv2d(hidden, channels_out, 1)
+        self.project = SameConv2d(hidden, channels_out, activation="none")
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, h, w) -> the block's output and its depthwise features (the decoder's input)."""
-        hidden = features if self.expand is None else F.relu6(self.expand(features), inplace=True)
-        filtered = F.relu6(self.depthwise(hidden), inplace=True)
+        hidden = features if self.expand is None else self.expand(features)
+        filtered = self.depthwise(hidden)
         projected = self.project(filtered)
         return (projected.add_(features) if self.residual else projected), filtered
 
 
 class MobileNetV2Backbone(nn.Module):
-    """Stem and 17 inverted residual blocks, with stride turned into dilation past the output stride."""
+    """Stem and 17 inverted residual blocks; past the output stride, stride becomes dilation."""
 
     def __init__(self, widths: tuple[int, ...], output_stride: int) -> None:
         super().__init__()
-        self.stem = SameConv2d(3, widths[0], 3, stride=2)
+        self.stem = SameConv2d(3, widths[0], 3, activation="relu6", stride=2)
         self.blocks = nn.ModuleList(_blocks(widths, output_stride))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) -> last features (N, C, H / OS, W / OS), low-level features at stride 4."""
-        features = F.relu6(self.stem(pixels), inplace=True)
+        features = self.stem(pixels)
         low_level = features
         for position, block in enumerate(self.blocks):
             features, filtered = block(features)
@@ -127,17 +145,16 @@ class ImagePoolingAspp(nn.Module):
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
-        self.pooling = SameConv2d(channels_in, channels, 1)
-        self.branch = SameConv2d(channels_in, channels, 1)
-        self.projection = SameConv2d(2 * channels, channels, 1)
+        self.pooling = SameConv2d(channels_in, channels, activation="relu")
+        self.branch = SameConv2d(channels_in, channels, activation="relu")
+        self.projection = SameConv2d(2 * channels, channels, activation="relu")
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, channels, h, w)."""
-        pooled = F.relu(self.pooling(features.mean((2, 3), keepdim=True)))
-        local = F.relu(self.branch(features), inplace=True)
-        for_pooled, for_local = self.projection.weight.split(pooled.shape[1], dim=1)
+        pooled = self.pooling(features.mean((2, 3), keepdim=True))
+        for_pooled, for_local = torch.chunk(self.projection.weight, 2, dim=1)
         shared = F.conv2d(pooled, for_pooled, self.projection.bias)
-        return F.relu_(F.conv2d(local, for_local).add_(shared))
+        return F.relu_(F.conv2d(self.branch(features), for_local).add_(shared))
 
 
 class SeparableConv2d(nn.Module):
@@ -145,12 +162,12 @@ class SeparableConv2d(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.depthwise = SameConv2d(channels_in, channels_in, 3, depthwise=True)
-        self.pointwise = SameConv2d(channels_in, channels_out, 1)
+        self.depthwise = SameConv2d(channels_in, channels_in, 3, activation="relu", depthwise=True)
+        self.pointwise = SameConv2d(channels_in, channels_out, activation="relu")
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h, w)."""
-        return F.relu_(self.pointwise(F.relu_(self.depthwise(features))))
+        return self.pointwise(self.depthwise(features))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -158,7 +175,7 @@ class Decoder(nn.Module):
 
     def __init__(self, low_level_in: int, layout: MobileNetV2Layout) -> None:
         super().__init__()
-        self.low_level = SameConv2d(low_level_in, layout.low_level_channels, 1)
+        self.low_level = SameConv2d(low_level_in, layout.low_level_channels, activation="relu")
         joined = layout.aspp_channels + layout.low_level_channels
         self.refine = nn.Sequential(
             SeparableConv2d(joined, _DECODER_CHANNELS),
@@ -168,7 +185,7 @@ class Decoder(nn.Module):
 
     def forward(self, features: Tensor, low_level: Tensor) -> Tensor:
         """(N, C, h, w) and (N, C', H, W) -> (N, 256, H, W)."""
-        reduced = F.relu(self.low_level(low_level))
+        reduced = self.low_level(low_level)
         coarse = resize_bilinear(features, (reduced.shape[2], reduced.shape[3]), self.alignment)
         return self.refine(torch.cat((coarse, reduced), dim=1))  # type: ignore[no-any-return]
 
@@ -184,7 +201,7 @@ class TfMobileNetV2DeepLab(nn.Module):
         low_level_in = layout.widths[2] * _EXPANSION
         self.decoder = Decoder(low_level_in, layout) if layout.decoder else None
         channels = _DECODER_CHANNELS if layout.decoder else layout.aspp_channels
-        self.classifier = SameConv2d(channels, layout.num_classes, 1)
+        self.classifier = SameConv2d(channels, layout.num_classes, activation="none")
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) float, x / 127.5 - 1 -> (N, classes, h, w) logits.
@@ -196,6 +213,12 @@ class TfMobileNetV2DeepLab(nn.Module):
         if self.decoder is not None:
             features = self.decoder(features, low_level)
         return self.classifier(features)  # type: ignore[no-any-return]
+
+    def fused(self, dtype: torch.dtype) -> nn.Module:
+        """This network for CPU inference, activations inside the convolutions where possible."""
+        from pipeline.models.fused_convolution import fuse_network
+
+        return fuse_network(self, dtype)
 
 
 def resize_bilinear(features: Tensor, size_hw: tuple[int, int], alignment: str) -> Tensor:
@@ -243,13 +266,22 @@ def _blocks(widths: tuple[int, ...], output_stride: int) -> list[InvertedResidua
 
 
 def build(
-    num_classes: int, *, width: float = 1.0, output_stride: int = 8, decoder: bool = False,
+    num_classes: int,
+    *,
+    width: float = 1.0,
+    output_stride: int = 8,
+    decoder: bool = False,
     alignment: str = "align_corners",
 ) -> TfMobileNetV2DeepLab:
     """The network with random weights, for a spec's options; ``width`` 0.5 or 1.0."""
     widths = {0.5: WIDTHS_X05, 1.0: WIDTHS_X10}[width]
-    return build_layout(num_classes, widths=widths, output_stride=output_stride, decoder=decoder,
-                        alignment=alignment)
+    return build_layout(
+        num_classes,
+        widths=widths,
+        output_stride=output_stride,
+        decoder=decoder,
+        alignment=alignment,
+    )
 
 
 def build_layout(num_classes: int, **layout: Any) -> TfMobileNetV2DeepLab:

@@ -16,21 +16,44 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.models.frozen_graph import (
-    Activation, Flow, FrozenConvolution, FrozenGraph, alignment_name, join_flows,
+    Activation,
+    Flow,
+    FrozenConvolution,
+    FrozenGraph,
+    alignment_name,
+    join_flows,
 )
 from schemas.errors import ModelError
 
-_DTYPES = MappingProxyType({
-    "float32": np.dtype("<f4"), "int32": np.dtype("<i4"), "uint8": np.dtype("u1"),
-    "bool": np.dtype("u1"),
-})
-_ACTIVATIONS: MappingProxyType[str, Activation] = MappingProxyType({"Relu": "relu", "Relu6": "relu6"})
+_DTYPES: MappingProxyType[str, np.dtype[Any]] = MappingProxyType(
+    {
+        "float32": np.dtype("<f4"),
+        "int32": np.dtype("<i4"),
+        "float16": np.dtype("<f2"),
+        "uint16": np.dtype("<u2"),
+        "uint8": np.dtype("u1"),
+        "bool": np.dtype("u1"),
+    }
+)
+_ACTIVATIONS: MappingProxyType[str, Activation] = MappingProxyType(
+    {"Relu": "relu", "Relu6": "relu6"}
+)
 _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative"})
 _ADDING = frozenset({"Add", "AddV2", "AddN", "BiasAdd"})
-_JOINING = frozenset({
-    "ConcatV2", "Identity", "BatchToSpaceND", "ResizeBilinear", "ArgMax", "Softmax", "Slice", "Squeeze",
-    "ExpandDims", "Pad",
-})
+_JOINING = frozenset(
+    {
+        "ConcatV2",
+        "Identity",
+        "BatchToSpaceND",
+        "ResizeBilinear",
+        "ArgMax",
+        "Softmax",
+        "Slice",
+        "Squeeze",
+        "ExpandDims",
+        "Pad",
+    }
+)
 _POOLING = frozenset({"AvgPool", "Mean"})
 _MAX_BYTES = 1 << 30
 
@@ -78,7 +101,8 @@ class _Reader:
             return flow  # the graph's own preprocessing, before the first convolution
         if operator == "ResizeBilinear":
             self.alignment = alignment_name(
-                align_corners=_flag(node, "align_corners"), half_pixel=_flag(node, "half_pixel_centers"),
+                align_corners=_flag(node, "align_corners"),
+                half_pixel=_flag(node, "half_pixel_centers"),
             )
         if operator in _ADDING or operator == "Mul" or operator in _ACTIVATIONS:
             self._fold(operator, flow.source, [name for name in inputs if name in self.constants])
@@ -98,13 +122,19 @@ class _Reader:
         depthwise = node["op"] != "Conv2D"
         weight = stored.transpose(2, 3, 0, 1) if depthwise else stored.transpose(3, 2, 0, 1)
         declared = int(node["attr"].get("dilations", {"list": {"i": [1, 1]}})["list"]["i"][1])
-        self.convolutions.append(FrozenConvolution(
-            name=node["name"], weight=np.ascontiguousarray(weight, dtype=np.float32),
-            bias=np.zeros(weight.shape[0], np.float32),
-            groups=weight.shape[0] if depthwise else 1,
-            stride=int(node["attr"]["strides"]["list"]["i"][1]), dilation=declared * flow.dilation,
-            activation="none", source=flow.source, pooled=flow.pooled,
-        ))
+        self.convolutions.append(
+            FrozenConvolution(
+                name=node["name"],
+                weight=np.ascontiguousarray(weight, dtype=np.float32),
+                bias=np.zeros(weight.shape[0], np.float32),
+                groups=weight.shape[0] if depthwise else 1,
+                stride=int(node["attr"]["strides"]["list"]["i"][1]),
+                dilation=declared * flow.dilation,
+                activation="none",
+                source=flow.source,
+                pooled=flow.pooled,
+            )
+        )
         return Flow(len(self.convolutions) - 1)
 
     def _fold(self, operator: str, position: int, constants: list[str]) -> None:
@@ -117,13 +147,16 @@ class _Reader:
             if last.activation != "none":
                 raise ModelError(f"{self.path}: {operator} with a constant after {last.activation}")
             value = self.constants[name].astype(np.float32)
-            last = _scaled(last, value) if operator == "Mul" else replace(last, bias=last.bias + value)
+            last = (
+                _scaled(last, value) if operator == "Mul" else replace(last, bias=last.bias + value)
+            )
         self.convolutions[position] = last
 
 
 def _scaled(convolution: FrozenConvolution, factor: npt.NDArray[np.float32]) -> FrozenConvolution:
     return replace(
-        convolution, weight=convolution.weight * factor.reshape(-1, 1, 1, 1),
+        convolution,
+        weight=convolution.weight * factor.reshape(-1, 1, 1, 1),
         bias=convolution.bias * factor.reshape(-1),
     )
 
@@ -143,13 +176,24 @@ def _read_constants(path: Path, manifest: list[dict[str, Any]]) -> dict[str, npt
         content = b"".join(_read_shard(path, name) for name in group["paths"])
         offset = 0
         for entry in group["weights"]:
-            if "quantization" in entry:
-                raise ModelError(f"{path}: {entry['name']} is quantised; export the model in float32")
-            dtype, shape = _DTYPES[entry["dtype"]], tuple(int(size) for size in entry["shape"])
+            packing = entry.get("quantization", {})
+            dtype = _DTYPES[packing.get("dtype", entry["dtype"])]
+            shape = tuple(int(size) for size in entry["shape"])
             count = int(np.prod(shape, dtype=np.int64))
-            constants[entry["name"]] = np.frombuffer(content, dtype, count, offset).reshape(shape)
+            stored = np.frombuffer(content, dtype, count, offset).reshape(shape)
+            constants[entry["name"]] = _unpacked(stored, packing, _DTYPES[entry["dtype"]])
             offset += count * dtype.itemsize
     return constants
+
+
+def _unpacked(
+    stored: npt.NDArray[Any], packing: dict[str, Any], dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
+    """Values of a weight stored smaller: real = scale * stored + min; float16 has neither."""
+    if "scale" in packing:
+        stored = stored.astype(np.float64) * packing["scale"] + packing["min"]
+    values: npt.NDArray[Any] = stored.astype(dtype)
+    return values
 
 
 def _read_shard(path: Path, name: str) -> bytes:

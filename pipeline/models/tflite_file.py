@@ -15,25 +15,47 @@ import numpy.typing as npt
 import tflite
 
 from pipeline.models.frozen_graph import (
-    Activation, Flow, FrozenConvolution, FrozenGraph, alignment_name, join_flows,
+    Activation,
+    Flow,
+    FrozenConvolution,
+    FrozenGraph,
+    alignment_name,
+    join_flows,
 )
 from schemas.errors import ModelError
 
 _OPERATOR_NAMES = MappingProxyType(
     {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 )
-_DTYPES = MappingProxyType({
-    tflite.TensorType.FLOAT32: np.dtype("<f4"), tflite.TensorType.FLOAT16: np.dtype("<f2"),
-    tflite.TensorType.INT32: np.dtype("<i4"), tflite.TensorType.INT8: np.dtype("i1"),
-    tflite.TensorType.UINT8: np.dtype("u1"),
-})
-_ACTIVATIONS: MappingProxyType[int, Activation] = MappingProxyType({
-    tflite.ActivationFunctionType.NONE: "none", tflite.ActivationFunctionType.RELU: "relu",
-    tflite.ActivationFunctionType.RELU6: "relu6",
-})
-_JOINING = frozenset({
-    "ADD", "CONCATENATION", "QUANTIZE", "DEQUANTIZE", "RESIZE_BILINEAR", "PAD", "RESHAPE", "SUB", "MUL",
-})
+_DTYPES: MappingProxyType[int, np.dtype[Any]] = MappingProxyType(
+    {
+        tflite.TensorType.FLOAT32: np.dtype("<f4"),
+        tflite.TensorType.FLOAT16: np.dtype("<f2"),
+        tflite.TensorType.INT32: np.dtype("<i4"),
+        tflite.TensorType.INT8: np.dtype("i1"),
+        tflite.TensorType.UINT8: np.dtype("u1"),
+    }
+)
+_ACTIVATIONS: MappingProxyType[int, Activation] = MappingProxyType(
+    {
+        tflite.ActivationFunctionType.NONE: "none",
+        tflite.ActivationFunctionType.RELU: "relu",
+        tflite.ActivationFunctionType.RELU6: "relu6",
+    }
+)
+_JOINING = frozenset(
+    {
+        "ADD",
+        "CONCATENATION",
+        "QUANTIZE",
+        "DEQUANTIZE",
+        "RESIZE_BILINEAR",
+        "PAD",
+        "RESHAPE",
+        "SUB",
+        "MUL",
+    }
+)
 _POOLING = frozenset({"AVERAGE_POOL_2D", "MEAN"})
 _ENDS = frozenset({"ARG_MAX", "SOFTMAX", "LOGISTIC"})
 _FILE_IDENTIFIER = b"TFL3"
@@ -83,7 +105,8 @@ class _Reader:
         if name == "RESIZE_BILINEAR":
             options = _options(operator, tflite.ResizeBilinearOptions)
             self.alignment = alignment_name(
-                align_corners=options.AlignCorners(), half_pixel=options.HalfPixelCenters(),
+                align_corners=options.AlignCorners(),
+                half_pixel=options.HalfPixelCenters(),
             )
         for index in operator.OutputsAsNumpy():
             self.flows[int(index)] = flow
@@ -96,23 +119,32 @@ class _Reader:
         # stored (out, kh, kw, in), depthwise (1, kh, kw, out)
         stored = self._values(inputs[1])
         weight = stored.transpose(3, 0, 1, 2) if depthwise else stored.transpose(0, 3, 1, 2)
-        self.convolutions.append(FrozenConvolution(
-            name=self._tensor(inputs[1]).Name().decode("utf-8", "replace"),
-            weight=np.ascontiguousarray(weight),
-            bias=self._values(inputs[2]),
-            groups=weight.shape[0] if depthwise else 1,
-            stride=options.StrideH(), dilation=options.DilationHFactor(),
-            activation=_ACTIVATIONS[options.FusedActivationFunction()],
-            source=flow.source, pooled=flow.pooled,
-        ))
+        self.convolutions.append(
+            FrozenConvolution(
+                name=self._tensor(inputs[1]).Name().decode("utf-8", "replace"),
+                weight=np.ascontiguousarray(weight),
+                bias=self._bias(inputs, weight.shape[0]),
+                groups=weight.shape[0] if depthwise else 1,
+                stride=options.StrideH(),
+                dilation=options.DilationHFactor(),
+                activation=_ACTIVATIONS[options.FusedActivationFunction()],
+                source=flow.source,
+                pooled=flow.pooled,
+            )
+        )
         return Flow(len(self.convolutions) - 1)
 
     def _operator_name(self, operator: Any) -> str:
         code = self.model.OperatorCodes(operator.OpcodeIndex())
-        return _OPERATOR_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        return str(_OPERATOR_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())])
 
     def _tensor(self, index: int) -> Any:
         return self.graph.Tensors(index)
+
+    def _bias(self, inputs: list[int], channels: int) -> npt.NDArray[np.float32]:
+        if len(inputs) < 3 or inputs[2] < 0:
+            return np.zeros(channels, np.float32)
+        return self._values(inputs[2])
 
     def _values(self, index: int) -> npt.NDArray[np.float32]:
         tensor = self._tensor(index)
@@ -131,7 +163,8 @@ def _dequantised(stored: npt.NDArray[Any], quantization: Any) -> npt.NDArray[np.
         along = [1] * stored.ndim
     scale = quantization.ScaleAsNumpy().astype(np.float64).reshape(along)
     zero = quantization.ZeroPointAsNumpy().astype(np.float64).reshape(along)
-    return ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+    real: npt.NDArray[np.float32] = ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+    return real
 
 
 def _options(operator: Any, kind: Callable[[], Any]) -> Any:

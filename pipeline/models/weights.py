@@ -25,7 +25,7 @@ def weights_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         while piece := stream.read(1 << 20):
             digest.update(piece)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -48,7 +48,9 @@ def unwrap_state(document: Any, where: str = "weights") -> dict[str, Tensor]:
         ModelError: no tensors found.
     """
     while isinstance(document, Mapping) and not _is_state(document):
-        inner = next((document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), None)
+        inner = next(
+            (document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), None
+        )
         if inner is None:
             break
         document = inner
@@ -70,7 +72,7 @@ def classes_in_state(state: Mapping[str, Tensor], classifier: str) -> int | None
 def classifier_name(network: nn.Module) -> str:
     """Module name of the last convolution: the layer whose output channels are the classes."""
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
-    return names[-1]
+    return str(names[-1])
 
 
 def fill_network(network: nn.Module, state: Mapping[str, Tensor], where: str = "weights") -> None:
@@ -98,7 +100,8 @@ def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[s
     unexpected = [name for name in given if name not in wanted]
     shapes = [
         f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted if name in given and given[name].shape != wanted[name].shape
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
     ]
     for what, names in (("missing", missing), ("unexpected", unexpected), ("other shape", shapes)):
         if names:
