@@ -49,8 +49,10 @@ class ProgressMeter:
 
     def figures(self) -> str:
         """Rate, time left and failures in words."""
-        left = f"{_clock((self._total - self._done) / self.rate)} left" if self.rate else "…"
-        return f"{self.rate:.1f} images/s, {left}, {self._failed} failed"
+        pace = "measuring the rate"
+        if self.rate:
+            pace = f"{self.rate:.1f} images/s, {_clock((self._total - self._done) / self.rate)} left"
+        return f"{pace}, {self._failed} failed"
 
     def stop(self) -> None:
         """Leave the terminal as it was."""

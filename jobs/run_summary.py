@@ -44,4 +44,5 @@ class RunSummary:
     def _headline(self) -> str:
         if not self.done_now:
             return f"{self.out}: nothing to do, all {self.ledger.inputs:,} images have a row."
-        return f"{self.out}: {self.done_now:,} images in {self.seconds:.1f} s ({self.rate:.1f} images/s)"
+        rate = f", {self.rate:.1f} images/s once under way" if self.rate else ""
+        return f"{self.out}: {self.done_now:,} images in {self.seconds:.1f} s{rate}"

@@ -4,6 +4,8 @@ import gc
 import logging
 import os
 import secrets
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +48,11 @@ def cluster(address: str | None) -> Iterator[Capacity]:
         RunFailed: no cluster answers at ``address``.
     """
     _set_environment(local=address is None)
+    with native_stderr_in_file():
+        yield from _session(address)
+
+
+def _session(address: str | None) -> Iterator[Capacity]:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
@@ -67,6 +74,42 @@ def cluster(address: str | None) -> Iterator[Capacity]:
     finally:
         gc.collect()  # the actors of a broken run are held by its exception's frames
         ray.shutdown()
+
+
+@contextmanager
+def native_stderr_in_file() -> Iterator[None]:
+    """Keep what Ray's native code writes to file descriptor 2 off the user's terminal.
+
+    Our own messages and Python's tracebacks still go there. The file is kept, and named, when the
+    block ends with an error.
+    """
+    if not _stderr_is_descriptor_2():  # a test runner, or a notebook
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    ours = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
+    with tempfile.NamedTemporaryFile("w", prefix="maskmill-ray-", suffix=".log", delete=False) as log:
+        os.dup2(log.fileno(), 2)
+    before, sys.stderr = sys.stderr, ours
+    try:
+        yield
+        Path(log.name).unlink()
+    except Exception:
+        ours.write(f"maskmill: what Ray wrote meanwhile is in {log.name}\n")
+        raise
+    finally:
+        sys.stderr = before
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        ours.close()
+
+
+def _stderr_is_descriptor_2() -> bool:
+    try:
+        return sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def local_cores() -> int:
@@ -117,7 +160,6 @@ def check_workers(workers: int, gpus_per_worker: float, capacity: Capacity) -> N
 def _set_environment(*, local: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if local:
         # With "clusters" disabled Ray takes loopback for its address; see Ray's ray_constants.py.

@@ -20,5 +20,5 @@ def write_documents(layout: RunLayout, labels: LabelMap, info: dict[str, Any]) -
 def write_document(
     layout: RunLayout, name: str, stream: BinaryIO, labels: LabelMap, info: dict[str, Any]
 ) -> None:
-    """One document, from the committed rows."""
-    FINISHERS[name].load()(layout.committed_rows, stream, labels, info)
+    """One document, from the committed rows; ``info`` goes in by name, however it was stored."""
+    FINISHERS[name].load()(layout.committed_rows, stream, labels, dict(sorted(info.items())))

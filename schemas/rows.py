@@ -69,3 +69,16 @@ METADATA = pa.schema([
 
 TIMING_COLUMNS = ("attempts", "decode_ms", "infer_ms", "write_ms", "worker")
 """Columns of METADATA that tell of the run's history, not of its result."""
+
+REVIEW_ORDER = pa.schema([
+    pa.field("rank", pa.int64(), False),       # from 1
+    pa.field("image_id", pa.int64(), False),
+    pa.field("key", pa.string(), False),
+    pa.field("score", pa.float64(), False),
+    pa.field("mean_entropy", pa.float64()),
+    pa.field("mean_margin", pa.float64()),
+    pa.field("low_confidence_fraction", pa.float64()),
+    pa.field("rarest_class", pa.string()),     # null where there is only background
+    pa.field("rarity", pa.float64()),          # 0 in every image .. 1 in this one only
+])
+"""What people should look at first; one row per ok image."""
