@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -16,8 +17,38 @@ MAX_PIXELS = 1 << 28
 _RUN_LENGTH = 3  # zlib's Z_RLE: masks are runs; smaller and no slower than the default strategy
 
 
-def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A decoded Pillow image of the first frame, in its own mode, never converted.
+@dataclass(frozen=True, slots=True)
+class MaskPicture:
+    """A decoded picture in its own mode, never converted, with the bytes it came from."""
+
+    image: Image.Image
+    data: bytes
+    name: str
+
+    @property
+    def is_lossy(self) -> bool:
+        """True for compressions that change values: JPEG in any container, lossy WebP, AVIF."""
+        if self.image.format == "WEBP":
+            return b"VP8L" not in self.data[12:64]
+        in_tiff = self.image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+        return in_tiff or self.image.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "HEIF")
+
+    def refuse_lossy(self) -> None:
+        """Class indices do not survive lossy compression.
+
+        Raises:
+            MaskFailure: LOSSY_MASK.
+        """
+        if self.is_lossy:
+            raise MaskFailure(
+                ErrorCode.LOSSY_MASK,
+                f"{self.name}: {self.image.format} changes pixel values, so classes blend at "
+                "every border; take the original mask, or snap colours with --unknown nearest",
+            )
+
+
+def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> MaskPicture:
+    """The first frame of a picture file. Orientation tags are not applied to masks.
 
     Raises:
         MaskFailure: EMPTY_FILE, NOT_AN_IMAGE, TOO_MANY_PIXELS (from the header), TRUNCATED or
@@ -26,8 +57,8 @@ def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Ima
     if not data:
         raise MaskFailure(ErrorCode.EMPTY_FILE, f"{name}: the file is empty")
     try:
-        with warnings.catch_warnings():  # Pillow's own limit is lower and only warns
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings():  # what matters is raised below
+            warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error), max_pixels) from error
@@ -36,7 +67,7 @@ def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Ima
     width, height = picture.size
     if width * height > max_pixels:
         raise _too_large(name, f"the header says {width} x {height}", max_pixels)
-    return _loaded(picture, name)
+    return MaskPicture(_loaded(picture, name), data, name)
 
 
 def _loaded(picture: Image.Image, name: str) -> Image.Image:

@@ -1,0 +1,240 @@
+"""RGB masks: every class has its colour. Exact, in one pass, and loud about foreign colours.
+
+A pixel is packed into one integer. Masks are made of runs, so only the first pixel of each run is
+looked up in the sorted colours of the map; cost beyond decoding follows the number of runs.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.masks.picture import MaskPicture, png_bytes
+from pipeline.masks.registry import DecodeOptions
+from pipeline.masks.values import cast_to_mask, is_16_bit_color, refuse_unknown_values, wrong_mode
+from schemas.arrays import LabelMask, RgbImage
+from schemas.errors import ErrorCode, MaskFailure
+from schemas.labels import VOID_COLOR, Color, LabelMap
+
+Packed = npt.NDArray[np.uint32]
+"""R + 256 G + 65536 B."""
+
+_WHITE: Color = (255, 255, 255)
+_RGB_BITS = np.uint32(0xFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """A mask in row order as runs of one colour: (N,) first pixels, lengths and colours."""
+
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    colors: Packed
+    shape: tuple[int, int]
+
+
+def decode(source: MaskPicture, labels: LabelMap, options: DecodeOptions) -> LabelMask:
+    """(H, W) mask of an RGB picture, or of a palette or grey picture by its colours.
+
+    The void colour 224,224,192 is ignore where no class has it.
+
+    Raises:
+        MaskFailure: UNKNOWN_COLOR, naming the colour, its count and first pixel; LOSSY_MASK unless
+            ``unknown="nearest"``; CANNOT_HOLD where two classes share a colour; WRONG_MODE.
+    """
+    if options.unknown != "nearest":
+        source.refuse_lossy()
+    return packed_to_mask(packed_pixels(source), labels, name=source.name, options=options)
+
+
+def colors_to_mask(
+    pixels: RgbImage, labels: LabelMap, *, name: str, options: DecodeOptions | None = None
+) -> LabelMask:
+    """(H, W) mask of (H, W, 3) colours. Raises as :func:`decode`."""
+    channels = pixels.astype(np.uint32)
+    packed = channels[..., 0] | channels[..., 1] << np.uint32(8) | channels[..., 2] << np.uint32(16)
+    return packed_to_mask(packed, labels, name=name, options=options or DecodeOptions())
+
+
+def packed_pixels(source: MaskPicture) -> Packed:
+    """(H, W) colours of a picture, one integer each.
+
+    Raises:
+        MaskFailure: WRONG_MODE for transparency, 16 bits per channel, or other colour spaces.
+    """
+    image = source.image
+    if image.mode in ("P", "L", "1"):
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if image.mode not in ("RGB", "RGBA") or is_16_bit_color(source.data):
+        raise wrong_mode(source.name, f"has mode {image.mode}, not 8-bit RGB, palette or grey")
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
+        raise wrong_mode(source.name, "has transparent pixels; which class they are is not said")
+    raw = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
+    pixels: Packed = np.frombuffer(raw, "<u4").reshape(image.height, image.width)
+    return pixels & _RGB_BITS
+
+
+def packed_to_mask(
+    packed: Packed, labels: LabelMap, *, name: str, options: DecodeOptions
+) -> LabelMask:
+    """(H, W) mask of packed colours. Raises as :func:`decode`."""
+    keys, classes = color_keys(labels)
+    runs = _runs_of(packed)
+    at = np.searchsorted(keys, runs.colors)
+    at[at == len(keys)] = 0
+    indices = classes[at]
+    foreign = keys[at] != runs.colors
+    if foreign.any():
+        indices[foreign] = _foreign_indices(runs, foreign, labels, name, options)
+    return cast("LabelMask", np.repeat(indices, runs.lengths).reshape(runs.shape))
+
+
+def color_keys(labels: LabelMap) -> tuple[Packed, LabelMask]:
+    """Packed colours of a map, ascending, with the class index (or ignore) of each.
+
+    Raises:
+        MaskFailure: CANNOT_HOLD where two classes share a colour.
+    """
+    colors = [entry.color for entry in labels.classes]
+    if len(set(colors)) < len(colors):
+        first = next(color for color in colors if colors.count(color) > 1)
+        sharers = ", ".join(entry.name for entry in labels.classes if entry.color == first)
+        raise MaskFailure(
+            ErrorCode.CANNOT_HOLD,
+            f"label map {labels.name!r} paints {sharers} in the same colour {_text(first)}; "
+            "give each class a colour of its own",
+        )
+    indices = list(range(len(colors)))
+    if void_color(labels) is not None:
+        colors.append(void_color(labels) or VOID_COLOR)
+        indices.append(labels.ignore_index)
+    packed = np.array([_packed(color) for color in colors], np.uint32)
+    order = np.argsort(packed)
+    return packed[order], cast_to_mask(np.array(indices)[order], labels)
+
+
+def void_color(labels: LabelMap) -> Color | None:
+    """The colour of ignore: 224,224,192, or white where a class has that, or None if both are."""
+    taken = {entry.color for entry in labels.classes}
+    return next((color for color in (VOID_COLOR, _WHITE) if color not in taken), None)
+
+
+def mask_to_colors(mask: LabelMask, labels: LabelMap) -> RgbImage:
+    """(H, W, 3) colours of a mask.
+
+    Raises:
+        MaskFailure: CANNOT_HOLD where classes share a colour or ignore has none; UNKNOWN_VALUE.
+    """
+    refuse_unknown_values(mask, labels)
+    color_keys(labels)
+    table = np.zeros((labels.ignore_index + 1, 3), np.uint8)
+    table[: len(labels.classes)] = labels.color_table()
+    void = void_color(labels)
+    if void is None and (mask == labels.ignore_index).any():
+        raise MaskFailure(
+            ErrorCode.CANNOT_HOLD,
+            f"label map {labels.name!r} leaves no colour for ignored pixels: "
+            f"{_text(VOID_COLOR)} and {_text(_WHITE)} are classes",
+        )
+    table[labels.ignore_index] = void or VOID_COLOR
+    return table[mask]
+
+
+def encode(mask: LabelMask, labels: LabelMap) -> bytes:
+    """RGB PNG of an (H, W) mask. Raises as :func:`mask_to_colors`."""
+    return png_bytes(Image.fromarray(mask_to_colors(mask, labels)))
+
+
+def encode_ppm(mask: LabelMask, labels: LabelMap) -> bytes:
+    """Binary PPM (P6) of an (H, W) mask. Raises as :func:`mask_to_colors`."""
+    stream = io.BytesIO()
+    Image.fromarray(mask_to_colors(mask, labels)).save(stream, "PPM")
+    return stream.getvalue()
+
+
+def _runs_of(packed: Packed) -> _Runs:
+    flat = packed.ravel()
+    starts = np.zeros(min(flat.size, 1), np.int64)
+    if flat.size:
+        starts = np.concatenate([starts, np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    lengths = np.diff(starts, append=flat.size)
+    return _Runs(starts, lengths, flat[starts], (packed.shape[0], packed.shape[1]))
+
+
+def _foreign_indices(
+    runs: _Runs, foreign: npt.NDArray[np.bool_], labels: LabelMap, name: str, options: DecodeOptions
+) -> LabelMask:
+    """Class index of each run of a colour that no class has, by the policy for them."""
+    colors, inverse = np.unique(runs.colors[foreign], return_inverse=True)
+    pixels = np.bincount(inverse, runs.lengths[foreign]).astype(np.int64)
+    sentence = _foreign_sentence(runs, foreign, colors, pixels, labels)
+    if options.unknown == "error":
+        raise MaskFailure(
+            ErrorCode.UNKNOWN_COLOR,
+            f"{name}: {sentence}; add it to the label map, or pass --unknown ignore or nearest",
+        )
+    if options.unknown == "ignore":
+        options.note(f"{sentence}; read as ignore")
+        return cast_to_mask(np.full(len(inverse), labels.ignore_index), labels)
+    indices, snapped = _nearest(colors, labels, options.max_distance)
+    options.note(
+        f"{sentence}; {pixels[snapped].sum()} pixels snapped to the nearest colour, "
+        f"{pixels[~snapped].sum()} farther than {options.max_distance:g} read as ignore"
+    )
+    return indices[inverse]
+
+
+def _foreign_sentence(
+    runs: _Runs,
+    foreign: npt.NDArray[np.bool_],
+    colors: Packed,
+    pixels: npt.NDArray[np.int64],
+    labels: LabelMap,
+) -> str:
+    most = int(np.argmax(pixels))
+    first = int(runs.starts[foreign][runs.colors[foreign] == colors[most]][0])
+    row, column = divmod(first, runs.shape[1])
+    color = _unpacked(colors[most : most + 1])[0]
+    distances = np.linalg.norm(labels.color_table().astype(np.float64) - color, axis=1)
+    closest = labels.classes[int(distances.argmin())]
+    more = f" ({len(colors)} unknown colours in all)" if len(colors) > 1 else ""
+    return (
+        f"colour {_text(color)} at {pixels[most]} pixels, first at y={row} x={column}, is not in "
+        f"label map {labels.name!r}{more}; nearest is {closest.name} {_text(closest.color)}"
+    )
+
+
+def _nearest(
+    colors: Packed, labels: LabelMap, limit: float
+) -> tuple[LabelMask, npt.NDArray[np.bool_]]:
+    """Index of the nearest colour of the map for each colour, ignore beyond ``limit``."""
+    keys, classes = color_keys(labels)
+    known = _unpacked(keys)
+    indices = np.empty(len(colors), np.int64)
+    within = np.empty(len(colors), np.bool_)
+    for start in range(0, len(colors), 4096):  # a noisy picture has as many colours as pixels
+        part = _unpacked(colors[start : start + 4096])
+        squares = ((part[:, None, :] - known[None, :, :]) ** 2).sum(axis=2)
+        best = squares.argmin(axis=1)
+        near = squares[np.arange(len(part)), best] <= limit * limit
+        indices[start : start + 4096] = np.where(near, classes[best], labels.ignore_index)
+        within[start : start + 4096] = near
+    return cast_to_mask(indices, labels), within
+
+
+def _packed(color: Color) -> int:
+    return color[0] | color[1] << 8 | color[2] << 16
+
+
+def _unpacked(packed: Packed) -> npt.NDArray[np.int64]:
+    """(N, 3) channels."""
+    shifts = np.array([0, 8, 16], np.uint32)
+    channels: npt.NDArray[np.int64] = (packed[:, None] >> shifts & np.uint32(255)).astype(np.int64)
+    return channels
+
+
+def _text(color: Color | npt.NDArray[np.int64]) -> str:
+    return ",".join(str(int(channel)) for channel in color)

@@ -1,0 +1,109 @@
+"""What every mask format promises, whoever adds one."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pipeline.masks.reading import read_mask
+from pipeline.masks.registry import MASK_FORMATS
+from schemas.errors import ErrorCode, MaskFailure
+from schemas.labels import LabelMap, builtin
+
+MANY = LabelMap.from_names("many", [f"class {index}: ü.{index}" for index in range(300)])
+LABEL_MAPS = [
+    builtin("voc"),
+    LabelMap.from_names("two", ["background", "person"]),
+    LabelMap.from_names("no background", ["road", "sky", "tree"], background=None),
+    LabelMap.from_names("full", [f"c{index}" for index in range(255)]),
+    MANY,
+]
+shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=19)
+
+
+@st.composite
+def labelled_masks(draw):
+    labels = draw(st.sampled_from(LABEL_MAPS))
+    values = draw(st.lists(st.integers(0, len(labels.classes) - 1), min_size=1, max_size=4))
+    if draw(st.booleans()):
+        values.append(labels.ignore_index)
+    mask = draw(hnp.arrays(labels.mask_dtype, draw(shapes), elements=st.sampled_from(values)))
+    return labels, mask
+
+
+@pytest.mark.parametrize("name", MASK_FORMATS)
+@settings(deadline=None, max_examples=120)
+@given(labelled_masks())
+def test_masks_come_back_or_are_refused(name, labelled):
+    labels, mask = labelled
+    spec = MASK_FORMATS[name]
+    has_ignore = bool((mask == labels.ignore_index).any())
+    if not spec.lossless_for(labels, with_ignore=has_ignore):
+        with pytest.raises(MaskFailure) as caught:
+            spec.encode(mask, labels)
+        assert caught.value.code is ErrorCode.CANNOT_HOLD
+        return
+    data = spec.encode(mask, labels)
+    assert data == spec.encode(mask.copy(order="F"), labels)
+    decoded = spec.decode(data, labels, name="mask")
+    assert decoded.dtype == labels.mask_dtype
+    np.testing.assert_array_equal(decoded, mask)
+    assert decoded.flags.writeable
+
+
+@pytest.mark.parametrize("name", MASK_FORMATS)
+def test_specs_say_what_they_are(name):
+    spec = MASK_FORMATS[name]
+    assert spec.name == name and spec.description and spec.extension.startswith(".")
+    assert spec.lossless_for(LABEL_MAPS[1], with_ignore=False)
+
+
+HELD = [
+    pytest.param(spec, labels, id=f"{name}-{labels.name}")
+    for name, spec in MASK_FORMATS.items()
+    for labels in LABEL_MAPS
+    if spec.lossless_for(labels, with_ignore=False)
+]
+
+
+@pytest.mark.parametrize(("spec", "labels"), HELD)
+def test_auto_reads_what_any_format_wrote(spec, labels):
+    num_classes = len(labels.classes)
+    mask = (np.arange(21 * 33) % num_classes).reshape(21, 33).astype(labels.mask_dtype)
+    decoded, what = read_mask(spec.encode(mask, labels), labels, name="m")
+    np.testing.assert_array_equal(decoded, mask)
+    assert what
+
+
+@pytest.mark.parametrize("name", MASK_FORMATS)
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", ErrorCode.EMPTY_FILE),
+        (b"not a picture at all", ErrorCode.NOT_AN_IMAGE),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), ErrorCode.NOT_AN_IMAGE),
+    ],
+)
+def test_sick_bytes_are_typed_failures(name, data, code):
+    with pytest.raises(MaskFailure, match=r"sub/m\.png") as caught:
+        MASK_FORMATS[name].decode(data, LABEL_MAPS[1], name="sub/m.png")
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize("name", MASK_FORMATS)
+def test_cut_off_files_are_typed_failures(name):
+    spec = MASK_FORMATS[name]
+    mask = np.random.default_rng(0).integers(0, 2, (64, 64)).astype(np.uint8)
+    data = spec.encode(mask, LABEL_MAPS[1])
+    with pytest.raises(MaskFailure) as caught:
+        spec.decode(data[: len(data) * 2 // 3], LABEL_MAPS[1], name="m")
+    assert caught.value.code in (ErrorCode.TRUNCATED, ErrorCode.CORRUPT, ErrorCode.NOT_AN_IMAGE)
+
+
+@pytest.mark.parametrize("name", MASK_FORMATS)
+def test_values_that_are_no_class_are_never_written(name):
+    mask = np.array([[0, 1, 7]], np.uint8)
+    with pytest.raises(MaskFailure, match="value 7") as caught:
+        MASK_FORMATS[name].encode(mask, LABEL_MAPS[1])
+    assert caught.value.code is ErrorCode.UNKNOWN_VALUE
