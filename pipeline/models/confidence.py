@@ -1,6 +1,7 @@
 """How sure a network is: highest probability, entropy and margin on its own output grid."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,16 @@ class GridConfidence:
     class_confidence: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class PointConfidence:
+    """Each (P,), of P points: highest probability, entropy in nats, second highest, which class."""
+
+    top1: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
+    runner_up: npt.NDArray[np.float32]
+    winner: npt.NDArray[np.intp]
+
+
 def grid_confidence(grid: LogitGrid) -> GridConfidence:
     """The confidence of the softmax of a grid of logits, without its padding.
 
@@ -42,44 +53,81 @@ def grid_confidence(grid: LogitGrid) -> GridConfidence:
     Raises:
         ValueError: a grid that is empty or not finite.
     """
-    if grid.ndim != 3 or 0 in grid.shape:
-        raise ValueError(f"a logit grid is (classes, height, width), not {grid.shape}")
-    if not (np.isfinite(grid.min()) and np.isfinite(grid.max())):
-        raise ValueError("the logit grid holds NaN or infinity: the network's output is unusable")
-    logits = _two_classes(grid) if len(grid) == 1 else grid
-    logits = logits.reshape(len(logits), -1)
-    with np.errstate(over="ignore"):
-        shifted = logits - logits.max(axis=0)
-    np.maximum(shifted, -1e4, out=shifted)  # e^-1e4 is 0, and 0 · s below stays finite
-    powers = np.exp(shifted)
-    total = powers.sum(axis=0)
+    logits = _checked_logits(grid).reshape(max(2, len(grid)), -1)
+    shifted, powers, total = _powers(logits)
     # -Σ p ln p with p = e^s / Σ e^s; one logarithm per grid point instead of one per class.
     entropy = np.log(total) - np.einsum("cp,cp->p", powers, shifted) / total
     winner, runner_up = _highest_two(powers)
-    return _summary(1 / total, entropy, runner_up / total, winner, len(logits), grid.shape[1:])
+    points = PointConfidence(np.reciprocal(total), entropy, runner_up / total, winner)
+    return summarise([points], len(logits), (grid.shape[1], grid.shape[2]))
 
 
-def probability_confidence(probabilities: LogitGrid) -> GridConfidence:
-    """The same for (C, h, w) float32 probabilities that sum to one, C of 2 or more.
+def grid_probabilities(grid: LogitGrid) -> LogitGrid:
+    """The softmax over the classes of (C, h, w) logits; (2, h, w) for a sigmoid head.
+
+    Raises:
+        ValueError: a grid that is empty or not finite.
+    """
+    _, powers, total = _powers(_checked_logits(grid))
+    powers /= total
+    return powers
+
+
+def point_confidence(probabilities: npt.NDArray[np.float32]) -> PointConfidence:
+    """The confidence at each point of (C, …) probabilities that sum to one, C of 2 or more.
 
     Raises:
         ValueError: values outside [0, 1] or sums that are not one.
     """
-    if probabilities.ndim != 3 or 0 in probabilities.shape or len(probabilities) < 2:
-        raise ValueError(f"probabilities are (2+, height, width), not {probabilities.shape}")
     flat = probabilities.reshape(len(probabilities), -1)
-    total = flat.sum(axis=0)
-    if not (flat.min() >= 0 and np.abs(total - 1).max() < 1e-3):
+    if len(flat) < 2 or not (flat.min() >= 0 and np.abs(flat.sum(axis=0) - 1).max() < 1e-3):
         raise ValueError("these are not probabilities: negative, NaN, or not summing to one")
     entropy = -np.einsum("cp,cp->p", flat, np.log(np.maximum(flat, np.finfo(np.float32).tiny)))
-    top1 = flat.max(axis=0)
     winner, runner_up = _highest_two(flat.copy())
-    return _summary(top1, entropy, runner_up, winner, len(flat), probabilities.shape[1:])
+    return PointConfidence(flat.max(axis=0), entropy, runner_up, winner)
 
 
-def _two_classes(logit: LogitGrid) -> LogitGrid:
-    """(2, h, w): logits whose softmax is (1 - sigmoid, sigmoid) of the one channel."""
-    return np.concatenate([np.zeros_like(logit), logit])
+def summarise(
+    parts: Sequence[PointConfidence], classes: int, shape_hw: tuple[int, int]
+) -> GridConfidence:
+    """The means over all parts, which together are the points of ``shape_hw`` in row order."""
+    top1 = np.concatenate([part.top1 for part in parts])
+    winner = np.concatenate([part.winner for part in parts])
+    margin = top1 - np.concatenate([part.runner_up for part in parts])
+    entropy = np.concatenate([part.entropy for part in parts])
+    points = np.bincount(winner, minlength=classes)
+    with np.errstate(invalid="ignore"):
+        class_confidence = np.bincount(winner, weights=top1, minlength=classes) / points
+    mean_entropy = float(entropy.mean(dtype=np.float64)) / math.log(classes)
+    return GridConfidence(
+        top1=top1.reshape(shape_hw).astype(np.float32, copy=False),
+        mean_confidence=float(top1.mean(dtype=np.float64)),
+        mean_entropy=min(max(mean_entropy, 0.0), 1.0),  # rounding may leave [0, 1]
+        mean_margin=float(margin.mean(dtype=np.float64)),
+        low_confidence_fraction=float((top1 < LOW_CONFIDENCE).mean()),
+        class_confidence=class_confidence,
+    )
+
+
+def _checked_logits(grid: LogitGrid) -> LogitGrid:
+    """The logits, those of a sigmoid head as two classes, or a ValueError."""
+    if grid.ndim != 3 or 0 in grid.shape:
+        raise ValueError(f"a logit grid is (classes, height, width), not {grid.shape}")
+    if not (np.isfinite(grid.min()) and np.isfinite(grid.max())):
+        raise ValueError("the logit grid holds NaN or infinity: the network's output is unusable")
+    # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)).
+    return np.concatenate([np.zeros_like(grid), grid]) if len(grid) == 1 else grid
+
+
+def _powers(
+    logits: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Logits less the highest (s), their exponentials e^s, and the sums of these over classes."""
+    with np.errstate(over="ignore"):
+        shifted = logits - logits.max(axis=0)
+    np.maximum(shifted, -1e4, out=shifted)  # e^-1e4 is 0, and 0 · s stays finite
+    powers = np.exp(shifted)
+    return shifted, powers, powers.sum(axis=0)
 
 
 def _highest_two(
@@ -93,27 +141,3 @@ def _highest_two(
     winner = values.argmax(axis=0)
     values.reshape(-1)[winner * points + np.arange(points)] = 0
     return winner, values.max(axis=0)
-
-
-def _summary(
-    top1: npt.NDArray[np.float32],
-    entropy: npt.NDArray[np.float32],
-    runner_up: npt.NDArray[np.float32],
-    winner: npt.NDArray[np.intp],
-    classes: int,
-    shape: tuple[int, ...],
-) -> GridConfidence:
-    """Means over the points, summed in float64; rounding is kept from leaving [0, 1]."""
-    points = np.bincount(winner, minlength=classes)
-    sums = np.bincount(winner, weights=top1, minlength=classes)
-    with np.errstate(invalid="ignore"):
-        class_confidence = sums / points
-    mean_entropy = float(entropy.mean(dtype=np.float64)) / math.log(classes)
-    return GridConfidence(
-        top1=top1.reshape(shape).astype(np.float32, copy=False),
-        mean_confidence=float(top1.mean(dtype=np.float64)),
-        mean_entropy=min(max(mean_entropy, 0.0), 1.0),
-        mean_margin=float((top1 - runner_up).mean(dtype=np.float64)),
-        low_confidence_fraction=float((top1 < LOW_CONFIDENCE).mean()),
-        class_confidence=class_confidence,
-    )

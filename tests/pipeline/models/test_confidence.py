@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from pipeline.models.confidence import grid_confidence, probability_confidence
+from pipeline.models.confidence import (
+    grid_confidence,
+    grid_probabilities,
+    point_confidence,
+    summarise,
+)
 
 
 def expected(grid):
@@ -61,12 +66,13 @@ def test_logits(grid):
 
 @given(grids)
 @settings(max_examples=100, deadline=None)
-def test_probabilities(grid):
-    probabilities = softmax(grid.astype(np.float64), axis=0).astype(np.float32)
+def test_probabilities_and_parts_of_them(grid):
+    probabilities = grid_probabilities(grid)
+    np.testing.assert_allclose(probabilities, softmax(grid.astype(np.float64), axis=0), atol=1e-6)
     before = probabilities.copy()
-    # The winner by the rounded probabilities: two may have become equal.
-    result = probability_confidence(probabilities)
+    parts = [point_confidence(probabilities[:, y]) for y in range(grid.shape[1])]
     assert np.array_equal(probabilities, before)
+    result = summarise(parts, len(grid), grid.shape[1:])
     top1, means, _ = expected(grid)
     np.testing.assert_allclose(result.top1, top1, atol=2e-6)
     found = result.mean_confidence, result.mean_entropy, result.mean_margin
@@ -87,6 +93,7 @@ def test_one_channel_is_two_classes():
     result = grid_confidence(logit)
     top1 = np.maximum(probability, 1 - probability)
     np.testing.assert_allclose(result.top1, top1, atol=1e-6)
+    np.testing.assert_allclose(grid_probabilities(logit)[1], probability, atol=1e-6)
     assert result.class_confidence.shape == (2,)
     np.testing.assert_allclose(result.class_confidence, [top1[0, 0], top1[0, 1:].mean()], atol=1e-6)
     assert result.mean_margin == pytest.approx(np.abs(2 * probability - 1).mean(), abs=1e-6)
@@ -116,4 +123,4 @@ def test_what_is_not_a_grid_is_refused():
         grid_confidence(np.zeros((2, 0, 2), dtype=np.float32))
     for wrong in (np.full((2, 2, 2), 0.4), np.array([[[1.5]], [[-0.5]]])):
         with pytest.raises(ValueError, match="not probabilities"):
-            probability_confidence(wrong.astype(np.float32))
+            point_confidence(wrong.astype(np.float32))
