@@ -1,7 +1,8 @@
 """What the bytes of a picture file say before any decoder runs: where it ends, how it is turned.
 
 Facts: ITU-T T.81 annex B (JPEG markers), PNG specification 3rd edition section 5, RIFF and BMP
-file size fields, GIF89a section 27, ISO/IEC 14496-12 section 4.2 (boxes), CIPA DC-008 (Exif 2.32).
+file size fields, GIF89a section 27, ISO/IEC 14496-12 section 4.2 (boxes), TIFF 6.0
+section 2, CIPA DC-008 (Exif 2.32).
 """
 
 import struct
@@ -10,27 +11,19 @@ from collections.abc import Callable, Iterator
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_EOI = b"\xff\xd9"
 _ORIENTATION = 0x0112
-_INTEGER_SIZES = {1: "B", 3: "H", 4: "I"}  # Exif types BYTE, SHORT, LONG
+_INTEGER_LETTERS = {1: "B", 3: "H", 4: "I"}  # TIFF types BYTE, SHORT, LONG
+_TIFF_PIXELS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 
 
 def exif_orientation(exif: bytes) -> int:
     """Orientation 1..8 of an Exif block; 1 where it has none, or one that cannot be read."""
     tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
     try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
-            if tag == _ORIENTATION:
-                integer = order + _INTEGER_SIZES.get(kind, "H")
-                (value,) = struct.unpack_from(integer, tiff, entry + 8)
-                return int(value) if 1 <= value <= 8 else 1
+        found = (values for tag, values in _first_directory(tiff) if tag == _ORIENTATION)
+        value = next((values[0] for values in found if values), 1)
     except struct.error:  # cut or damaged: the picture itself may still be good
         return 1
-    return 1
+    return value if 1 <= value <= 8 else 1
 
 
 def png_exif(data: bytes) -> bytes:
@@ -44,7 +37,7 @@ def png_exif(data: bytes) -> bytes:
 def ends_early(data: bytes) -> bool:
     """True where the file's own structure says that bytes are missing at its end.
 
-    False says nothing: some formats, TIFF among them, do not tell.
+    False says nothing: not every format tells.
     """
     for magic, position, check in _ENDINGS:
         if data[position:position + len(magic)] == magic:
@@ -58,7 +51,7 @@ def ends_early(data: bytes) -> bool:
 def has_known_magic(data: bytes) -> bool:
     """True for the first bytes of a format that is read here."""
     known = any(data[at:at + len(magic)] == magic for magic, at, _ in _ENDINGS)
-    return known or data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    return known or data[:4] in (b"II+\0", b"MM\0+")  # BigTIFF
 
 
 def jpeg_end(data: bytes) -> int | None:
@@ -88,6 +81,37 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield data[position + 4:position + 8], position + 8, length
         position += 12 + length
+
+
+def _first_directory(tiff: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """(tag, values) of the integer entries of a TIFF's first directory; nothing for BigTIFF.
+
+    Values that lie beyond the end are ``()``.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return
+    (start,) = struct.unpack_from(order + "I", tiff, 4)
+    (entries,) = struct.unpack_from(order + "H", tiff, start)
+    for entry in range(start + 2, start + 2 + 12 * entries, 12):
+        tag, kind, count = struct.unpack_from(order + "HHI", tiff, entry)
+        letter = _INTEGER_LETTERS.get(kind)
+        if letter is None or count > len(tiff):
+            continue  # text, fractions, or nonsense
+        numbers = struct.Struct(f"{order}{count}{letter}")
+        place = entry + 8
+        if numbers.size > 4:
+            (place,) = struct.unpack_from(order + "I", tiff, place)
+        yield tag, numbers.unpack_from(tiff, place) if place + numbers.size <= len(tiff) else ()
+
+
+def _tiff_ends_early(data: bytes) -> bool:
+    numbers = dict(_first_directory(data))
+    for offsets, counts in _TIFF_PIXELS:
+        ends = map(sum, zip(numbers.get(offsets, ()), numbers.get(counts, ()), strict=False))
+        if () in (numbers.get(offsets), numbers.get(counts)) or max(ends, default=0) > len(data):
+            return True
+    return False
 
 
 def _jpeg_ends_early(data: bytes) -> bool:
@@ -128,6 +152,8 @@ _ENDINGS: tuple[tuple[bytes, int, Callable[[bytes], bool]], ...] = (
     (b"RIFF", 0, _riff_ends_early),
     (b"GIF8", 0, _gif_ends_early),
     (b"BM", 0, _bmp_ends_early),
+    (b"II*\0", 0, _tiff_ends_early),
+    (b"MM\0*", 0, _tiff_ends_early),
     (b"ftyp", 4, _boxes_end_early),
     (b"jP  \r\n\x87\n", 4, _boxes_end_early),
 )

@@ -83,13 +83,13 @@ def _wide_to_grey(array: npt.NDArray[np.generic], mode: str) -> tuple[npt.NDArra
 
 def _floats_to_grey(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint8], str]:
     finite = np.isfinite(values)
-    low, high = (float(edge(values[finite], initial=0.0)) for edge in (np.min, np.max))
+    known = values[finite] if finite.any() else np.zeros(1)
+    low, high = float(known.min()), float(known.max())
     values = np.where(finite, values, 0.0)
     if low >= 0.0 and high <= 1.0:
         return _rounded(values * 255.0), "floats of [0, 1] times 255"
     if low >= 0.0 and high <= 255.0:
         return _rounded(values), "floats of [0, 255] rounded"
-    low = float(values[finite].min())
     scaled = (values - low) * (255.0 / max(high - low, 1e-300))
     return _rounded(np.where(finite, scaled, 0.0)), f"floats {low:g}..{high:g} onto 0..255"
 

@@ -1,0 +1,452 @@
+"""Decoding: every mode by its written rule, orientation, limits, notes, speed."""
+
+import io
+import struct
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from pipeline.images import decode_image, orient, picture_header
+from schemas.errors import ErrorCode, ImageFailure
+from tests.sick_images import draw_picture, encode
+
+RNG = np.random.default_rng(7)
+PHOTO = draw_picture(RNG, (61, 43))
+
+
+def encoded(image: Image.Image, file_format: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def pixels_of(image: Image.Image, file_format: str = "PNG", **options) -> np.ndarray:
+    return decode_image(encoded(image, file_format, **options), name="x").pixels
+
+
+def failure_of(data: bytes, **options) -> ImageFailure:
+    with pytest.raises(ImageFailure) as caught:
+        decode_image(data, name="photos/x.jpg", **options)
+    assert "photos/x.jpg" in str(caught.value)
+    return caught.value
+
+
+# --- the fast path against Pillow ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_equals_pillow(quality, subsampling, progressive):
+    data = encode(PHOTO, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
+    ours = decode_image(data, name="x")
+    theirs = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(ours.pixels.astype(int) - theirs).max() <= 1
+    assert (ours.format, ours.mode, ours.exif_orientation, ours.notes) == ("JPEG", "RGB", 1, ())
+    assert ours.pixels.flags.c_contiguous
+
+
+def test_grey_jpeg_has_three_equal_channels():
+    grey = Image.fromarray(PHOTO).convert("L")
+    ours = decode_image(encoded(grey, "JPEG", quality=95), name="x")
+    assert ours.mode == "L"
+    assert (ours.pixels == ours.pixels[:, :, :1]).all()
+    assert np.abs(ours.pixels[:, :, 0].astype(int) - np.asarray(grey)).max() < 12
+
+
+def test_rgb_jpeg_without_color_transform():
+    data = encode(PHOTO, "JPEG", quality=95, keep_rgb=True)
+    theirs = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(decode_image(data, name="x").pixels.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (8, 8), (17, 16), (7, 300)])
+def test_small_and_odd_sizes(size):
+    picture = draw_picture(np.random.default_rng(3), size)
+    for file_format in ("JPEG", "PNG", "BMP", "TIFF"):
+        assert decode_image(encode(picture, file_format), name="x").pixels.shape == picture.shape
+    np.testing.assert_array_equal(decode_image(encode(picture, "PNG"), name="x").pixels, picture)
+
+
+def test_a_grey_corner_is_no_truncation():
+    """Exactly 128 at the lower right is also what a missing end looks like."""
+    picture = PHOTO.copy()
+    picture[20:, 20:] = 128
+    for progressive in (False, True):
+        data = encode(picture, "JPEG", quality=95, progressive=progressive)
+        assert (decode_image(data, name="x").pixels[-8:, -8:] == 128).all()
+
+
+# --- orientation --------------------------------------------------------------------------------
+
+TURNABLE = {"JPEG": {"quality": 95}, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", sorted(TURNABLE))
+def test_orientation_equals_pillow(file_format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(PHOTO, file_format, exif=exif, **TURNABLE[file_format])
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    ours = decode_image(data, name="x")
+    assert ours.exif_orientation == orientation
+    assert ours.pixels.flags.c_contiguous
+    assert np.abs(ours.pixels.astype(int) - np.asarray(expected)).max() <= 1
+    header = picture_header(data)
+    assert (header.width, header.height) == expected.size
+    assert header.format == file_format
+
+
+def test_the_eight_orientations_differ():
+    """Guards the test above: a picture with symmetries would prove nothing."""
+    turned = {orient(PHOTO, orientation).tobytes() for orientation in range(1, 9)}
+    assert len(turned) == 8
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_impossible_orientation_counts_as_none(order, value):
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    exif = mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, value, 0, 0)
+    data = encode(PHOTO, "JPEG", exif=b"Exif\0\0" + exif)
+    assert decode_image(data, name="x").exif_orientation == 1
+
+
+@given(exif=st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_exif_block_leaves_the_picture_alone(exif):
+    data = encode(PHOTO, "JPEG", exif=b"Exif\0\0II*\0" + exif)
+    assert decode_image(data, name="x").exif_orientation in range(1, 9)
+
+
+def test_orientation_after_the_pixels_of_a_png():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(PHOTO, "PNG", exif=exif)
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + struct.unpack_from(">I", data, start)[0]
+    tail = data.index(b"IEND") - 4
+    moved = data[:start] + data[end:tail] + data[start:end] + data[tail:]
+    ours = decode_image(moved, name="x")
+    assert ours.exif_orientation == 6
+    np.testing.assert_array_equal(ours.pixels, np.rot90(PHOTO, -1))
+    assert picture_header(moved)[:2] == (43, 61)
+
+
+# --- modes --------------------------------------------------------------------------------------
+
+
+def test_one_bit():
+    bits = Image.fromarray(PHOTO).convert("1")
+    np.testing.assert_array_equal(
+        pixels_of(bits), np.asarray(bits)[:, :, None].repeat(3, 2) * np.uint8(255)
+    )
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "GIF", "PPM"])
+def test_grey(file_format):
+    grey = Image.fromarray(PHOTO[:, :, 0])
+    np.testing.assert_array_equal(
+        pixels_of(grey, file_format), PHOTO[:, :, :1].repeat(3, 2)
+    )
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "GIF"])
+def test_palette(file_format):
+    palette = Image.fromarray(PHOTO).quantize(16)
+    expected = np.asarray(palette.convert("RGB"))
+    np.testing.assert_array_equal(pixels_of(palette, file_format), expected)
+
+
+def over_white(rgba: np.ndarray) -> np.ndarray:
+    """The oracle in exact integers: round half up of c a/255 + 255 (1 - a/255)."""
+    color, alpha = rgba[:, :, :3].astype(int), rgba[:, :, 3:].astype(int)
+    return ((2 * (color * alpha + 255 * (255 - alpha)) + 255) // 510).astype(np.uint8)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_alpha_over_white(file_format):
+    rgba = RNG.integers(0, 256, (40, 50, 4), dtype=np.uint8)
+    rgba[:5, :, 3], rgba[5:10, :, 3] = 0, 255
+    data = encoded(Image.fromarray(rgba), file_format)
+    ours = decode_image(data, name="x")
+    np.testing.assert_array_equal(ours.pixels, over_white(rgba))
+    assert (ours.pixels[:5] == 255).all()
+    np.testing.assert_array_equal(ours.pixels[5:10], rgba[5:10, :, :3])
+    assert ours.notes == ("transparency over white",)
+
+
+def test_every_color_and_alpha_over_white():
+    color, alpha = np.mgrid[0:256, 0:256].astype(np.uint8)
+    rgba = np.stack([color, color, color, alpha], axis=2)
+    np.testing.assert_array_equal(pixels_of(Image.fromarray(rgba)), over_white(rgba))
+
+
+def test_opaque_alpha_is_no_note():
+    rgba = np.dstack([PHOTO, np.full(PHOTO.shape[:2], 255, np.uint8)])
+    ours = decode_image(encoded(Image.fromarray(rgba), "PNG"), name="x")
+    assert ours.notes == ()
+    np.testing.assert_array_equal(ours.pixels, PHOTO)
+
+
+def test_grey_with_alpha():
+    both = Image.fromarray(PHOTO[:, :, :2].copy(), "LA")
+    rgba = np.dstack([PHOTO[:, :, [0, 0, 0]], PHOTO[:, :, 1]])
+    np.testing.assert_array_equal(pixels_of(both), over_white(rgba))
+
+
+@pytest.mark.parametrize("transparency", [3, bytes(range(0, 256, 16))])
+def test_palette_with_transparency(transparency):
+    palette = Image.fromarray(PHOTO).quantize(16)
+    indices = np.asarray(palette)
+    alpha = np.full(256, 255, np.uint8)
+    if isinstance(transparency, int):
+        alpha[transparency] = 0
+    else:
+        alpha[:16] = np.frombuffer(transparency, np.uint8)
+    rgba = np.dstack([np.asarray(palette.convert("RGB")), alpha[indices]])
+    data = encoded(palette, "PNG", transparency=transparency)
+    np.testing.assert_array_equal(decode_image(data, name="x").pixels, over_white(rgba))
+
+
+def test_one_transparent_color():
+    picture = PHOTO.copy()
+    picture[:10] = (12, 34, 56)
+    ours = pixels_of(Image.fromarray(picture), transparency=(12, 34, 56))
+    assert (ours[:10] == 255).all()
+    np.testing.assert_array_equal(ours[10:], PHOTO[10:])
+
+
+def test_transparent_gif():
+    palette = Image.fromarray(PHOTO).quantize(8)
+    ours = pixels_of(palette, "GIF", transparency=2)
+    assert (ours[np.asarray(palette) == 2] == 255).all()
+
+
+def test_cmyk_tiff_by_the_written_formula():
+    inks = RNG.integers(0, 256, (30, 40, 4), dtype=np.uint8)
+    exact = (255.0 - inks[:, :, :3]) * (255.0 - inks[:, :, 3:]) / 255.0
+    ours = pixels_of(Image.fromarray(inks, "CMYK"), "TIFF")
+    assert np.abs(ours - exact).max() <= 1.0
+
+
+def test_cmyk_jpeg_adobe_inks_are_turned_round():
+    """Pillow writes CMYK JPEG as Adobe does: inverted. The picture must come out as it went in."""
+    cmyk = Image.fromarray(PHOTO).convert("CMYK")
+    data = encoded(cmyk, "JPEG", quality=95, subsampling=0)
+    assert b"Adobe" in data
+    ours = decode_image(data, name="x")
+    assert ours.mode == "CMYK"
+    assert ours.notes == ("CMYK converted to RGB",)
+    assert np.abs(ours.pixels.astype(int) - PHOTO).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB"])
+def test_other_color_spaces_of_tiff(mode):
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        to_lab = ImageCms.buildTransform(
+            ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+        )
+        image = ImageCms.applyTransform(Image.fromarray(PHOTO), to_lab)
+    else:
+        image = Image.fromarray(PHOTO).convert(mode)
+    ours = decode_image(encoded(image, "TIFF"), name="x")
+    assert ours.mode == mode
+    assert np.abs(ours.pixels.astype(int) - PHOTO).mean() < 3
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_takes_the_high_byte(file_format):
+    values = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+    values[0, :3] = (0, 255, 65535)
+    ours = decode_image(encoded(Image.fromarray(values), file_format), name="x")
+    np.testing.assert_array_equal(ours.pixels, (values >> 8)[:, :, None].repeat(3, 2))
+    assert ours.notes == ("16 bits to 8 by the high byte of 16; largest value 65535",)
+
+
+def test_big_endian_sixteen_bit_tiff():
+    values = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+    data = encoded(Image.fromarray(values.astype(">u2")), "TIFF")
+    assert decode_image(data, name="x").mode == "I;16B"
+    np.testing.assert_array_equal(decode_image(data, name="x").pixels[:, :, 0], values >> 8)
+
+
+def test_sixteen_bit_color_png_takes_the_high_byte():
+    import cv2
+
+    values = RNG.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    data = cv2.imencode(".png", values[:, :, ::-1])[1].tobytes()
+    ours = decode_image(data, name="x")
+    np.testing.assert_array_equal(ours.pixels, values >> 8)
+
+
+def test_integers_of_32_bits_are_clipped():
+    values = np.array([[-5, 0, 255, 256, 65535, 70000]], dtype=np.int32)
+    ours = pixels_of(Image.fromarray(values), "TIFF")
+    assert ours[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "note"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255], "floats of [0, 1] times 255"),
+        ([0.0, 1.5, 255.0], [0, 2, 255], "floats of [0, 255] rounded"),
+        ([-10.0, 0.0, 10.0], [0, 128, 255], "floats -10..10 onto 0..255"),
+        ([np.nan, 0.0, 1.0], [0, 0, 255], "floats of [0, 1] times 255"),
+        ([np.inf, -1.0, 4.0], [0, 0, 255], "floats -1..4 onto 0..255"),
+        ([np.nan, np.nan, np.nan], [0, 0, 0], "floats of [0, 1] times 255"),
+        ([-3.0, -3.0, -3.0], [0, 0, 0], "floats -3..-3 onto 0..255"),
+    ],
+)
+def test_floats(values, expected, note):
+    ours = decode_image(encoded(Image.fromarray(np.float32([values])), "TIFF"), name="x")
+    assert ours.pixels[0, :, 0].tolist() == expected
+    assert ours.notes == (note,)
+
+
+# --- frames -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_the_first_of_several_frames(file_format):
+    frames = [Image.fromarray(np.full((20, 30, 3), value, np.uint8)) for value in (200, 90, 10)]
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
+    ours = decode_image(data, name="x")
+    assert ours.notes == ("first of 3 frames",)
+    assert np.abs(ours.pixels.astype(int) - 200).max() <= 2
+    assert ours.format == file_format
+
+
+# --- limits and failures ------------------------------------------------------------------------
+
+
+def test_pixels_are_counted_before_decoding():
+    header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    data = bytearray(encode(PHOTO, "PNG"))
+    data[16:29] = header
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        failure = failure_of(_with_crc(bytes(data)))
+    assert failure.code is ErrorCode.TOO_MANY_PIXELS
+    assert "40,000,000,000" in str(failure)
+
+
+def _with_crc(data: bytes) -> bytes:
+    import zlib
+
+    return data[:29] + struct.pack(">I", zlib.crc32(data[12:29])) + data[33:]
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_the_limit_is_inclusive(file_format):
+    data = encode(PHOTO, file_format)
+    assert decode_image(data, name="x", max_pixels=61 * 43).pixels.shape == (43, 61, 3)
+    assert failure_of(data, max_pixels=61 * 43 - 1).code is ErrorCode.TOO_MANY_PIXELS
+
+
+def test_pillows_own_limit_neither_warns_nor_stays_changed(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for file_format in ("JPEG", "PNG", "GIF", "WEBP", "TIFF"):
+            decode_image(encode(PHOTO, file_format), name="x")
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_threads_decode_alike():
+    data = [encode(PHOTO, file_format) for file_format in ("PNG", "TIFF", "GIF", "JPEG") * 8]
+    expected = [decode_image(item, name="x").pixels for item in data]
+    results: list[np.ndarray | None] = [None] * len(data)
+
+    def work(start: int) -> None:
+        for index in range(start, len(data), 4):
+            results[index] = decode_image(data[index], name="x").pixels
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for found, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_an_empty_file():
+    failure = failure_of(b"")
+    assert failure.code is ErrorCode.EMPTY_FILE
+
+
+@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF-3.0\n", bytes(50)])
+def test_not_an_image(data):
+    """PostScript too: Pillow would start Ghostscript for it."""
+    assert failure_of(data).code is ErrorCode.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_memory_exhaustion_is_named(monkeypatch, error):
+    def exhausted(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr("pipeline.images._torchvision_jpeg", exhausted)
+    assert failure_of(encode(PHOTO, "JPEG")).code is ErrorCode.OUT_OF_MEMORY
+
+
+def test_a_jpeg_with_an_end_put_on_too_early():
+    data = encode(PHOTO, "JPEG", quality=95)
+    assert failure_of(data[:-900] + b"\xff\xd9").code is ErrorCode.TRUNCATED
+
+
+def test_a_failure_survives_the_way_between_processes():
+    import pickle
+
+    failure = failure_of(b"hello")
+    copy = pickle.loads(pickle.dumps(failure))
+    assert (copy.code, str(copy)) == (failure.code, str(failure))
+
+
+# --- real pictures, speed -----------------------------------------------------------------------
+
+
+def test_real_pictures_equal_pillow(shared: Path):
+    pictures = sorted((shared / "data").rglob("*.jpg"))
+    assert pictures
+    for path in pictures[:12]:
+        data = path.read_bytes()
+        theirs = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        ours = decode_image(data, name=path.name).pixels.astype(int)
+        assert np.abs(ours - np.asarray(theirs)).max() <= 2, path
+
+
+def test_the_way_around_the_decoder_is_short():
+    """Header, orientation and limits add less than a fifth to the bare decoding of 640 x 480."""
+    import torch
+    from torchvision.io import ImageReadMode
+
+    picture = draw_picture(np.random.default_rng(1), (640, 480))
+    data = encode(picture, "JPEG", quality=90)
+    encoded_tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+    def best(function) -> float:
+        times = []
+        for _ in range(25):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    bare = best(lambda: torch.ops.image.decode_jpeg(encoded_tensor, ImageReadMode.RGB.value))
+    whole = best(lambda: decode_image(data, name="x"))
+    assert whole < 1.2 * bare + 0.0002, (whole, bare)
