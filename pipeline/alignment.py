@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.metrics.confusion import count_pair
 from schemas.arrays import LabelMask
 
 MAX_SHIFT = 24  # pixels
@@ -42,12 +43,9 @@ class Alignment:
 
 def mean_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
     """mIoU of one pair of class maps over the classes with a union; NaN where there is none."""
-    valid = truth < num_classes
-    left, right = truth[valid], prediction[valid]
-    size = int(max(num_classes, truth.max(initial=0), prediction.max(initial=0))) + 1
-    hits = np.bincount(left[left == right], minlength=size)[:num_classes]
-    areas = np.bincount(left, minlength=size) + np.bincount(right, minlength=size)
-    union = areas[:num_classes] - hits
+    matrix = count_pair(truth, prediction, num_classes).matrix
+    hits = np.diagonal(matrix)[:-1]
+    union = matrix[:-1].sum(axis=1) + matrix[:-1, :-1].sum(axis=0) - hits
     present = union > 0
     return float(np.mean(hits[present] / union[present])) if present.any() else float("nan")
 

@@ -16,10 +16,10 @@ MIN_VOID_PIXELS = 64
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something odd in one mask. ``label`` is the class, -1 where no class is meant."""
+    """Something odd in one mask. ``index`` is the class, -1 where no class is meant."""
 
     check: str
-    label: int
+    index: int
     count: int  # how many components, or pixels, as ``message`` says
     bbox: tuple[int, int, int, int]  # x, y, width, height of the first one
     message: str

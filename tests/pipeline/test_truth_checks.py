@@ -26,13 +26,13 @@ def test_islands():
     mask[34, 34] = 2  # 1 pixel
     mask[0, 20] = 1  # at the picture's edge: an object that goes on outside
     finding = found(mask)["island"]
-    assert (finding.label, finding.count, finding.bbox) == (2, 2, (3, 3, 3, 2))
+    assert (finding.index, finding.count, finding.bbox) == (2, 2, (3, 3, 3, 2))
 
 
 def test_a_hole_of_one_pixel_is_an_island_of_what_fills_it():
     mask = square()
     mask[20, 20] = 0
-    assert found(mask)["island"].label == 0
+    assert found(mask)["island"].index == 0
 
 
 def test_ragged_void():

@@ -1,0 +1,232 @@
+"""Planted faults: each is found and named, and nothing else is accused."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image, ImageOps
+
+from pipeline.audit_document import audit_document
+from pipeline.audit_tally import AuditTally
+from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
+from pipeline.pairing import MaskFile, pair_masks
+from schemas.audit_rows import AUDIT, PAIRS
+from schemas.labels import builtin
+
+LABELS = builtin("voc")
+COLORS = LABELS.color_table()
+
+
+def scene(seed, shape=(120, 150)):
+    """A VOC-like mask: some rectangles of some classes with a void border of three pixels."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(shape, np.uint8)
+    for label in rng.choice(np.arange(1, 21), 3, replace=False):
+        y, x = rng.integers(4, shape[0] - 60), rng.integers(4, shape[1] - 60)
+        height, width = rng.integers(24, 50, 2)
+        mask[y - 3 : y + height + 3, x - 3 : x + width + 3] = 255
+        mask[y : y + height, x : x + width] = label
+    return mask
+
+
+def predicted(mask, seed=0):
+    """A decent prediction: void filled, a few pixels wrong at the borders."""
+    rng = np.random.default_rng(seed)
+    filled = np.where(mask == 255, 0, mask).astype(np.uint8)
+    return np.where(rng.random(mask.shape) < 0.01, 0, filled).astype(np.uint8)
+
+
+@pytest.fixture
+def audit(tmp_path):
+    def run(truths, predictions, **settings):
+        """Both: name -> array or Pillow image. Returns the document."""
+        sides = []
+        for side, masks in (("p", predictions), ("t", truths)):
+            (tmp_path / side).mkdir()
+            for name, mask in masks.items():
+                picture = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
+                picture.save(tmp_path / side / name)
+            sides.append([MaskFile(name, str(tmp_path / side / name)) for name in masks])
+        pairing = pair_masks(*sides)
+        rows = [
+            {"pair_id": number, "key": pair.key,
+             "prediction_uri": pair.prediction and pair.prediction.uri,
+             "truth_uri": pair.truth and pair.truth.uri,
+             "error_code": pair.problem and pair.problem.value, "error_message": pair.message}
+            for number, pair in enumerate(pairing.pairs, start=1)
+        ]  # fmt: skip
+        table = AuditPairs(AuditSettings(labels=LABELS, **settings))(
+            pa.Table.from_pylist(rows, schema=PAIRS)
+        )
+        assert table.schema == AUDIT
+        rows = table.to_pylist()
+        tally = AuditTally(LABELS, sum(row["status"] == "ok" for row in rows), resamples=100)
+        tally.add(rows)
+        document = audit_document(tally, {"seed": 0}, {"rules": dict(pairing.rules)})
+        json.dumps(document, allow_nan=False)
+        return document
+
+    return run
+
+
+def names_of(document):
+    return {fault["name"] for fault in document["faults"]}
+
+
+def message_of(document, name):
+    return next(fault["message"] for fault in document["faults"] if fault["name"] == name)
+
+
+TRUTHS = {f"{seed:02}.png": scene(seed) for seed in range(24)}
+PREDICTIONS = {name: predicted(mask) for name, mask in TRUTHS.items()}
+
+
+def test_a_clean_dataset_is_accused_of_nothing(audit):
+    document = audit(TRUTHS, PREDICTIONS)
+    assert names_of(document) == set()
+    assert document["metrics"]["miou"]["value"] > 0.9
+    assert document["ledger"] == {"pairs": 24, "ok": 24, "failed": 0, "failures": {}}
+
+
+def test_swapped_classes(audit):
+    table = np.arange(256, dtype=np.uint8)
+    table[[8, 12]] = 12, 8
+    document = audit(TRUTHS, {name: table[mask] for name, mask in PREDICTIONS.items()})
+    assert names_of(document) == {"swapped_classes"}
+    assert "'cat' and 'dog'" in message_of(document, "swapped_classes")
+    assert {document["confusions"][0]["truth"], document["confusions"][0]["prediction"]} == {
+        "cat", "dog",
+    }  # fmt: skip
+
+
+def test_permuted_classes(audit):
+    table = np.arange(256, dtype=np.uint8)
+    table[[3, 8, 12]] = 8, 12, 3
+    document = audit(TRUTHS, {name: table[mask] for name, mask in PREDICTIONS.items()})
+    assert names_of(document) == {"permuted_classes"}
+    assert "bird -> cat -> dog -> bird" in message_of(document, "permuted_classes")
+
+
+@pytest.mark.parametrize("step, words", [(1, "one more"), (-1, "one less")])
+def test_off_by_one(audit, step, words):
+    document = audit(TRUTHS, {
+        name: (mask.astype(int) + step).astype(np.uint8) for name, mask in PREDICTIONS.items()
+    })  # fmt: skip
+    assert "off_by_one" in names_of(document)
+    assert "swapped_classes" not in names_of(document)
+    assert words in message_of(document, "off_by_one")
+
+
+def test_rgb_masks_read_as_grey(audit):
+    grey = {}
+    for name, mask in PREDICTIONS.items():
+        grey[name] = Image.fromarray(COLORS[mask]).convert("L")
+    document = audit(TRUTHS, grey)
+    assert "colors_read_as_grey" in names_of(document)
+    assert "values of the prediction" in message_of(document, "colors_read_as_grey")
+    assert document["strange_values"][0]["files"] >= 1
+    assert "of all pixels" in message_of(document, "value_out_of_range")
+
+
+def test_resized_masks(audit):
+    halved = {
+        name: Image.fromarray(mask).resize((75, 60), Image.Resampling.NEAREST)
+        for name, mask in PREDICTIONS.items()
+    }
+    document = audit(TRUTHS, halved)
+    assert "24 pairs differ in size" in message_of(document, "resized_masks")
+    assert "resized by 0.5" in message_of(document, "resized_masks")
+    assert document["ledger"]["failures"] == {"size_mismatch": 24}
+    assert document["metrics"]["miou"]["value"] is None
+
+
+@pytest.mark.parametrize("x, y", [(5, 0), (-3, 7), (0, -12)])
+def test_shifted_masks(audit, x, y):
+    shifted = {name: np.roll(mask, (y, x), (0, 1)) for name, mask in PREDICTIONS.items()}
+    document = audit(TRUTHS, shifted)
+    assert names_of(document) == {"shifted_masks"}
+    assert f"moved by ({-x}, {-y}) pixels" in message_of(document, "shifted_masks")
+
+
+def test_missing_files(audit):
+    truths = dict(list(TRUTHS.items())[:20])
+    predictions = dict(list(PREDICTIONS.items())[3:])
+    document = audit(truths, predictions)
+    assert names_of(document) == {"missing_prediction", "missing_truth"}
+    assert message_of(document, "missing_prediction").startswith("3 truth masks")
+    assert message_of(document, "missing_truth").startswith("4 predictions")
+    assert document["ledger"]["ok"] + document["ledger"]["failed"] == document["ledger"]["pairs"]
+    assert {row["key"] for row in document["failed_pairs"]} == {
+        "00", "01", "02", "20", "21", "22", "23",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_exif_rotated_truth(audit, orientation):
+    """The truth was drawn on pictures shown without their EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+
+    def stored(mask):  # the scene as the camera stored it: turning it by EXIF gives the mask
+        inverse = {6: 8, 8: 6}.get(orientation, orientation)
+        picture = Image.fromarray(mask)
+        picture.getexif()[0x0112] = inverse
+        return ImageOps.exif_transpose(picture)
+
+    truths = {name: stored(mask) for name, mask in TRUTHS.items()}
+    document = audit(truths, PREDICTIONS)
+    if orientation < 5:  # the size stays
+        assert "turned_masks" in names_of(document)
+        assert "EXIF orientation" in message_of(document, "turned_masks")
+    else:
+        assert document["ledger"]["failures"] == {"orientation_mismatch": 24}
+        assert "24 pairs" in message_of(document, "orientation")
+        assert "they fit best if" in document["failed_pairs"][0]["error_message"]
+
+
+def test_strange_values_say_how_much_of_how_many_files(audit):
+    truths = {name: mask.copy() for name, mask in TRUTHS.items()}
+    for name in list(truths)[:12]:
+        truths[name][:93] = 200  # 77.5 % of half the files
+    document = audit(truths, PREDICTIONS)
+    message = message_of(document, "value_out_of_range")
+    assert "value 200 of the truth covers 38.75% of all pixels, in 12 files" in message
+    assert "not in the label map" in message
+
+
+def test_ignored_predictions_are_said(audit):
+    predictions = {name: mask.copy() for name, mask in PREDICTIONS.items()}
+    for mask in predictions.values():
+        mask[60:] = 255
+    assert "ignored_predictions" in names_of(audit(TRUTHS, predictions))
+
+
+def test_binary_masks_taken_for_ignore(audit):
+    binary = {
+        name: np.where(mask > 0, 255, 0).astype(np.uint8) for name, mask in PREDICTIONS.items()
+    }
+    assert "binary_read_as_ignore" in names_of(audit(TRUTHS, binary))
+
+
+def test_planted_label_errors_come_first(audit):
+    truths = {name: mask.copy() for name, mask in TRUTHS.items()}
+    predictions = dict(PREDICTIONS)
+    object_of = int(np.bincount(predictions["05.png"].ravel(), minlength=21)[1:].argmax()) + 1
+    truths["05.png"][truths["05.png"] == object_of] = 0  # the annotator missed an object
+    first = audit(truths, predictions)["suspected_label_errors"][0]
+    assert first["key"] == "05" and first["truth_class"] == "background"
+    assert first["predicted_class"] == LABELS.names[object_of]
+
+
+def test_never_seen_classes(audit):
+    few = {name: np.where(mask == 8, 0, mask) for name, mask in TRUTHS.items()}
+    document = audit(few, {name: predicted(mask) for name, mask in few.items()})
+    assert names_of(document) == {"never_seen_classes"}
+    assert "1 classes never occur in the truth: cat" in message_of(document, "never_seen_classes")
+
+
+def test_an_empty_folder(audit):
+    document = audit({}, {})
+    assert document["ledger"]["pairs"] == 0
+    assert all(metric["value"] is None for metric in document["metrics"].values())
