@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
 
 from pipeline.masks.picture import MaskPicture, png_bytes
@@ -20,10 +21,10 @@ from schemas.errors import ErrorCode, MaskFailure
 from schemas.labels import VOID_COLOR, Color, LabelMap
 
 Packed = npt.NDArray[np.uint32]
-"""R + 256 G + 65536 B."""
+"""R + 256 G + 65536 B; the highest byte of pixels (not of keys) is whatever Pillow left there."""
 
 _WHITE: Color = (255, 255, 255)
-_RGB_BITS = np.uint32(0xFFFFFF)
+RGB_BITS = np.uint32(0xFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,16 @@ def packed_pixels(source: MaskPicture) -> Packed:
         raise wrong_mode(source.name, f"has mode {image.mode}, not 8-bit RGB, palette or grey")
     if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
         raise wrong_mode(source.name, "has transparent pixels; which class they are is not said")
-    raw = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
-    pixels: Packed = np.frombuffer(raw, "<u4").reshape(image.height, image.width)
-    return pixels & _RGB_BITS
+    return _memory_of(image).view("<u4").reshape(image.height, image.width)
+
+
+def _memory_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Four bytes per pixel of an RGB or RGBA image, without a copy where Pillow holds one block."""
+    try:
+        return cast("npt.NDArray[np.uint8]", pa.array(image).flatten().to_numpy())
+    except ValueError:  # large images lie in several blocks
+        raw = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
+        return np.frombuffer(raw, np.uint8)
 
 
 def packed_to_mask(
@@ -161,7 +169,7 @@ def _runs_of(packed: Packed) -> _Runs:
     if flat.size:
         starts = np.concatenate([starts, np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     lengths = np.diff(starts, append=flat.size)
-    return _Runs(starts, lengths, flat[starts], (packed.shape[0], packed.shape[1]))
+    return _Runs(starts, lengths, flat[starts] & RGB_BITS, (packed.shape[0], packed.shape[1]))
 
 
 def _foreign_indices(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from pipeline.masks.color import color_keys, packed_pixels
+from pipeline.masks.color import RGB_BITS, color_keys, packed_pixels
 from pipeline.masks.picture import MaskPicture, open_picture
 from pipeline.masks.registry import MASK_FORMATS, DecodeOptions, Unknown
 from pipeline.masks.values import stored_values, wrong_mode
@@ -63,7 +63,7 @@ def detect(source: MaskPicture, labels: LabelMap, *, unknown: Unknown = "error")
     if mode == "P":
         return _palette_kind(source, labels)
     if mode in ("RGB", "RGBA"):
-        colors = np.unique(packed_pixels(source))
+        colors = np.unique(packed_pixels(source) & RGB_BITS)
         if (
             np.isin(colors, color_keys(labels)[0]).all()
             or (colors != (colors & 255) * 0x10101).any()

@@ -200,6 +200,12 @@ def test_noise_of_many_colours_is_reported_not_exhausted():
     assert set(np.unique(colors_to_mask(pixels, LFW, name="m", options=options))) <= {0, 1, 2, 255}
 
 
+def test_pictures_beyond_one_block_of_memory():
+    mask = np.zeros((1100, 4096), np.uint8)
+    mask[500:, 7:4000] = 2
+    np.testing.assert_array_equal(COLOR.decode(COLOR.encode(mask, LFW), LFW), mask)
+
+
 def test_real_voc_colours(shared):
     folder = shared / "data" / "vainf_voc"
     for name in ("1", "23", "114"):
