@@ -9,6 +9,14 @@ import numpy.typing as npt
 Activation = Literal["none", "relu", "relu6"]
 
 
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """The grid a quantised file keeps a tensor on: real = step * (int8 value - zero)."""
+
+    step: float
+    zero: int
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FrozenConvolution:
     """A convolution with its batch norm folded in.
@@ -16,6 +24,7 @@ class FrozenConvolution:
     ``weight`` is (out, in / groups, kernel, kernel) float32, ``bias`` (out,) float32. ``source`` is
     the position in the list of the convolution that feeds this one (-1: the picture); where several
     do, by addition or concatenation, the last of them. ``pooled``: a global average stands between.
+    ``rounding`` is the grid of its output in a quantised file.
     """
 
     name: str
@@ -27,14 +36,19 @@ class FrozenConvolution:
     activation: Activation
     source: int
     pooled: bool
+    rounding: Rounding | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrozenGraph:
-    """All convolutions, and the rule of the graph's bilinear resizes (``align_corners``, …)."""
+    """All convolutions, the rule of the graph's bilinear resizes (``align_corners``, …), and what
+    its input is: (pixel - mean) / std on values 0..255.
+    """
 
     convolutions: tuple[FrozenConvolution, ...]
     alignment: str
+    mean: float = 127.5
+    std: float = 127.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pipeline.models.tf_mobilenetv2 import (
     ImagePoolingAspp,
     SameConv2d,
     TfMobileNetV2DeepLab,
+    on_grid,
     same_padded,
 )
 
@@ -45,6 +46,7 @@ class FusedConv2d(nn.Module):
         self.padding = [int(size) for size in plain.padding]
         self.groups = plain.groups
         self.attribute, self.scalars = _ATTRIBUTES[plain.activation]
+        self.step, self.zero = plain.step, plain.zero
         self._layouts: dict[torch.Size, Tensor] = {}
 
     def forward(self, pixels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -52,7 +54,7 @@ class FusedConv2d(nn.Module):
         padding = self.padding
         if self.stride[0] == 2 and not (pixels.shape[2] % 2 and pixels.shape[3] % 2):
             pixels, padding = same_padded(pixels), [0, 0]
-        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+        features = torch.ops.mkldnn._convolution_pointwise(
             pixels,
             self._laid_out(pixels.shape, padding),
             self.bias if bias is None else bias,
@@ -64,6 +66,7 @@ class FusedConv2d(nn.Module):
             self.scalars,
             "",
         )
+        return on_grid(features, self.step, self.zero)
 
     def _laid_out(self, shape: torch.Size, padding: list[int]) -> Tensor:
         if shape not in self._layouts:

@@ -1,5 +1,6 @@
 """Which number format a device runs fast and right."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,22 +17,34 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 
-def resolve_precision(wanted: str, device: str) -> Precision:
+def resolve_precision(
+    wanted: str, device: str, suited: Sequence[str] = ("fp32", "bf16", "fp16")
+) -> Precision:
     """``auto`` -> bf16 where the device computes in it natively, else fp16 on CUDA, fp32 on CPU.
+
+    ``suited`` are the formats in which a model's labels stay the same (ModelSpec.precisions):
+    ``auto`` never leaves them, an explicit wish may.
 
     Raises:
         SettingsError: an unknown name, or fp16 on a CPU (no kernels worth using).
     """
     on_cuda = torch.device(device).type == "cuda"
     if wanted == "auto":
-        if on_cuda:
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return "bf16" if cpu_has_bf16() else "fp32"
+        fast = _fast_on_cuda() if on_cuda else _fast_on_cpu()
+        return fast if fast in suited else "fp32"
     if wanted not in DTYPES:
         raise SettingsError(f"unknown precision {wanted!r}; choose one of {', '.join(PRECISIONS)}")
     if wanted == "fp16" and not on_cuda:
         raise SettingsError("precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
     return wanted  # type: ignore[return-value]
+
+
+def _fast_on_cuda() -> Precision:
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def _fast_on_cpu() -> Precision:
+    return "bf16" if cpu_has_bf16() else "fp32"
 
 
 def cpu_has_bf16() -> bool:

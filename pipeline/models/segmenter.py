@@ -68,7 +68,7 @@ class Segmenter:
         torch.set_num_threads(threads)
         self.spec = spec
         self.device = torch.device(device)
-        self.precision = resolve_precision(precision, device)
+        self.precision = resolve_precision(precision, device, spec.precisions)
         self.group_size = group_size
         self.weights_sha256 = _checked_sha256(weights_path, expected_sha256)
         network = load_network(spec, weights_path, untrained=untrained)
@@ -76,6 +76,7 @@ class Segmenter:
         self.network = self._placed(network)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
+            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
         """Logits of every picture, in order; a failure in place of one that memory cannot hold."""

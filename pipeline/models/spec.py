@@ -92,7 +92,8 @@ class ModelSpec:
     returns logits on the network's own grid; ``options`` are its keyword arguments. ``labels`` is
     a built-in label map. ``alignment`` says how grid points lie under the network's input (see
     pipeline.models.geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
-    that of the logits. Models without ``weights`` must be trained or given a file.
+    that of the logits. ``precisions`` are the number formats that ``auto`` may choose, those in
+    which the labels stay the same. Models without ``weights`` must be trained or given a file.
     """
 
     name: str
@@ -105,6 +106,7 @@ class ModelSpec:
     alignment: Alignment
     description: str
     weights: WeightsOrigin | None = None
+    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
     options: tuple[tuple[str, Any], ...] = ()
 
     @property

@@ -48,6 +48,9 @@ def convolutions_to_state(named: dict[str, FrozenConvolution]) -> dict[str, Tens
     for name, convolution in named.items():
         state[f"{name}.weight"] = torch.from_numpy(convolution.weight)
         state[f"{name}.bias"] = torch.from_numpy(convolution.bias)
+        if convolution.rounding is not None:
+            state[f"{name}.step"] = torch.tensor(convolution.rounding.step)
+            state[f"{name}.zero"] = torch.tensor(convolution.rounding.zero, dtype=torch.int32)
     return state
 
 
@@ -125,6 +128,7 @@ def _layout(graph: FrozenGraph, named: dict[str, FrozenConvolution]) -> MobileNe
         aspp_channels=_channels(named, "aspp.branch"),
         low_level_channels=_channels(named, "decoder.low_level") if decoder else 48,
         alignment=graph.alignment,
+        rounded=all(entry.rounding is not None for entry in named.values()),
     )
 
 

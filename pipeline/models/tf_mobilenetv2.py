@@ -31,7 +31,8 @@ class MobileNetV2Layout:
     """What distinguishes one file of this family from another.
 
     ``widths`` are the channels of the stem and of the seven groups. ``alignment`` is the rule of
-    the graph's own bilinear resizes (see pipeline.models.geometry.onto_grid).
+    the graph's own bilinear resizes (see pipeline.models.geometry.onto_grid). ``rounded``: the file
+    is quantised, and what its convolutions answer is kept on its int8 grids, as it was trained.
     """
 
     widths: tuple[int, ...]
@@ -41,6 +42,7 @@ class MobileNetV2Layout:
     aspp_channels: int = 256
     low_level_channels: int = 48
     alignment: str = "align_corners"
+    rounded: bool = False
 
 
 class SameConv2d(nn.Conv2d):
@@ -67,10 +69,22 @@ class SameConv2d(nn.Conv2d):
             groups=channels_in if depthwise else 1,
         )
         self.activation = activation
+        self.step: Tensor | None = None
+        self.zero: Tensor | None = None
+
+    def keep_on_grid(self) -> None:
+        """Give the layer an int8 grid for its output, to be filled from a state dict."""
+        del self.step, self.zero
+        self.register_buffer("step", torch.tensor(1.0))
+        self.register_buffer("zero", torch.tensor(0, dtype=torch.int32))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)), activation applied."""
-        return activated(self._convolved(pixels), self.activation)
+        return self.rounded(activated(self._convolved(pixels), self.activation))
+
+    def rounded(self, features: Tensor) -> Tensor:
+        """Features on the layer's grid; as they are where it has none."""
+        return on_grid(features, self.step, self.zero)
 
     def _convolved(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
@@ -85,6 +99,14 @@ class SameConv2d(nn.Conv2d):
 def same_padded(pixels: Tensor) -> Tensor:
     """SAME padding for kernel 3, stride 2: one on both sides of odd sizes, one after even ones."""
     return F.pad(pixels, (pixels.shape[-1] % 2, 1, pixels.shape[-2] % 2, 1))
+
+
+def on_grid(features: Tensor, step: Tensor | None, zero: Tensor | None) -> Tensor:
+    """Rounded to and clamped into step * (-128 - zero, …, 127 - zero), in float32."""
+    if step is None or zero is None:
+        return features
+    kept = torch.fake_quantize_per_tensor_affine(features.float(), step, zero, -128, 127)
+    return kept.to(features.dtype)
 
 
 def activated(features: Tensor, activation: Activation) -> Tensor:
@@ -154,7 +176,8 @@ class ImagePoolingAspp(nn.Module):
         pooled = self.pooling(features.mean((2, 3), keepdim=True))
         for_pooled, for_local = torch.chunk(self.projection.weight, 2, dim=1)
         shared = F.conv2d(pooled, for_pooled, self.projection.bias)
-        return F.relu_(F.conv2d(self.branch(features), for_local).add_(shared))
+        projected = F.relu_(F.conv2d(self.branch(features), for_local).add_(shared))
+        return self.projection.rounded(projected)
 
 
 class SeparableConv2d(nn.Module):
@@ -202,6 +225,10 @@ class TfMobileNetV2DeepLab(nn.Module):
         self.decoder = Decoder(low_level_in, layout) if layout.decoder else None
         channels = _DECODER_CHANNELS if layout.decoder else layout.aspp_channels
         self.classifier = SameConv2d(channels, layout.num_classes, activation="none")
+        if layout.rounded:
+            for module in self.modules():
+                if isinstance(module, SameConv2d):
+                    module.keep_on_grid()
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) float, x / 127.5 - 1 -> (N, classes, h, w) logits.
@@ -272,6 +299,7 @@ def build(
     output_stride: int = 8,
     decoder: bool = False,
     alignment: str = "align_corners",
+    rounded: bool = False,
 ) -> TfMobileNetV2DeepLab:
     """The network with random weights, for a spec's options; ``width`` 0.5 or 1.0."""
     widths = {0.5: WIDTHS_X05, 1.0: WIDTHS_X10}[width]
@@ -281,6 +309,7 @@ def build(
         output_stride=output_stride,
         decoder=decoder,
         alignment=alignment,
+        rounded=rounded,
     )
 
 

@@ -19,6 +19,7 @@ from pipeline.models.frozen_graph import (
     Flow,
     FrozenConvolution,
     FrozenGraph,
+    Rounding,
     alignment_name,
     join_flows,
 )
@@ -58,6 +59,7 @@ _JOINING = frozenset(
 )
 _POOLING = frozenset({"AVERAGE_POOL_2D", "MEAN"})
 _ENDS = frozenset({"ARG_MAX", "SOFTMAX", "LOGISTIC"})
+_QUANTISED = frozenset({tflite.TensorType.INT8, tflite.TensorType.UINT8})
 _FILE_IDENTIFIER = b"TFL3"
 
 
@@ -91,7 +93,14 @@ class _Reader:
         for position in range(self.graph.OperatorsLength()):
             operator = self.graph.Operators(position)
             self._follow(self._operator_name(operator), operator)
-        return FrozenGraph(tuple(self.convolutions), self.alignment)
+        return FrozenGraph(tuple(self.convolutions), self.alignment, *self._input_scaling())
+
+    def _input_scaling(self) -> tuple[float, float]:
+        """Mean and deviation of the input: a quantised file says them itself."""
+        rounding = self._rounding(int(self.graph.InputsAsNumpy()[0]))
+        if rounding is None:
+            return 127.5, 127.5
+        return float(rounding.zero + 128), round(1 / rounding.step, 3)
 
     def _follow(self, name: str, operator: Any) -> None:
         inputs = [int(index) for index in operator.InputsAsNumpy()]
@@ -130,6 +139,7 @@ class _Reader:
                 activation=_ACTIVATIONS[options.FusedActivationFunction()],
                 source=flow.source,
                 pooled=flow.pooled,
+                rounding=self._rounding(int(operator.OutputsAsNumpy()[0])),
             )
         )
         return Flow(len(self.convolutions) - 1)
@@ -145,6 +155,14 @@ class _Reader:
         if len(inputs) < 3 or inputs[2] < 0:
             return np.zeros(channels, np.float32)
         return self._values(inputs[2])
+
+    def _rounding(self, index: int) -> Rounding | None:
+        tensor = self._tensor(index)
+        quantization = tensor.Quantization()
+        if tensor.Type() not in _QUANTISED or quantization is None:
+            return None
+        shift = 128 if tensor.Type() == tflite.TensorType.UINT8 else 0
+        return Rounding(float(quantization.Scale(0)), int(quantization.ZeroPoint(0)) - shift)
 
     def _values(self, index: int) -> npt.NDArray[np.float32]:
         tensor = self._tensor(index)
