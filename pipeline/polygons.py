@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from pipeline.masks.rle import decode
 from schemas.arrays import BoolMask
 from schemas.errors import DocumentFailure, ErrorCode
 
@@ -97,8 +98,7 @@ def rings_to_mask(rings: Sequence[Ring], size_hw: tuple[int, int], *, name: str)
         return np.zeros(size_hw, dtype=np.bool_)
     flat = [ring.ravel().tolist() for ring in rings]
     merged = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
-    filled: BoolMask = coco_mask.decode(merged).astype(np.bool_)
-    return filled
+    return decode(merged, name=name)
 
 
 def numbers_to_ring(numbers: object, *, name: str) -> Ring:

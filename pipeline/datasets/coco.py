@@ -93,6 +93,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         scores=_mean_scores(found, class_of),
         overlap=painted.overlap,
         notes=_notes(found),
+        source_id=item.payload["id"],
     )
 
 
@@ -141,7 +142,7 @@ def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Wri
 def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
     """``annotations/instances_<split>.json`` per split, streamed in image order."""
     for split in sorted({sample.split for sample in samples}) or [""]:
-        chosen = _of_split(samples, split)
+        chosen = of_split(samples, split)
         with out.open(f"annotations/instances_{split or 'default'}.json") as stream:
             for piece in document_pieces(chosen, context):
                 stream.write(piece)
@@ -168,9 +169,10 @@ def document_pieces(
     yield b"\n]}\n"
 
 
-def _of_split(
+def of_split(
     samples: Iterable[FinishedSample], split: str
 ) -> Callable[[], Iterator[FinishedSample]]:
+    """The samples of one split, as often as they are asked for."""
     return lambda: (sample for sample in samples if sample.split == split)
 
 
@@ -208,6 +210,7 @@ def _items(one: CocoOutline, name: str, several: bool) -> Iterator[SampleItem]:
             key=image["file_name"],
             split=split if several and split != "default" else "",
             payload={
+                "id": image_id,
                 "document": name,
                 "size": image["size"],
                 "places": one.places.get(image_id, []),

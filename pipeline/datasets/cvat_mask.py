@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from pipeline.datasets import voc
+from pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
 from pipeline.datasets.class_masks import palette_png
 from pipeline.datasets.labelmap_txt import importable_colors, labelmap_to_text, refuse_unwritable
 from pipeline.datasets.samples import (
@@ -26,7 +27,6 @@ from pipeline.datasets.samples import (
     Written,
 )
 from pipeline.masks.picture import index_png
-from schemas.errors import SettingsError
 from schemas.labels import LabelMap
 
 ARCHIVE: Final = "segmentation_mask.zip"
@@ -39,15 +39,12 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     """Class and object mask of one picture; ignore becomes background, and is counted.
 
     Raises:
-        SettingsError: a class name labelmap.txt cannot hold, or no background for void pixels.
+        SettingsError: a class name labelmap.txt cannot hold.
         MaskFailure: more than 255 classes.
     """
     refuse_unwritable(sample.labels)
-    labels = importable_colors(sample.labels)
-    ignored = sample.mask == labels.ignore_index
-    count = int(np.count_nonzero(ignored))
-    plain = replace(sample, mask=_without_ignore(sample, labels))
-    notes = (f"{count} ignore pixels written as background",) if count else ()
+    plain, notes = without_ignore(sample)
+    labels = importable_colors(plain.labels)
     numbers = voc.renumbered(plain)
     if numbers.max(initial=0) > MOST_OBJECTS:
         numbers = voc.renumbered(replace(plain, objects=None))
@@ -66,7 +63,7 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
 
 def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
     """One zip per split, entries in sample order with a fixed time: same input, same bytes."""
-    labels = importable_colors(context.labels)
+    labels = importable_colors(labels_with_first_background(context.labels))
     for split in sorted({sample.split for sample in samples}) or [""]:
         chosen = [sample for sample in samples if sample.split == split]
         with out.open(f"{split}_{ARCHIVE}" if split else ARCHIVE) as stream:
@@ -96,23 +93,6 @@ def _entries(
     for sample in samples:
         for path in sorted(sample.files):
             yield path.removeprefix(PARTS), out.read(path)
-
-
-def _without_ignore(
-    sample: Sample, labels: LabelMap
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    ignored = sample.mask == labels.ignore_index
-    background = labels.background_index
-    if background is None and ignored.any():
-        raise SettingsError(
-            "a CVAT mask needs a background class for pixels without a label; "
-            "add one with --map or --labels"
-        )
-    fill = 0 if background is None else background
-    filled: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = np.where(
-        ignored, sample.mask.dtype.type(fill), sample.mask
-    )
-    return filled
 
 
 READER = DatasetReader(voc.index, voc.read)

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from pipeline.datasets.samples import DatasetReader, DatasetWriter
+from pipeline.masks.registry import MASK_FORMATS
 from schemas.errors import SettingsError
 
 
@@ -25,14 +26,20 @@ class DatasetFormat:
     needs_images: bool = False
     polygons: bool = False
     max_classes: int = 65535
+    mask_format: str | None = None
+    takes_images: bool = False
 
     def load_reader(self) -> DatasetReader:
         """The reader; the format must have one."""
+        if self.mask_format:
+            return _load("pipeline.datasets.mask_folder:reader_of")(self.mask_format)  # type: ignore[no-any-return]
         reader: DatasetReader = _load(self.reader)
         return reader
 
     def load_writer(self) -> DatasetWriter:
         """The writer; the format must have one."""
+        if self.mask_format:
+            return _load("pipeline.datasets.mask_folder:writer_of")(self.mask_format)  # type: ignore[no-any-return]
         writer: DatasetWriter = _load(self.writer)
         return writer
 
@@ -54,8 +61,31 @@ DATASET_FORMATS: dict[str, DatasetFormat] = {
     "labelme_polygons": DatasetFormat(summary="labelme JSON, polygons", reader="pipeline.datasets.labelme:READER", writer="pipeline.datasets.labelme:POLYGON_WRITER", holds_ignore=True, polygons=True),  # noqa: E501
     "supervisely": DatasetFormat(summary="Supervisely project, bitmaps", reader="pipeline.datasets.supervisely:READER", writer="pipeline.datasets.supervisely:WRITER"),  # noqa: E501
     "yolo": DatasetFormat(summary="YOLO segmentation text files", reader="pipeline.datasets.yolo:READER", writer="pipeline.datasets.yolo:WRITER", needs_images=True, polygons=True),  # noqa: E501
+    "coco_stuff": DatasetFormat(summary="COCO stuff JSON and pixel maps", reader="pipeline.datasets.coco_stuff:READER", writer="pipeline.datasets.coco_stuff:WRITER"),  # noqa: E501
+    "coco_results": DatasetFormat(summary="COCO results list", writer="pipeline.datasets.coco_results:WRITER"),  # noqa: E501
+    "cityscapes": DatasetFormat(summary="Cityscapes gtFine, labelIds", reader="pipeline.datasets.cityscapes:READER", writer="pipeline.datasets.cityscapes:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
+    "cityscapes_train_ids": DatasetFormat(summary="Cityscapes gtFine, trainIds", reader="pipeline.datasets.cityscapes:TRAIN_ID_READER", holds_ignore=True, max_classes=255),  # noqa: E501
+    "cityscapes_color": DatasetFormat(summary="Cityscapes gtFine, colours", reader="pipeline.datasets.cityscapes:COLOR_READER", holds_ignore=True, max_classes=255),  # noqa: E501
+    "camvid": DatasetFormat(summary="CamVid folders and label_colors.txt", reader="pipeline.datasets.camvid:READER", writer="pipeline.datasets.camvid:WRITER", max_classes=254),  # noqa: E501
+    "ade20k": DatasetFormat(summary="ADE20K challenge, index masks", reader="pipeline.datasets.ade20k:READER", writer="pipeline.datasets.ade20k:WRITER", holds_ignore=True),  # noqa: E501
+    "ade20k_full": DatasetFormat(summary="ADE20K full set, _seg.png", reader="pipeline.datasets.ade20k:FULL_READER"),  # noqa: E501
+    "ultralytics_semantic": DatasetFormat(summary="Ultralytics semantic folders", reader="pipeline.datasets.ultralytics_semantic:READER", writer="pipeline.datasets.ultralytics_semantic:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
+    "huggingface": DatasetFormat(summary="Hugging Face imagefolder", reader="pipeline.datasets.huggingface:FOLDER_READER", writer="pipeline.datasets.huggingface:FOLDER_WRITER", holds_ignore=True, takes_images=True),  # noqa: E501
+    "huggingface_parquet": DatasetFormat(summary="Hugging Face Parquet", reader="pipeline.datasets.huggingface:PARQUET_READER", writer="pipeline.datasets.huggingface:PARQUET_WRITER", holds_ignore=True, takes_images=True),  # noqa: E501
+    "tfrecord": DatasetFormat(summary="TFRecord shards of TF DeepLab", writer="pipeline.datasets.tfrecord:WRITER", holds_ignore=True, max_classes=255, takes_images=True),  # noqa: E501
+    "prelabel": DatasetFormat(summary="a finished run of maskmill prelabel", reader="pipeline.datasets.prelabel_run:READER", holds_ignore=True),  # noqa: E501
+    "masks": DatasetFormat(summary="a folder of masks, each file's kind detected", reader="pipeline.datasets.mask_folder:AUTO_READER", holds_ignore=True),  # noqa: E501
+    "masks_per_class": DatasetFormat(summary="a folder with one binary mask per class", reader="pipeline.datasets.mask_folder:PER_CLASS_READER", writer="pipeline.datasets.mask_folder:PER_CLASS_WRITER"),  # noqa: E501
 }
 # fmt: on
+
+for _name, _entry in MASK_FORMATS.items():  # a folder of masks in one mask format
+    DATASET_FORMATS[_name] = DatasetFormat(
+        summary=f"a folder of masks: {_entry.description}",
+        mask_format=_name,
+        holds_ignore=_entry.holds_ignore,
+        max_classes=_entry.max_classes,
+    )
 
 
 def dataset_format(name: str) -> DatasetFormat:
@@ -71,12 +101,12 @@ def dataset_format(name: str) -> DatasetFormat:
 
 def readable_formats() -> list[str]:
     """Names for ``--from``."""
-    return [name for name, entry in DATASET_FORMATS.items() if entry.reader]
+    return [name for name, entry in DATASET_FORMATS.items() if entry.reader or entry.mask_format]
 
 
 def writable_formats() -> list[str]:
     """Names for ``--to``."""
-    return [name for name, entry in DATASET_FORMATS.items() if entry.writer]
+    return [name for name, entry in DATASET_FORMATS.items() if entry.writer or entry.mask_format]
 
 
 def _load(reference: str | None) -> Any:

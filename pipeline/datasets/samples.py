@@ -22,9 +22,10 @@ class Sample:
     """One picture's labels, whatever they were stored as.
 
     ``key`` is the picture's path relative to the dataset, posix; without extension where the
-    format does not tell it. ``image`` is the picture's file name in the source tree, None where
-    there is none. ``scores`` is confidence in 0..1 by class index. ``notes`` say what was decided
-    on the way, ``overlap`` how many pixels were claimed by more than one class (last one wins).
+    format does not tell it. ``image`` is the picture's file name in the source tree or a URI, None
+    where there is none; ``source_id`` the picture's number where the source gives one. ``scores``
+    is confidence in 0..1 by class index. ``notes`` say what was decided on the way, ``overlap``
+    how many pixels were claimed by more than one class (the last one wins).
     """
 
     key: str
@@ -35,6 +36,7 @@ class Sample:
     scores: Mapping[int, float] = field(default_factory=dict)
     overlap: int = 0
     notes: tuple[str, ...] = ()
+    source_id: int | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:

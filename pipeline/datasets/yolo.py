@@ -143,7 +143,7 @@ def _foreground(labels: LabelMap) -> list[int]:
 
 def _labels(tree: FileTree, options: ReadOptions) -> tuple[LabelMap, list[int]]:
     """The label map, and the class index of each YOLO class."""
-    names = _yaml_names(tree)
+    names = yaml_names(tree)
     if names is None:
         labels = labels_or(options.labels, "a YOLO folder without data.yaml")
         return labels, _foreground(labels)
@@ -151,7 +151,8 @@ def _labels(tree: FileTree, options: ReadOptions) -> tuple[LabelMap, list[int]]:
     return labels, [labels.index_of(name) for name in names]
 
 
-def _yaml_names(tree: FileTree) -> list[str] | None:
+def yaml_names(tree: FileTree) -> list[str] | None:
+    """``names`` of the first yaml at the top that has them, by index; None without one."""
     found = [name for name in tree.names() if name.endswith((".yaml", ".yml")) and "/" not in name]
     for name in found:
         try:

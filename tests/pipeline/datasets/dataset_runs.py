@@ -10,7 +10,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from pipeline.class_mapping import map_mask, mapping_by_name
+from pipeline.class_mapping import map_mask
+from pipeline.datasets.proof import mapping_back
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.datasets.samples import (
     FinishedSample,
@@ -104,7 +105,7 @@ def read_dataset(
 def masks_of(samples: Sequence[Sample], labels: LabelMap) -> dict[str, np.ndarray]:
     """Masks by key in the classes of ``labels``, matched by name."""
     return {
-        sample.key: map_mask(sample.mask, sample.labels, mapping_by_name(sample.labels, labels))
+        sample.key: map_mask(sample.mask, sample.labels, mapping_back(sample.labels, labels))
         for sample in samples
     }
 

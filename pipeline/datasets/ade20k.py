@@ -1,0 +1,174 @@
+"""ADE20K: the challenge's index masks (0 = other), and the full set's ``_seg.png`` (read).
+
+Facts: sceneparsing's README, datumaro's ADE20K documents; in ``_seg.png`` the class number is
+R // 10 * 256 + G and B tells instances.
+"""
+
+import csv
+import io
+import posixpath
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from pipeline.class_mapping import map_mask, mapping_by_name
+from pipeline.datasets.backgrounds import labels_with_first_background
+from pipeline.datasets.class_masks import mask_items
+from pipeline.datasets.class_masks import read_class_mask as read
+from pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetReader,
+    DatasetWriter,
+    FinishedSample,
+    OutputFolder,
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+    Target,
+    WriteContext,
+    Written,
+)
+from pipeline.datasets.trees import FileTree
+from pipeline.datasets.vocabulary import labels_or
+from pipeline.masks.picture import index_png, open_picture
+from pipeline.masks.values import cast_to_mask
+from schemas.errors import DocumentFailure, ErrorCode
+from schemas.labels import LabelMap, builtin, voc_color
+
+ANNOTATIONS: Final = "annotations/"
+WRITTEN_TABLE: Final = "objectInfo.csv"
+SPLITS: Final = ("training", "validation", "testing")
+FULL_SUFFIX: Final = "_seg.png"
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every mask below ``annotations/``. Labels: ``--labels``, objectInfo.csv, ADE20K's own.
+
+    Raises:
+        DocumentFailure: no such folder, or a broken table.
+    """
+    prefix = next(
+        (
+            name.partition(ANNOTATIONS)[0]
+            for name in tree.names()
+            if f"/{ANNOTATIONS}" in f"/{name}"
+        ),
+        "",
+    )
+    start = prefix + ANNOTATIONS
+    keys = {
+        name: posixpath.splitext(name[len(start) :])[0]
+        for name in tree.names()
+        if name.startswith(start)
+    }
+    splits = {key: key.split("/", 1)[0] for key in keys.values()}
+    items = mask_items(
+        tree,
+        options,
+        keys.get,
+        lambda key: f"{prefix}images/{key}",
+        {key: split for key, split in splits.items() if split in SPLITS},
+    )
+    plain = [
+        SampleItem(key=_without_split(item.key, item.split), split=item.split, payload=item.payload)
+        for item in items
+    ]
+    return DatasetIndex(labels=options.labels or _table_labels(tree, prefix), items=plain)
+
+
+def write(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """Index PNG of 16 bits beyond 255 classes: 0 = other, classes from 1, 255 = ignore."""
+    labels = labels_with_first_background(sample.labels)
+    mask = map_mask(sample.mask, sample.labels, mapping_by_name(sample.labels, labels))
+    path = f"{target.split}/{target.stem}" if target.split else target.stem
+    extension = posixpath.splitext(sample.key)[1] or ".jpg"
+    return Written(
+        files={f"{ANNOTATIONS}{path}.png": index_png(mask)}, image_path=f"images/{path}{extension}"
+    )
+
+
+def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+    """``objectInfo.csv`` with index and name of every class but other."""
+    labels = labels_with_first_background(context.labels)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["Idx", "Name"])
+    table.writerows([entry.index, entry.name] for entry in labels.classes[1:])
+    with out.open(WRITTEN_TABLE) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def index_full(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every ``*_seg.png``; classes are found by their number, the label map's category ids.
+
+    Raises:
+        DocumentFailure: no such file.
+        SettingsError: no label map.
+    """
+    labels = labels_or(options.labels, "the full ADE20K set")
+    items = [
+        SampleItem(key=name.removesuffix(FULL_SUFFIX) + ".jpg", payload={"mask": name})
+        for name in tree.names()
+        if name.endswith(FULL_SUFFIX)
+    ]
+    if not items:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no *{FULL_SUFFIX}")
+    return DatasetIndex(labels=labels, items=items)
+
+
+def read_full(item: SampleItem, context: ReadContext) -> Sample:
+    """Class numbers by category id; 0 is background; instances become objects.
+
+    Raises:
+        DocumentFailure: a class number that the label map lacks.
+    """
+    name = item.payload["mask"]
+    image = open_picture(context.tree.read(name), name=name).image.convert("RGB")
+    pixels = np.asarray(image).astype(np.int32)
+    numbers = pixels[:, :, 0] // 10 * 256 + pixels[:, :, 1]
+    values, positions = np.unique(numbers, return_inverse=True)
+    by_id = {entry.category_id: entry.index for entry in context.labels.classes}
+    at = context.labels.background_index
+    by_id[0] = context.labels.ignore_index if at is None else at
+    unknown = [value for value in values.tolist() if value not in by_id]
+    if unknown and context.unknown == "error":
+        raise DocumentFailure(
+            ErrorCode.UNKNOWN_CLASS,
+            f"{name}: class numbers {unknown[:10]} are no category ids of {context.labels.name!r}",
+        )
+    table = [by_id.get(value, context.labels.ignore_index) for value in values.tolist()]
+    mask = cast_to_mask(np.array(table)[positions].reshape(numbers.shape), context.labels)
+    instances = np.unique(pixels[:, :, 2], return_inverse=True)[1].reshape(numbers.shape)
+    return Sample(
+        key=item.key,
+        mask=mask,
+        labels=context.labels,
+        image=item.key if item.key in context.tree.names() else None,
+        objects=instances.astype(np.int32),
+    )
+
+
+def _table_labels(tree: FileTree, prefix: str) -> LabelMap:
+    name = next((prefix + one for one in (WRITTEN_TABLE,) if prefix + one in tree.names()), None)
+    if name is None:
+        return builtin("ade20k")
+    try:
+        rows = list(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8-sig"))))
+        names = ["other", *(str(row["Name"]) for row in rows)]
+        if [int(row["Idx"]) for row in rows] != list(range(1, len(names))):
+            raise ValueError("Idx must count from 1")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: {error!r}") from error
+    colors = [voc_color(place % 256) for place in range(len(names))]
+    return LabelMap.from_names("ade20k", names, colors=colors)
+
+
+def _without_split(key: str, split: str) -> str:
+    return key.removeprefix(f"{split}/") if split else key
+
+
+READER = DatasetReader(index, read)
+FULL_READER = DatasetReader(index_full, read_full)
+WRITER = DatasetWriter(write, finish)

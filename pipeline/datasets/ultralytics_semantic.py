@@ -1,0 +1,103 @@
+"""Ultralytics' semantic layout: ``images/<split>`` and ``masks/<split>`` with data.yaml.
+
+Facts: ultralytics' semantic task. A pixel is the class id, 255 is ignore.
+"""
+
+import posixpath
+from collections.abc import Iterable
+from typing import Any, Final
+
+import yaml  # type: ignore[import-untyped]
+
+from pipeline.datasets.class_masks import mask_items
+from pipeline.datasets.class_masks import read_class_mask as read
+from pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetReader,
+    DatasetWriter,
+    FinishedSample,
+    OutputFolder,
+    ReadOptions,
+    Sample,
+    SampleItem,
+    Target,
+    WriteContext,
+    Written,
+)
+from pipeline.datasets.trees import FileTree
+from pipeline.datasets.vocabulary import labels_in_order, labels_or
+from pipeline.datasets.yolo import DEFAULT_SPLIT, YAML, yaml_names
+from pipeline.masks.picture import index_png
+from schemas.arrays import IGNORE_INDEX
+from schemas.errors import ErrorCode, MaskFailure
+
+MASKS: Final = "masks/"
+SPLITS: Final = ("train", "val", "test")
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every PNG below ``masks/``. Labels: ``names`` of data.yaml, else ``--labels``.
+
+    Raises:
+        DocumentFailure: no such folder, or a data.yaml that is none.
+        SettingsError: no class names.
+    """
+    names = yaml_names(tree)
+    if names is None:
+        labels = labels_or(options.labels, "an Ultralytics folder without data.yaml")
+    else:
+        labels = labels_in_order("ultralytics", names)
+    keys = {
+        name: posixpath.splitext(name.removeprefix(MASKS))[0]
+        for name in tree.names()
+        if name.startswith(MASKS)
+    }
+    splits = {key: key.split("/", 1)[0] for key in keys.values()}
+    found = mask_items(
+        tree,
+        options,
+        keys.get,
+        lambda key: f"images/{key}",
+        {key: split for key, split in splits.items() if split in SPLITS},
+    )
+    items = [
+        SampleItem(
+            key=item.key.removeprefix(f"{item.split}/") if item.split else item.key,
+            split=item.split,
+            payload=item.payload,
+        )
+        for item in found
+    ]
+    return DatasetIndex(labels=labels, items=items)
+
+
+def write(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """Index PNG with 255 = ignore.
+
+    Raises:
+        MaskFailure: more than 255 classes.
+    """
+    if len(sample.labels.classes) > IGNORE_INDEX:
+        raise MaskFailure(ErrorCode.CANNOT_HOLD, "Ultralytics' masks hold at most 255 classes")
+    split = target.split or DEFAULT_SPLIT
+    extension = posixpath.splitext(sample.key)[1] or ".jpg"
+    return Written(
+        files={f"{MASKS}{split}/{target.stem}.png": index_png(sample.mask)},
+        image_path=f"images/{split}/{target.stem}{extension}",
+    )
+
+
+def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+    """data.yaml with every class, background included."""
+    splits = sorted({sample.split or DEFAULT_SPLIT for sample in samples}) or [DEFAULT_SPLIT]
+    document: dict[str, Any] = {"path": "."}
+    document |= {split: f"images/{split}" for split in splits}
+    document.setdefault("train", document[splits[0]])
+    document.setdefault("val", document[splits[0]])
+    document |= {"masks_dir": "masks", "names": dict(enumerate(context.labels.names))}
+    with out.open(YAML) as stream:
+        stream.write(yaml.safe_dump(document, allow_unicode=True, sort_keys=False).encode())
+
+
+READER = DatasetReader(index, read)
+WRITER = DatasetWriter(write, finish)

@@ -1,0 +1,166 @@
+"""Every dataset format keeps its promise: what it says it holds comes back, by any route."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.class_mapping import map_mask
+from pipeline.datasets.proof import compare, mapping_back
+from pipeline.datasets.registry import DATASET_FORMATS, DatasetFormat
+from pipeline.datasets.samples import Sample, stem_of
+from schemas.labels import LabelMap
+from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
+
+NAMES = ["background", "cat", "ein Hündchen", "traffic light", "z.b", "猫"]
+LABELS = LabelMap.from_names("contract", NAMES)
+KEYS = ["a.jpg", "sub/b c.png", "ü/x.y.jpg", "dots.1.jpg", "dots.2.jpg", "nested/deep/e.jpeg"]
+READ_WRITE = [
+    name
+    for name, entry in DATASET_FORMATS.items()
+    if entry.mask_format or (entry.reader and entry.writer)
+]
+MULTI_CLASS = [name for name in READ_WRITE if DATASET_FORMATS[name].max_classes > 2]
+
+
+def ring(size: int) -> np.ndarray:
+    """A ring, a hole with an island, a diagonal pair, single pixels at the border."""
+    mask = np.zeros((size, size + 3), np.uint8)
+    mask[1:6, 1:6] = 1
+    mask[2:5, 2:5] = 0
+    mask[3, 3] = 2
+    mask[7, 7] = mask[8, 8] = 3
+    mask[0, 0] = mask[-1, -1] = 4
+    mask[size // 2 :, 0] = 5
+    return mask
+
+
+@st.composite
+def masks(draw: st.DrawFn, classes: int, ignore: bool) -> np.ndarray:
+    """Masks of noise, blocks and single pixels: holes, parts and touching corners come of it."""
+    height, width = draw(st.integers(1, 17)), draw(st.integers(1, 17))
+    seed = draw(st.integers(0, 2**32 - 1))
+    generator = np.random.default_rng(seed)
+    block = draw(st.integers(1, 4))
+    coarse = generator.integers(0, classes, (-(-height // block), -(-width // block)))
+    mask = coarse.repeat(block, 0).repeat(block, 1)[:height, :width].astype(np.uint8)
+    if ignore:
+        mask[generator.random(mask.shape) < 0.1] = 255
+    return mask
+
+
+def samples_of(arrays: list[np.ndarray], labels: LabelMap = LABELS) -> list[Sample]:
+    return [
+        Sample(key=key, mask=mask, labels=labels, image=key)
+        for key, mask in zip(KEYS, arrays, strict=False)
+    ]
+
+
+def round_trip(samples: list[Sample], name: str) -> dict[str, Sample]:
+    """What a format gives back, by key without extension."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_dataset(samples, root, name, pictures=True)
+        archives = sorted(root.glob("*.zip"))
+        return {
+            stem_of(sample.key): sample
+            for sample in read_dataset(archives[0] if archives else root, name)
+        }
+
+
+def assert_same(samples: list[Sample], found: dict[str, Sample]) -> None:
+    assert sorted(found) == sorted(stem_of(sample.key) for sample in samples)
+    for sample in samples:
+        difference = compare(sample, found[stem_of(sample.key)])
+        assert difference.is_lossless, difference.where
+
+
+@pytest.mark.parametrize("name", MULTI_CLASS)
+def test_exact_formats_give_back_every_pixel_and_every_key(name: str) -> None:
+    entry = DATASET_FORMATS[name]
+    arrays = [ring(9 + number) for number in range(len(KEYS))]
+    arrays[-1][:] = 0  # nothing but background
+    if entry.holds_ignore:
+        arrays[0][2, :] = 255
+    samples = samples_of(arrays)
+    assert_same(samples, round_trip(samples, name))
+
+
+@pytest.mark.parametrize("name", MULTI_CLASS)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_mask_survives(name: str, data: st.DataObject) -> None:
+    ignore = DATASET_FORMATS[name].holds_ignore
+    arrays = data.draw(st.lists(masks(len(NAMES), ignore), min_size=1, max_size=3))
+    samples = samples_of(arrays)
+    assert_same(samples, round_trip(samples, name))
+
+
+@pytest.mark.parametrize("target", MULTI_CLASS)
+@pytest.mark.parametrize("source", MULTI_CLASS)
+def test_every_pair_of_formats(source: str, target: str) -> None:
+    """Read as one format, written as another, read again: the same masks as at the start."""
+    samples = samples_of([ring(9), ring(11)])
+    middle = round_trip(samples, source)
+    first = next(iter(middle.values())).labels
+    again = round_trip(
+        [replace(middle[stem_of(sample.key)], key=sample.key) for sample in samples], target
+    )
+    for sample in samples:
+        one, two = middle[stem_of(sample.key)], again[stem_of(sample.key)]
+        there = map_mask(two.mask, two.labels, mapping_back(two.labels, first))
+        back = map_mask(there, first, mapping_back(one.labels, LABELS))
+        assert np.array_equal(back, sample.mask), f"{sample.key}: {source} to {target}"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MULTI_CLASS if DATASET_FORMATS[name].max_classes > 300]
+)
+def test_three_hundred_classes(name: str) -> None:
+    colors = [(index % 256, index // 256, 7) for index in range(300)]
+    labels = LabelMap.from_names(
+        "many", ["background", *(f"class {n}" for n in range(1, 300))], colors=colors
+    )
+    mask = np.arange(300, dtype=np.uint16).reshape(15, 20).repeat(2, 0)
+    samples = samples_of([mask], labels)
+    assert_same(samples, round_trip(samples, name))
+
+
+@pytest.mark.parametrize("name", MULTI_CLASS)
+def test_label_maps_without_background(name: str) -> None:
+    """Pixels of no class are ignore then, and come back as ignore."""
+    labels = LabelMap.from_names(
+        "none", ["road", "car"], colors=[(128, 64, 128), (0, 0, 142)], background=None
+    )
+    mask = np.array([[0, 0, 1], [1, 0, 255], [255, 255, 0]], np.uint8)
+    if name in ("masks_per_class",):
+        mask[mask == 255] = 0  # says so itself: one file per class has no ignore
+    samples = samples_of([mask], labels)
+    assert_same(samples, round_trip(samples, name))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MULTI_CLASS if not DATASET_FORMATS[name].holds_ignore]
+)
+def test_formats_without_ignore_lose_ignore_and_nothing_else(name: str) -> None:
+    if name == "masks_per_class":
+        pytest.skip("refuses ignore with a typed failure; see its own test")
+    mask = ring(9)
+    mask[4, :] = 255
+    sample = samples_of([mask])[0]
+    found = round_trip([sample], name)[stem_of(sample.key)]
+    assert compare(sample, found).differing == np.count_nonzero(mask == 255)
+
+
+@pytest.mark.parametrize(("name", "entry"), DATASET_FORMATS.items())
+def test_entries_say_what_they_are(name: str, entry: DatasetFormat) -> None:
+    assert entry.summary
+    assert entry.mask_format or entry.reader or entry.writer
+    if entry.reader or entry.mask_format:
+        assert callable(entry.load_reader().index)
+    if entry.writer or entry.mask_format:
+        assert callable(entry.load_writer().finish)
