@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.writers.registry import ImageOutputs
 from schemas.arrays import BoolMask, LabelMask, RgbImage
-from schemas.errors import SettingsError
+from schemas.errors import ErrorCode, MaskFailure, SettingsError
 from schemas.labels import Color, LabelMap
 
 LONGEST_SIDE = 1280  # an overlay is looked at, not measured: larger images are reduced
@@ -53,10 +53,14 @@ def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
     """JPEG of the overlay with a strip below that names the classes, largest first.
 
     Raises:
-        SettingsError: image and mask of different sizes.
+        MaskFailure: SIZE_MISMATCH where image and mask differ.
     """
     if image.shape[:2] != mask.shape:
-        raise SettingsError(f"image of {image.shape[:2]} under a mask of {mask.shape}")
+        raise MaskFailure(
+            ErrorCode.SIZE_MISMATCH,
+            f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot lie under a mask of "
+            f"{mask.shape[1]} x {mask.shape[0]}",
+        )
     entries = _legend_entries(mask, labels)
     image, mask = _reduced(image, mask)
     picture = Image.fromarray(overlay_image(image, mask, labels))
