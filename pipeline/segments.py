@@ -27,6 +27,7 @@ from schemas.labels import LabelMap
 
 Per = Literal["class", "component"]
 Box = tuple[int, int, int, int]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +126,20 @@ def drop_small(mask: LabelMask, min_area: int, labels: LabelMap) -> LabelMask:
     """
     background = labels.background_index
     fill = labels.ignore_index if background is None else background
-    result = mask
     found = class_runs(mask) if min_area > 1 else {}
+    small = []
     for index in _foreground(found, labels):
-        count, canvas, (x, y, width, height) = _label_components(mask, index, found[index])
-        small = np.bincount(canvas.ravel(), minlength=count + 1) < min_area
-        small[0] = False
-        if small.any():
-            result = mask.copy() if result is mask else result
-            result[y : y + height, x : x + width][small[canvas]] = fill
+        pieces, owners, count = _owned_pieces(mask, index, found[index])
+        areas = np.bincount(owners, pieces[:, 1] - pieces[:, 0], minlength=count)
+        small.append(pieces[areas[owners] < min_area])
+    dropped = np.concatenate(small) if small else np.zeros((0, 2), np.int64)
+    if len(dropped) == 0:
+        return mask
+    lengths = dropped[:, 1] - dropped[:, 0]
+    first = np.repeat(dropped[:, 0] - (np.cumsum(lengths) - lengths), lengths)
+    columns, rows = np.divmod(first + np.arange(len(first)), mask.shape[0])
+    result = mask.copy()
+    result[rows, columns] = fill
     return result
 
 
@@ -169,14 +175,13 @@ def _parts(mask: LabelMask, index: int, runs: Runs, per: Per) -> Iterator[Runs]:
 def component_runs(mask: LabelMask, index: int, runs: Runs) -> list[Runs]:
     """Runs of each 8-connected component of a class, by first pixel in row order.
 
-    ``runs`` are all runs of class ``index`` in ``mask``; no run of the result crosses a column.
+    ``runs`` are all runs of class ``index`` in ``mask``. Where there are several components, the
+    runs of the result stay within one column each.
     """
-    count, canvas, (x, y, _, _) = _label_components(mask, index, runs)
+    pieces, owners, count = _owned_pieces(mask, index, runs)
     if count == 1:
         return [runs]
-    pieces = _split_at_columns(runs, mask.shape[0])
     left, top = np.divmod(pieces[:, 0], mask.shape[0])
-    owners = canvas[top - y, left - x] - 1
     first = np.full(count, mask.size, np.int64)
     np.minimum.at(first, owners, top * mask.shape[1] + left)
     rank = np.empty(count, np.int64)
@@ -184,6 +189,14 @@ def component_runs(mask: LabelMask, index: int, runs: Runs) -> list[Runs]:
     owners = rank[owners]
     order = np.argsort(owners, kind="stable")
     return np.split(pieces[order], np.cumsum(np.bincount(owners))[:-1])
+
+
+def _owned_pieces(mask: LabelMask, index: int, runs: Runs) -> tuple[Runs, Indices, int]:
+    """Runs of a class within single columns, the 0-based component of each, and their number."""
+    count, canvas, (x, y, _, _) = _label_components(mask, index, runs)
+    pieces = _split_at_columns(runs, mask.shape[0])
+    left, top = np.divmod(pieces[:, 0], mask.shape[0])
+    return pieces, canvas[top - y, left - x].astype(np.int64) - 1, count
 
 
 def _split_at_columns(runs: Runs, height: int) -> Runs:
