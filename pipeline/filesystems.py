@@ -22,7 +22,11 @@ from pyarrow import fs
 
 from schemas.errors import ErrorCode, ImageFailure, SettingsError
 
-CONTAINERS: dict[str, str] = {}
+CONTAINERS: dict[str, str] = {
+    "zip": "pipeline.sources.archive_members:read_member",
+    "tar": "pipeline.sources.archive_members:read_member",
+    "parquet": "pipeline.sources.parquet_rows:read_row",
+}
 """URI scheme of a file inside another file -> who reads it: ``(uri, limit) -> bytes``."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -102,9 +106,9 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
         ArchiveFailure: a member that is unsafe or broken.
     """
     scheme = uri.partition("://")[0]
-    if scheme in CONTAINERS and is_uri(uri):
-        return _container_reader(scheme)(uri, limit)
     try:
+        if scheme in CONTAINERS and is_uri(uri):
+            return _container_reader(scheme)(uri, limit)
         path = local_path(uri)
         return _read_local(uri, path, limit) if path is not None else _read_remote(uri, limit)
     except MemoryError as error:

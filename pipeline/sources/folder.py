@@ -61,6 +61,11 @@ def walk(
 def _walk_local(
     root: str, skipped: set[str], tally: Tally, max_depth: int | None
 ) -> Iterator[tuple[str, int | None]]:
+    if posixpath.realpath(root) in skipped:
+        raise SettingsError(
+            f"{root} is both source and output; results would be taken for pictures: "
+            "choose another output folder"
+        )
     # (folder relative to root with a slash at its end, real paths of the folders on the way)
     stack: list[tuple[str, tuple[str, ...]]] = [("", (posixpath.realpath(root),))]
     while stack:

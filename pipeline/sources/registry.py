@@ -27,6 +27,9 @@ SOURCES: dict[str, str] = {
     "list": "pipeline.sources.text_list:list_text",
     "coco": "pipeline.sources.coco_list:list_coco",
     "voc": "pipeline.sources.voc_list:list_voc",
+    "zip": "pipeline.sources.archive_members:list_zip",
+    "tar": "pipeline.sources.archive_members:list_tar",
+    "parquet": "pipeline.sources.parquet_rows:list_parquet",
 }
 """Kind -> ``(SourceRequest, Tally) -> LazyListing``. Imported when used."""
 
@@ -34,6 +37,11 @@ KIND_OF_EXTENSION: dict[str, str] = {
     ".txt": "list",
     ".lst": "list",
     ".json": "coco",
+    ".zip": "zip",
+    ".tar": "tar",
+    ".tgz": "tar",  # refused there, with the remedy
+    ".gz": "tar",
+    ".parquet": "parquet",
 }
 """Which kind a file is when it is no picture."""
 
@@ -42,6 +50,9 @@ ENTRIES = pa.schema([
     pa.field("uri", pa.string(), False),
     pa.field("bytes", pa.int64()),
 ])
+GLOBBED_KINDS = ("zip", "tar", "parquet")
+"""Kinds that take a glob of their files: ``shards/*.tar``."""
+
 _CHUNK = 8192
 
 
@@ -84,8 +95,12 @@ def list_source(
     if kind not in SOURCES:
         raise SettingsError(f"no kind of source {kind!r}; there are: {', '.join(SOURCES)}")
     tally = Tally()
-    lazy = _lister(kind)(SourceRequest(source=str(source), root=root, exclude=exclude), tally)
-    table = _to_table(lazy.entries)
+    request = SourceRequest(source=str(source), root=root, exclude=exclude)
+    try:
+        lazy = _lister(kind)(request, tally)
+        table = _to_table(lazy.entries)
+    except OSError as error:
+        raise SettingsError(f"cannot list {source} as {kind}: {error}") from error
     if not table.num_rows:
         raise SettingsError(_nothing_found(source, tally))
     counts = dict(sorted(tally.not_considered.items()))
@@ -109,7 +124,7 @@ def kind_of(source: str) -> str:
     if kind is None:
         raise SettingsError(
             f"cannot tell what {source} is: {extension or 'no extension'} is neither a picture "
-            f"({', '.join(sorted(IMAGE_EXTENSIONS))}) nor a work list "
+            f"({', '.join(sorted(IMAGE_EXTENSIONS))}) nor a work list or container "
             f"({', '.join(sorted(KIND_OF_EXTENSION))})"
         )
     return "voc" if kind == "list" and is_voc_list(source) else kind
@@ -121,10 +136,6 @@ def _kind_of_missing(source: str) -> str:
         raise SettingsError(f"the source {shown} does not exist; check the path")
     inner = KIND_OF_EXTENSION.get(extension_of(source.partition("?")[0]))
     return inner if inner in GLOBBED_KINDS else "glob"
-
-
-GLOBBED_KINDS: frozenset[str] = frozenset()
-"""Kinds that take a glob of their files: ``shards/*.tar``."""
 
 
 def _lister(kind: str) -> Callable[[SourceRequest, Tally], LazyListing]:
