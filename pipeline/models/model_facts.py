@@ -1,0 +1,45 @@
+"""What one wants to know about a model before using it: the facts of `models info`."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.models.origins import cached_path
+from pipeline.models.spec import ModelSpec, labels_of
+
+
+def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
+    """Name -> value, in the order worth reading; plain JSON values.
+
+    ``parameters`` are counted on a network without memory behind it (which imports torch).
+    """
+    labels = labels_of(spec)
+    origin = spec.weights
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "architecture": spec.architecture,
+        "parameters": count_parameters(spec),
+        "output_stride": spec.output_stride,
+        "grid_stride": spec.grid_stride,
+        "input": spec.preprocessing.describe(),
+        "normalisation": f"(x - {spec.preprocessing.mean}) / {spec.preprocessing.std}",
+        "precisions": list(spec.precisions),
+        "labels": labels.name,
+        "classes": list(labels.names),
+        "licence": origin.licence if origin else "",
+        "origin": origin.describe() if origin else "none: bring a file, or finetune",
+        "sha256": origin.digest if origin else "",
+        "trained": spec.trained,
+        "cached": cached_path(spec, cache).is_file(),
+    }
+
+
+def count_parameters(spec: ModelSpec) -> int:
+    """Numbers that training would change; buffers are not among them."""
+    import torch
+
+    from pipeline.models.segmenter import build_network
+
+    with torch.device("meta"):
+        network = build_network(spec, len(labels_of(spec).classes))
+    return sum(parameter.numel() for parameter in network.parameters())
