@@ -29,10 +29,8 @@ WORST_IMAGES = 200
 WORST_PER_CLASS = 6
 KEPT_REGIONS = 500
 KEPT_EXAMPLES = 5
-_KEY_COLUMNS = (
-    "pair_id", "key", "prediction_uri", "truth_uri", "image_uri", "miou", "pixel_accuracy",
-    "boundary_iou", "width", "height",
-)  # fmt: skip
+_PLACE_COLUMNS = ("pair_id", "key", "prediction_uri", "truth_uri", "image_uri")
+_IMAGE_COLUMNS = (*_PLACE_COLUMNS, "miou", "pixel_accuracy", "boundary_iou", "width", "height")
 
 
 class Shortlist:
@@ -197,7 +195,7 @@ class AuditTally:
                 self.contradictions.append((first[1], row["key"]))
 
     def _add_shortlists(self, row: Row) -> None:
-        short = {name: row[name] for name in _KEY_COLUMNS}
+        short = {name: row[name] for name in _IMAGE_COLUMNS}
         short["classes"] = {score["index"]: score["iou"] for score in row["classes"]}
         if row["miou"] is not None:
             self.worst.offer(short)
@@ -208,7 +206,7 @@ class AuditTally:
             if in_truth:
                 self.worst_of_class[index].offer({**short, "class_iou": score["iou"]})
         for region in row["regions"] or ():
-            entry = {"pair_id": row["pair_id"], "key": row["key"], **region}
+            entry = {name: row[name] for name in _PLACE_COLUMNS} | region
             self.regions.offer(entry)
             self.cores.offer(entry)
 

@@ -91,13 +91,17 @@ def _region(
 ) -> Region:
     x, y, width, height, area = (int(value) for value in stats)
     box = slice(y, y + height), slice(x, x + width)
-    kernel = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
-    padded = np.pad(
-        pixels[box].astype(np.uint8), CORE_DEPTH
-    )  # the region's edge, at the picture's too
-    core = int(np.count_nonzero(cv2.erode(padded, kernel)))
+    core = _core_pixels(pixels[box].astype(np.uint8))
     mean = None if scores is None else float(scores[box][pixels[box]].mean(dtype=np.float64))
     return Region(row, column, area, core, (x + offset[0], y + offset[1], width, height), mean)
+
+
+def _core_pixels(region: npt.NDArray[np.uint8]) -> int:
+    """Pixels at least ``CORE_DEPTH`` inside; specks in a region do not make it thin."""
+    padded = np.pad(region, CORE_DEPTH)  # its edge counts at the picture's edge too
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
+    square = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
+    return int(np.count_nonzero(padded & cv2.erode(closed, square)))
 
 
 def suspicion(region: Region, reliability: npt.NDArray[np.float64]) -> float:

@@ -1,0 +1,93 @@
+"""The audit document as one self-contained HTML page: no network, no other file, any screen."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipeline.operators.audit_pairs import AuditSettings
+from pipeline.reports.audit_text import HEADLINES, number
+from pipeline.reports.thumbnails import ThumbnailMaker
+
+Document = dict[str, Any]
+
+TEMPLATES = Path(__file__).parent / "templates"
+WORST_SHOWN = 30
+WORST_OF_CLASS_SHOWN = 3
+MAX_SHOWN = 120
+SUSPECTS_SHOWN = 16
+
+
+def audit_page(document: Document, settings: AuditSettings) -> str:
+    """The page as text. Masks and pictures of the worst pairs are read again for thumbnails."""
+    maker = ThumbnailMaker(settings)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "percent": _percent}
+    return environment.get_template("audit.html").render(
+        document=document, headlines=_headlines(document), gallery=_gallery(document, maker),
+        suspects=_suspects(document, maker), heatmap=_script_json(_heatmap(document)),
+        trimap=_polyline([(point["width"] / 40, point["miou"]) for point in document["trimap"]]),
+        coverage=_coverage(document),
+    )  # fmt: skip
+
+
+def _headlines(document: Document) -> list[Document]:
+    return [
+        {"name": name, **document["metrics"][name]}
+        for name in HEADLINES if document["metrics"][name]["value"] is not None
+    ]  # fmt: skip
+
+
+def _gallery(document: Document, maker: ThumbnailMaker) -> list[Document]:
+    """Worst images over all, then the worst of each class, each image once, with thumbnails."""
+    rows = document["worst_images"][:WORST_SHOWN] + [
+        row for rows in document["worst_images_of_class"].values()
+        for row in rows[:WORST_OF_CLASS_SHOWN]
+    ]  # fmt: skip
+    once = list({row["pair_id"]: row for row in rows}.values())[:MAX_SHOWN]
+    drawn = ((row, maker.draw(row)) for row in once)
+    shown = [{**row, "thumbnails": asdict(small)} for row, small in drawn if small]
+    return sorted(shown, key=lambda row: (row["miou"], row["pair_id"]))
+
+
+def _suspects(document: Document, maker: ThumbnailMaker) -> list[Document]:
+    shown = []
+    for region in document["suspected_label_errors"][:SUSPECTS_SHOWN]:
+        small = maker.draw(region, tuple(region["bbox"]))
+        if small:
+            shown.append({**region, "thumbnails": asdict(small)})
+    return shown
+
+
+def _heatmap(document: Document) -> Document:
+    names = [entry["name"] for entry in document["classes"]]
+    return {"names": [*names, "ignore or no class"], "matrix": document["confusion_matrix"]}
+
+
+def _coverage(document: Document) -> str:
+    calibration = document["calibration"]
+    if calibration is None:
+        return ""
+    return _polyline([(point["coverage"], point["accuracy"]) for point in calibration["coverage"]])
+
+
+def _polyline(points: Iterable[tuple[float, float | None]]) -> str:
+    """Points (0..1, 0..1) as SVG coordinates in a box of 300 x 120, y upwards."""
+    return " ".join(f"{300 * x:.1f},{120 - 120 * y:.1f}" for x, y in points if y is not None)
+
+
+def _percent(value: float | None) -> str:
+    return "0" if value is None else f"{100 * value:.2f}"
+
+
+def _script_json(value: Document) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c"))

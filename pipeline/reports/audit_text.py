@@ -1,0 +1,134 @@
+"""The audit document as JSON text and as Markdown."""
+
+import json
+from typing import Any
+
+Document = dict[str, Any]
+
+HEADLINES = (
+    "miou", "miou_truth_present", "miou_image_class", "miou_class_of_images", "miou_per_image",
+    "pixel_accuracy", "mean_accuracy", "fwiou", "dice", "precision", "recall", "category_iou",
+    "boundary_iou", "band_iou", "ece",
+)  # fmt: skip
+"""Metrics shown as numbers of the whole dataset, in this order."""
+
+
+def document_to_json(document: Document) -> str:
+    """Indented JSON with a line per row of the confusion matrix; same document, same text."""
+    matrix = document["confusion_matrix"]
+    mark = "@confusion matrix@"
+    text = json.dumps(
+        {**document, "confusion_matrix": mark}, indent=1, ensure_ascii=False, allow_nan=False
+    )
+    rows = ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in matrix)
+    return text.replace(json.dumps(mark), f"[\n  {rows}\n ]") + "\n"
+
+
+def number(value: float | None) -> str:
+    """Four decimals; a dash where there is no number."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def with_interval(score: Document) -> str:
+    """The value and its 95 % interval."""
+    if score["value"] is None:
+        return "–"
+    if score["low"] is None:
+        return number(score["value"])
+    return f"{number(score['value'])} [{number(score['low'])}, {number(score['high'])}]"
+
+
+def document_to_markdown(document: Document) -> str:
+    """The audit on one page of text, worst things first."""
+    parts = [
+        _head(document), _faults(document), _headlines(document), _classes(document),
+        _confusions(document), _worst(document), _suspects(document), _definitions(document),
+    ]  # fmt: skip
+    return "\n".join(part for part in parts if part)
+
+
+def _head(document: Document) -> str:
+    ledger, pixels = document["ledger"], document["pixels"]
+    lines = [
+        "# Audit", "",
+        f"{ledger['pairs']:,} pairs = {ledger['ok']:,} compared + {ledger['failed']:,} failed. "
+        f"{pixels['counted']:,} pixels counted, {pixels['ignored']:,} ignored in the truth.",
+    ]  # fmt: skip
+    for code, count in ledger["failures"].items():
+        lines.append(f"- {code}: {count:,}")
+    return "\n".join(lines) + "\n"
+
+
+def _faults(document: Document) -> str:
+    if not document["faults"]:
+        return ""
+    lines = [f"- **{fault['name']}**: {fault['message']}" for fault in document["faults"]]
+    return "\n".join(["## What looks wrong", "", *lines]) + "\n"
+
+
+def _headlines(document: Document) -> str:
+    metrics = document["metrics"]
+    rows = [
+        [metrics[name]["title"], with_interval(metrics[name])]
+        for name in HEADLINES if metrics[name]["value"] is not None
+    ]  # fmt: skip
+    return "## Numbers\n\n" + _table(["metric", "value [95 % interval]"], rows)
+
+
+def _classes(document: Document) -> str:
+    rows = [
+        [entry["name"], with_interval(entry["iou"]), number(entry["dice"]["value"]),
+         number(entry["precision"]["value"]), number(entry["recall"]["value"]),
+         number(entry["boundary_iou"]["value"]), f"{entry['truth_pixels']:,}",
+         f"{entry['truth_images']:,}"]
+        for entry in document["classes"]
+    ]  # fmt: skip
+    head = [
+        "class", "IoU [95 %]", "Dice", "precision", "recall", "Boundary IoU", "truth pixels",
+        "images",
+    ]  # fmt: skip
+    return "## Classes\n\n" + _table(head, rows)
+
+
+def _confusions(document: Document) -> str:
+    rows = [
+        [one["truth"], one["prediction"], f"{one['pixels']:,}", f"{one['share']:.1%}"]
+        for one in document["confusions"][:10]
+    ]
+    head = ["truth", "predicted as", "pixels", "of the truth class"]
+    return "## Confusions\n\n" + _table(head, rows) if rows else ""
+
+
+def _worst(document: Document) -> str:
+    rows = [
+        [one["key"], number(one["miou"]), number(one["pixel_accuracy"])]
+        for one in document["worst_images"][:20]
+    ]
+    return "## Worst images\n\n" + _table(["image", "mIoU", "pixel accuracy"], rows) if rows else ""
+
+
+def _suspects(document: Document) -> str:
+    rows = [
+        [one["key"], one["truth_class"], one["predicted_class"], f"{one['area']:,}",
+         " ".join(map(str, one["bbox"])), f"{one['suspicion']:.2f}"]
+        for one in document["suspected_label_errors"][:20]
+    ]  # fmt: skip
+    head = ["image", "labelled", "predicted", "pixels", "x y width height", "suspicion"]
+    return "## Suspected label errors\n\n" + _table(head, rows) if rows else ""
+
+
+def _definitions(document: Document) -> str:
+    lines = [
+        f"- **{metric['title']}** (`{name}`): {metric['definition']}"
+        for name, metric in document["metrics"].items()
+    ]
+    return "\n".join(["## Definitions", "", *lines]) + "\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

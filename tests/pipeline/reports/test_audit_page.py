@@ -1,0 +1,178 @@
+"""The page: one file, no network, nothing injected; and it works in a real browser."""
+
+import base64
+import io
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.reports.audit_page import audit_page
+from pipeline.reports.thumbnails import SIDE, ThumbnailMaker
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def page(audited):
+    return audit_page(*audited)
+
+
+class Elements(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def elements(page, tag):
+    parser = Elements()
+    parser.feed(page)
+    return [attributes for name, attributes in parser.found if name == tag]
+
+
+def test_the_page_needs_no_other_file(page):
+    for tag, attribute in (("img", "src"), ("script", "src"), ("link", "href"), ("iframe", "src")):
+        for found in elements(page, tag):
+            assert found.get(attribute, "data:").startswith("data:"), found
+    assert not re.search(r"@import|url\((?!data:)|https?://", page)
+
+
+def test_names_from_outside_cannot_become_markup(page):
+    assert all("style" in found for found in elements(page, "i"))  # our bars, nobody's key
+    assert len(elements(page, "script")) == 2
+    assert page.count("</script>") == 2
+
+
+def test_thumbnails_show_the_pair(audited):
+    document, settings = audited
+    row = document["worst_images"][0]
+    drawn = ThumbnailMaker(settings).draw(row)
+    sizes = set()
+    for uri in (drawn.image, drawn.truth, drawn.prediction, drawn.difference):
+        _, data = re.fullmatch(r"data:image/(png|jpeg);base64,(.*)", uri).groups()
+        sizes.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
+    assert sizes == {(SIDE, SIDE * 240 // 320)}
+    truth = np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(drawn.truth.split(",")[1]))).convert("RGB")
+    )
+    colors = {tuple(color) for color in truth.reshape(-1, 3).tolist()}
+    known = {tuple(entry.color) for entry in settings.labels.classes} | {(224, 224, 192)}
+    assert colors <= known | {(255, 0, 255)} and len(colors & known) >= 4
+
+
+def test_a_box_is_cropped_and_a_vanished_file_is_left_out(audited):
+    document, settings = audited
+    maker = ThumbnailMaker(settings)
+    suspect = document["suspected_label_errors"][0]
+    whole, crop = maker.draw(suspect), maker.draw(suspect, tuple(suspect["bbox"]))
+    assert whole.truth != crop.truth and crop.image
+    assert maker.draw({**suspect, "truth_uri": "/nowhere/x.png"}) is None
+    assert maker.draw({**suspect, "image_uri": "/nowhere/x.png"}).image == ""
+
+
+def test_an_audit_without_pairs_has_a_page_too(audited):
+    from pipeline.audit_document import audit_document
+    from pipeline.audit_tally import AuditTally
+
+    settings = audited[1]
+    empty = audit_document(AuditTally(settings.labels, 0, resamples=10), {}, {})
+    assert "There is no image to show" in audit_page(empty, settings)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian package 'chromium')")
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package 'playwright'")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, page, tmp_path):
+    """The page opened from disk, offline, with everything that went wrong on the way."""
+    path = tmp_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    problems = []
+    tab.on("console", lambda message: problems.append(message.text))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("requestfailed", lambda request: problems.append(request.url[:80]))
+    tab.goto(path.as_uri())
+    yield tab, problems
+    context.close()
+
+
+def shown(tab):
+    return tab.locator("#gallery figure:visible")
+
+
+def test_it_opens_without_console_errors(opened):
+    tab, problems = opened
+    tab.mouse.wheel(0, 20_000)
+    assert problems == []
+    broken = tab.evaluate("[...document.images].filter(one => !one.naturalWidth).length")
+    assert broken == 0 and tab.locator("img").count() > 40
+
+
+def test_filters_by_class_and_name(opened):
+    tab, problems = opened
+    everything = shown(tab).count()
+    assert everything == 10
+    tab.select_option("#class-filter", "dog")
+    scores = tab.evaluate(
+        "[...document.querySelectorAll('#gallery figure:not([hidden])')]"
+        ".map(one => JSON.parse(one.dataset.classes).dog)"
+    )
+    assert len(scores) >= 1 and scores == sorted(scores)
+    assert f"{len(scores)} of 10 shown" in tab.inner_text("#shown")
+    tab.select_option("#class-filter", "")
+    tab.fill("#name-filter", "FOLDER/03")
+    assert shown(tab).count() == 1
+    tab.fill("#name-filter", "nothing of the kind")
+    assert shown(tab).count() == 0
+    assert problems == []
+
+
+def test_the_class_table_sorts(opened):
+    tab, problems = opened
+    column = (
+        "[...document.querySelectorAll('#class-table tbody tr')]"
+        ".map(row => row.cells[1].dataset.value)"
+    )
+    button = tab.locator("#class-table th button", has_text="IoU").first
+    orders = []
+    for _ in range(2):
+        button.click()
+        orders.append(tab.evaluate(column))
+    known = [[float(value) for value in order if value] for order in orders]
+    assert known[0] == sorted(known[0], reverse=True) and known[1] == sorted(known[1])
+    assert all(order[-1] == "" for order in orders)  # the class without a number stays last
+    assert problems == []
+
+
+def test_the_heatmap_can_be_read(opened, audited):
+    tab, problems = opened
+    box = tab.locator("#heatmap").bounding_box()
+    step = box["width"] / 6
+    tab.locator("#heatmap").click(position={"x": 1.5 * step, "y": 0.5 * step})
+    pixels = audited[0]["confusion_matrix"][0][1]
+    assert f"truth ground, predicted cat: {pixels:,} pixels" in tab.inner_text("#cell")
+    assert problems == []
+
+
+def test_it_fits_a_phone(opened):
+    tab, problems = opened
+    tab.set_viewport_size({"width": 360, "height": 740})
+    widths = tab.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert widths[0] <= widths[1]
+    assert problems == []
