@@ -16,14 +16,14 @@ from PIL import Image
 from pipeline.masks.picture import MaskPicture, png_bytes
 from pipeline.masks.registry import DecodeOptions
 from pipeline.masks.values import cast_to_mask, is_16_bit_color, refuse_unknown_values, wrong_mode
+from pipeline.masks.void import void_color
 from schemas.arrays import LabelMask, RgbImage
 from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import VOID_COLOR, Color, LabelMap
+from schemas.labels import Color, LabelMap
 
 Packed = npt.NDArray[np.uint32]
 """R + 256 G + 65536 B; the highest byte of pixels (not of keys) is whatever Pillow left there."""
 
-_WHITE: Color = (255, 255, 255)
 RGB_BITS = np.uint32(0xFFFFFF)
 
 
@@ -116,18 +116,13 @@ def color_keys(labels: LabelMap) -> tuple[Packed, LabelMask]:
             "give each class a colour of its own",
         )
     indices = list(range(len(colors)))
-    if void_color(labels) is not None:
-        colors.append(void_color(labels) or VOID_COLOR)
+    void = void_color(labels)
+    if void is not None:
+        colors.append(void)
         indices.append(labels.ignore_index)
     packed = np.array([_packed(color) for color in colors], np.uint32)
     order = np.argsort(packed)
     return packed[order], cast_to_mask(np.array(indices)[order], labels)
-
-
-def void_color(labels: LabelMap) -> Color | None:
-    """The colour of ignore: 224,224,192, or white where a class has that, or None if both are."""
-    taken = {entry.color for entry in labels.classes}
-    return next((color for color in (VOID_COLOR, _WHITE) if color not in taken), None)
 
 
 def mask_to_colors(mask: LabelMask, labels: LabelMap) -> RgbImage:
@@ -145,9 +140,10 @@ def mask_to_colors(mask: LabelMask, labels: LabelMap) -> RgbImage:
         raise MaskFailure(
             ErrorCode.CANNOT_HOLD,
             f"label map {labels.name!r} leaves no colour for ignored pixels: "
-            f"{_text(VOID_COLOR)} and {_text(_WHITE)} are classes",
+            "224,224,192 and white are classes",
         )
-    table[labels.ignore_index] = void or VOID_COLOR
+    if void is not None:
+        table[labels.ignore_index] = void
     return table[mask]
 
 

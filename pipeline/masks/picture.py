@@ -14,6 +14,11 @@ from schemas.errors import ErrorCode, MaskFailure
 MAX_PIXELS = 1 << 28
 """Pixels of the largest mask that is opened; the header is checked before anything is decoded."""
 
+_FORMATS = (
+    "PNG", "TIFF", "BMP", "DIB", "PPM", "GIF", "WEBP", "TGA", "JPEG", "JPEG2000", "AVIF",
+)  # fmt: skip
+"""What is opened at all: Pillow would hand PostScript to an interpreter."""
+
 _RUN_LENGTH = 3  # zlib's Z_RLE: masks are runs; smaller and no slower than the default strategy
 
 
@@ -31,7 +36,7 @@ class MaskPicture:
         if self.image.format == "WEBP":
             return b"VP8L" not in self.data[12:64]
         in_tiff = self.image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
-        return in_tiff or self.image.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "HEIF")
+        return in_tiff or self.image.format in ("JPEG", "JPEG2000", "AVIF", "HEIF")
 
     def refuse_lossy(self) -> None:
         """Class indices do not survive lossy compression.
@@ -59,7 +64,7 @@ def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Mas
     try:
         with warnings.catch_warnings():  # what matters is raised below
             warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(data))
+            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error), max_pixels) from error
     except Exception as error:  # Pillow's readers raise many kinds on foreign bytes
@@ -97,7 +102,12 @@ def index_png(
 
     uint16 masks give 16-bit grey PNGs. The same arguments give the same bytes; ``text`` becomes
     tEXt chunks (iTXt beyond Latin-1) in key order. ``level`` is zlib's, 0 to 9.
+
+    Raises:
+        TypeError: a mask of another dtype, which is a mistake in the program.
     """
+    if mask.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"a mask is uint8 or uint16, not {mask.dtype}")
     size = (mask.shape[1], mask.shape[0])
     if mask.dtype == np.uint8:
         picture = Image.frombytes("P" if palette else "L", size, mask.tobytes())

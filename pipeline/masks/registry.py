@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from pipeline.masks.picture import MAX_PIXELS, MaskPicture, open_picture
+from pipeline.masks.void import void_color
 from schemas.arrays import LabelMask
 from schemas.labels import LabelMap
 
@@ -95,9 +96,10 @@ class MaskFormat:
         """True where every mask of ``labels`` comes back as it was."""
         if len(labels.classes) > self.max_classes or (with_ignore and not self.holds_ignore):
             return False
-        return not self.by_color or len({entry.color for entry in labels.classes}) == len(
-            labels.classes
-        )
+        if not self.by_color:
+            return True
+        distinct = len({entry.color for entry in labels.classes}) == len(labels.classes)
+        return distinct and not (with_ignore and void_color(labels) is None)
 
 
 def _attribute(reference: str) -> Any:

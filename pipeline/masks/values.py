@@ -1,5 +1,6 @@
 """Pixel values of a picture as they are in the file, and as class indices of a label map."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,16 @@ Values = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _PNG_BIT_DEPTH, _PNG_COLOR_TYPE = 24, 25  # offsets in a PNG file: fields of IHDR
 _GREY = 0
+_PGM_HEADER = re.compile(rb"P[25](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)")
 _COLOR_TYPES = (2, 6)  # RGB, RGBA
 
 
 def stored_values(source: MaskPicture) -> Values:
     """(H, W) grey levels or palette indices exactly as the file stores them.
 
-    Pillow stretches 2- and 4-bit grey to 0..255; that is undone. Nothing is ever read through
-    ``convert("L")``, which would turn palette indices into luminance. RGB pictures with three
-    equal channels count as grey.
+    Pillow stretches 2- and 4-bit PNG and PGM of odd depth to the full range; that is undone.
+    Nothing is ever read through ``convert("L")``, which would turn palette indices into luminance.
+    RGB pictures with three equal channels count as grey.
 
     Raises:
         MaskFailure: WRONG_MODE for colours, partial transparency, floats or negative values.
@@ -32,9 +34,9 @@ def stored_values(source: MaskPicture) -> Values:
     picture, mode = source.image, source.image.mode
     if mode in ("L", "P", "1"):
         values = np.asarray(picture, np.uint8)
-        return values // _stretch(source.data) if mode == "L" else values
+        return _unstretched(values, source.data) if mode == "L" else values
     if mode.startswith("I"):
-        return _integers(np.asarray(picture), source.name)
+        return _integers(_unstretched(np.asarray(picture), source.data), source.name)
     if mode in ("LA", "RGB", "RGBA") and not is_16_bit_color(source.data):
         return _grey_channel(np.asarray(picture), mode, source.name)
     raise wrong_mode(source.name, f"a mode {mode} picture holds no class indices")
@@ -116,11 +118,16 @@ def _unknown_sentence(values: Values, unknown: npt.NDArray[np.bool_], labels: La
     )
 
 
-def _stretch(data: bytes) -> int:
-    """By how much Pillow multiplies grey levels: 85 for 2-bit PNG, 17 for 4-bit, else 1."""
-    if not data.startswith(b"\x89PNG") or data[_PNG_COLOR_TYPE] != _GREY:
-        return 1
-    return {2: 85, 4: 17}.get(data[_PNG_BIT_DEPTH], 1)
+def _unstretched(values: npt.NDArray[Any], data: bytes) -> npt.NDArray[Any]:
+    """Undo Pillow's stretching of grey levels to 0..255 (or 0..65535), which is one to one."""
+    if data.startswith(b"\x89PNG") and data[_PNG_COLOR_TYPE] == _GREY:
+        return values // {2: 85, 4: 17}.get(data[_PNG_BIT_DEPTH], 1)
+    header = _PGM_HEADER.match(data[:1024])
+    highest = int(header.group(1)) if header else 0
+    full = 255 if values.dtype == np.uint8 else 65535
+    if highest in (0, full):
+        return values
+    return np.rint(values * (highest / full)).astype(values.dtype)
 
 
 def is_16_bit_color(data: bytes) -> bool:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pipeline.masks.color import colors_to_mask, mask_to_colors, void_color
+from pipeline.masks.color import colors_to_mask, mask_to_colors
 from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from pipeline.masks.void import void_color
 from schemas.errors import ErrorCode, MaskFailure
 from schemas.labels import LabelMap, builtin
 
@@ -139,6 +140,7 @@ def test_void_is_ignore_unless_a_class_has_its_colour():
     with pytest.raises(MaskFailure) as caught:
         mask_to_colors(mask, full)
     assert caught.value.code is ErrorCode.CANNOT_HOLD
+    assert COLOR.lossless_for(full, with_ignore=False) and not COLOR.lossless_for(full)
     np.testing.assert_array_equal(mask_to_colors(mask[:, :2], full)[0, 0], [255, 255, 255])
 
 

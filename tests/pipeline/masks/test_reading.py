@@ -184,6 +184,24 @@ def test_big_endian_and_32_bit_tiff(tmp_path):
     assert caught.value.code is ErrorCode.WRONG_MODE
 
 
+@pytest.mark.parametrize("highest", [1, 20, 100, 255, 300, 65535])
+def test_grey_maps_of_any_depth(highest):
+    labels = LabelMap.from_names("many", [str(index) for index in range(302)])
+    values = np.arange(min(highest, 300) + 1)
+    stored = values.astype(">u2" if highest > 255 else np.uint8).tobytes()
+    for comment in (b"", b"# made by hand\n"):
+        data = b"P5\n%b%d 1\n%d\n" % (comment, len(values), highest) + stored
+        np.testing.assert_array_equal(read_mask(data, labels, name="m")[0], values[None])
+
+
+def test_postscript_is_never_opened():
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+    assert Image.open(io.BytesIO(data)).format == "EPS"
+    with pytest.raises(MaskFailure) as caught:
+        read_mask(data, VOC, name="m")
+    assert caught.value.code is ErrorCode.NOT_AN_IMAGE
+
+
 def test_size_is_checked_in_the_header():
     data = png(np.zeros((100, 100), np.uint8))
     with pytest.raises(MaskFailure, match="100 x 100") as caught:
