@@ -61,18 +61,22 @@ def open_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Mas
     """
     if not data:
         raise MaskFailure(ErrorCode.EMPTY_FILE, f"{name}: the file is empty")
+    with warnings.catch_warnings():  # what matters is raised
+        warnings.simplefilter("ignore")
+        picture = _opened(data, name, max_pixels)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise _too_large(name, f"the header says {width} x {height}", max_pixels)
+        return MaskPicture(_loaded(picture, name), data, name)
+
+
+def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
     try:
-        with warnings.catch_warnings():  # what matters is raised below
-            warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error), max_pixels) from error
     except Exception as error:  # Pillow's readers raise many kinds on foreign bytes
         raise MaskFailure(ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture: {error}") from error
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise _too_large(name, f"the header says {width} x {height}", max_pixels)
-    return MaskPicture(_loaded(picture, name), data, name)
 
 
 def _loaded(picture: Image.Image, name: str) -> Image.Image:

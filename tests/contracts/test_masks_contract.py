@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.masks.reading import read_mask
-from pipeline.masks.registry import MASK_FORMATS
+from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
 from schemas.errors import ErrorCode, MaskFailure
 from schemas.labels import LabelMap, builtin
 
+SMALL = DecodeOptions(max_pixels=1 << 22)
 MANY = LabelMap.from_names("many", [f"class {index}: ü.{index}" for index in range(300)])
 LABEL_MAPS = [
     builtin("voc"),
@@ -107,3 +108,19 @@ def test_values_that_are_no_class_are_never_written(name):
     with pytest.raises(MaskFailure, match="value 7") as caught:
         MASK_FORMATS[name].encode(mask, LABEL_MAPS[1])
     assert caught.value.code is ErrorCode.UNKNOWN_VALUE
+
+
+@pytest.mark.parametrize("name", ["palette", "color", "indexed16", "tiff", "bmp", "ppm"])
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_damaged_bytes_are_read_or_refused_never_a_crash(name, data):
+    mask = (np.arange(40 * 30) // 37 % 21).reshape(40, 30).astype(np.uint8)
+    sound = bytearray(MASK_FORMATS[name].encode(mask, LABEL_MAPS[0]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, min(len(sound) - 1, 600)))
+        sound[at] = data.draw(st.integers(0, 255))
+    try:
+        decoded, _ = read_mask(bytes(sound), LABEL_MAPS[0], name="m", options=SMALL)
+    except MaskFailure:
+        return
+    assert decoded.dtype == np.uint8 and decoded.ndim == 2
