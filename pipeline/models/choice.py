@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pipeline.models.origins import resolve_weights
 from pipeline.models.registry import find_model
-from pipeline.models.spec import ModelSpec
+from pipeline.models.spec import ModelSpec, labels_of
 from pipeline.models.weights import weights_sha256
 from schemas.errors import ModelError
 from schemas.label_files import load_label_map
-from schemas.labels import LabelMap, builtin
+from schemas.labels import LabelMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def choose_model(
         ModelError: weights that are missing or cannot be fetched.
     """
     spec = find_model(name)
-    label_map = load_label_map(labels) if labels else builtin(spec.labels)
+    label_map = load_label_map(labels) if labels else labels_of(spec)
     if untrained:
         return ModelChoice(spec=spec, weights_path=None, weights_sha256="", labels=label_map)
     path = Path(weights).absolute() if weights else resolve_weights(spec)

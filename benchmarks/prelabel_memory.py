@@ -1,0 +1,34 @@
+"""Peak memory of `prelabel` at 500 and at 5,000 images: it must not grow with the collection.
+
+    python benchmarks/prelabel_memory.py [FEW MANY]
+
+Sizes are summed proportional set sizes (PSS) of the command and every process below it, without
+the object store's shared memory; the driver's own is given beside it.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from pictures import write_crops
+from runs import WatchedRun, watch_prelabel
+
+
+def main(few: int, many: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        runs: dict[int, WatchedRun] = {}
+        for count in (few, many):
+            runs[count] = watch_prelabel(write_crops(work / f"{count}", count), work / f"out{count}")
+        print(json.dumps({
+            "benchmark": f"peak memory at {many} / {few} images",
+            "peak_mib": {count: round(run.peak_bytes / 2**20) for count, run in runs.items()},
+            "driver_mib": {count: round(run.driver_peak_bytes / 2**20) for count, run in runs.items()},
+            "ratio": round(runs[many].peak_bytes / runs[few].peak_bytes, 4),
+            "driver_ratio": round(runs[many].driver_peak_bytes / runs[few].driver_peak_bytes, 4),
+        }))
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:3]) if len(sys.argv) > 2 else (500, 5000))

@@ -1,0 +1,57 @@
+"""Looking at the processes a run started, through /proc."""
+
+import time
+from pathlib import Path
+
+
+def descendants(root: int) -> dict[int, str]:
+    """Process ids below ``root`` and how they call themselves."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text()
+            names[int(folder.name)] = (folder / "cmdline").read_bytes().decode().split("\0")[0]
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+    found: dict[int, str] = {}
+    waiting = [root]
+    while waiting:
+        parent = waiting.pop()
+        for pid in [pid for pid, above in parents.items() if above == parent and pid not in found]:
+            found[pid] = names.get(pid, "")
+            waiting.append(pid)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(pids: dict[int, str], seconds: float) -> bool:
+    """True once none of the processes runs any more."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def proportional_set_sizes(pids: list[int]) -> dict[int, int]:
+    """PSS in bytes per process, without the object store's shared memory."""
+    sizes = {}
+    for pid in pids:
+        try:
+            rollup = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        fields = dict(line.split(":", 1) for line in rollup.splitlines()[1:] if ":" in line)
+        shared = int(fields.get("Pss_Shmem", "0 kB").split()[0])
+        sizes[pid] = (int(fields["Pss"].split()[0]) - shared) * 1024
+    return sizes

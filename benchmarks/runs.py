@@ -1,0 +1,71 @@
+"""One `prelabel` run watched from outside: rate in steady state, start-up, memory."""
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import descendants, proportional_set_sizes
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """Seconds are wall time; sizes are bytes of PSS, the object store's shared memory apart."""
+
+    images: int
+    seconds: float
+    first_row_seconds: float
+    steady_rate: float
+    peak_bytes: int
+    driver_peak_bytes: int
+
+
+def watch_prelabel(source: Path, out: Path, *options: object, block_images: int = 32) -> WatchedRun:
+    """Run the command to its end; raises where it does not end with 0."""
+    started = time.time()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs", "prelabel", str(source), str(out), *map(str, options)],
+        cwd=ROOT, stdout=subprocess.DEVNULL,
+    )
+    peaks = _Peaks(process.pid)
+    if process.wait():
+        raise RuntimeError(f"prelabel ended with {process.returncode}")
+    peaks.stop()
+    times = sorted(path.stat().st_mtime for path in (out / "metadata").iterdir())
+    images = len(list((out / "masks").rglob("*.png")))
+    return WatchedRun(
+        images, time.time() - started, times[0] - started, _steady_rate(times, block_images),
+        peaks.total, peaks.driver,
+    )
+
+
+def _steady_rate(times: list[float], block_images: int) -> float:
+    """Images per second between the commits at a tenth and nine tenths of the run."""
+    first, last = len(times) // 10, len(times) - 1 - len(times) // 10
+    return (last - first) * block_images / (times[last] - times[first])
+
+
+class _Peaks:
+    """Samples the memory of a process and all below it until told to stop."""
+
+    def __init__(self, pid: int) -> None:
+        self.total = self.driver = 0
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            sizes = proportional_set_sizes([self._pid, *descendants(self._pid)])
+            self.total = max(self.total, sum(sizes.values()))
+            self.driver = max(self.driver, sizes.get(self._pid, 0))

@@ -1,0 +1,105 @@
+"""`maskmill convert`: options -> ConversionRequest -> run -> summary and exit code."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import (
+    EXIT_FAILED_ROWS,
+    address_option,
+    exits_cleanly,
+    json_option,
+    say_json,
+)
+from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.argument("out", required=False)
+@click.option("--from", "from_format", type=click.Choice(readable_formats()), metavar="FORMAT", help="What SOURCE is; --list shows all.")
+@click.option("--to", "to_format", type=click.Choice(writable_formats()), metavar="FORMAT", help="What OUT/dataset becomes; --list shows all.")
+@click.option("--labels", metavar="FILE", help="Classes of a source that names none, else of the target: a file, or a built-in name.")
+@click.option("--map", "map_file", metavar="FILE", help="Rename, merge and drop classes: lines `old = new`, `old = @background`, `* = @keep`; or JSON.")
+@click.option("--unknown", type=click.Choice(["error", "ignore", "nearest"]), default="error", show_default=True, help="Values and colours that the label map lacks.")
+@click.option("--max-loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="IoU a polygon may lose to simplification; 0 keeps every pixel.")
+@click.option("--images", metavar="DIR", help="Where the pictures are, if not in SOURCE.")
+@click.option("--with-images", is_flag=True, help="Copy the pictures into OUT/dataset where its layout wants them.")
+@click.option("--split", metavar="NAME=SHARE,…", help="Split samples that have no split yet: train=0.8,val=0.1,test=0.1. Stable per key.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
+@click.option("--check", is_flag=True, help="Read OUT/dataset back and compare every pixel.")
+@click.option("--workers", type=click.IntRange(1), help="Tasks at a time. [default: one per core]")
+@click.option("--block-samples", type=click.IntRange(1), default=64, show_default=True, help="Samples that commit together.")
+@click.option("--retry-failed", is_flag=True, help="Do the failed samples of this run again.")
+@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
+@click.option("--list", "list_formats", is_flag=True, help="List the formats and what they hold.")
+@address_option
+@json_option
+@exits_cleanly
+def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
+    """Convert masks and annotations of SOURCE to another format, in OUT/dataset.
+
+    Exact where the target can hold the masks, measured where it cannot: OUT/metadata has a row per
+    sample with the IoU of every simplified polygon, and --check compares the result with SOURCE.
+    The same command again continues where it was.
+
+    \b
+    Examples:
+      maskmill convert VOC2012/ out/ --from voc --to coco --check
+      maskmill convert labels/ out/ --from prelabel --to cvat_mask
+      maskmill convert masks/ out/ --from masks --labels labels.json --to yolo --with-images
+      maskmill convert coco.json out/ --from coco --to labelme --map classes.txt
+
+    \b
+    Exit codes: 0 done, 1 the run broke or --check found what should be exact and is not, 2 usage,
+    3 done but some samples failed.
+    """
+    if list_formats:
+        _say_formats(as_json)
+        return
+    for name in ("source", "out", "from_format", "to_format"):
+        if options[name] is None:
+            raise click.UsageError(f"{name.removesuffix('_format').upper()} is missing; see --help")
+    from jobs.convert_run import ConvertConfig, run
+    from pipeline.class_mapping import read_rules
+    from pipeline.splits import parse_shares
+    from schemas.label_files import load_label_map
+
+    labels, map_file, split = (options.pop(name) for name in ("labels", "map_file", "split"))
+    config = ConvertConfig(
+        labels=load_label_map(labels) if labels else None,
+        rules=read_rules(_text(map_file), map_file) if map_file else None,
+        shares=parse_shares(split) if split else {},
+        **options,
+    )
+    summary = run(config)
+    say_json(summary.to_dict()) if as_json else click.echo(summary.text())
+    if not summary.proof_holds:
+        sys.exit(1)
+    if summary.ledger.failed and not config.allow_failures:
+        sys.exit(EXIT_FAILED_ROWS)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--map {path} cannot be read: {error}") from error
+
+
+def _say_formats(as_json: bool) -> None:
+    rows = {
+        name: {
+            "summary": entry.summary, "from": entry.can_read, "to": entry.can_write,
+            "holds_ignore": entry.holds_ignore, "max_classes": entry.max_classes,
+        }
+        for name, entry in DATASET_FORMATS.items()
+    }
+    if as_json:
+        say_json(rows)
+        return
+    for name, row in rows.items():
+        ways = "/".join(way for way in ("from", "to") if row[way])
+        click.echo(f"{name:<24} {ways:<8} {row['summary']}")

@@ -1,0 +1,291 @@
+"""A `convert` run from start to end: look through the source, convert what is pending, prove."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.progress import ProgressMeter, progress_meter
+from jobs.runtime import TASK_CPUS, cluster
+from pipeline.conversion import (
+    DATASET_FOLDER,
+    ConversionPlan,
+    ConversionRequest,
+    conversion_identity,
+    conversion_manifest,
+    pending_conversions,
+    plan_conversion,
+)
+from pipeline.conversion_finish import finish_conversion
+from pipeline.conversion_proof import Proof, plan_check, proof_of
+from pipeline.layout import RunLayout
+from pipeline.masks.registry import Unknown
+from pipeline.operators.check_masks import CheckMasks
+from pipeline.operators.convert_masks import ConvertMasks
+from pipeline.pending import count_ledger
+from pipeline.run_lock import run_lock
+from pipeline.run_record import (
+    Ledger,
+    RunRecord,
+    fingerprint_of,
+    load_record,
+    package_versions,
+    refuse_difference,
+    tool_version,
+)
+from schemas.errors import RunFailed
+from schemas.labels import LabelMap
+
+REMEDIES = {
+    "inputs": "The source has changed since this run began: choose another output folder.",
+    "from": "OUT holds a conversion from another format: choose another output folder.",
+    "to": "OUT holds a conversion to another format: choose another output folder.",
+}
+MAX_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertConfig:
+    """The options of the command; see `maskmill convert --help` for each."""
+
+    source: str
+    out: str
+    from_format: str
+    to_format: str
+    labels: LabelMap | None = None
+    rules: Mapping[str, str] | None = None
+    unknown: Unknown = "error"
+    max_loss: float = 0.01
+    images: str | None = None
+    with_images: bool = False
+    shares: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    check: bool = False
+    workers: int | None = None
+    block_samples: int = 64
+    retry_failed: bool = False
+    allow_failures: bool = False
+    address: str | None = None
+
+    def request(self) -> ConversionRequest:
+        """What decides the output."""
+        return ConversionRequest(
+            source=self.source,
+            from_format=self.from_format,
+            to_format=self.to_format,
+            labels=self.labels,
+            rules=self.rules,
+            unknown=self.unknown,
+            max_loss=self.max_loss,
+            images=self.images,
+            with_images=self.with_images,
+            shares=self.shares,
+            seed=self.seed,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ConvertSummary:
+    """The ledger of a conversion, what this call did for it, and its proof."""
+
+    out: str
+    ledger: Ledger
+    done_now: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    examples: list[str] = field(default_factory=list)
+    proof: Proof | None = None
+
+    @property
+    def proof_holds(self) -> bool:
+        """False where --check found lost what the target promises to hold."""
+        return self.proof is None or self.proof.is_kept
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for --json."""
+        return {
+            "out": self.out,
+            "dataset": f"{self.out.rstrip('/')}/{DATASET_FOLDER}",
+            "ledger": {**asdict(self.ledger), "pending": self.ledger.pending},
+            "done_now": self.done_now,
+            "seconds": round(self.seconds, 3),
+            "samples_per_second": round(self.rate, 3),
+            "check": None if self.proof is None else self.proof.to_dict(),
+        }
+
+    def text(self) -> str:
+        """At most 15 lines."""
+        ledger = self.ledger
+        rate = f", {self.rate:.1f} samples/s once under way" if self.rate else ""
+        lines = [f"{self.out}: {self.done_now:,} samples in {self.seconds:.1f} s{rate}"]
+        if not self.done_now:
+            lines = [f"{self.out}: nothing to convert, all {ledger.inputs:,} samples have a row."]
+        lines.append(f"  dataset      {self.out.rstrip('/')}/{DATASET_FOLDER}/")
+        lines.append(f"  inputs {ledger.inputs:,} = ok {ledger.ok:,} + failed {ledger.failed:,}")
+        if ledger.failed:
+            kinds = ", ".join(f"{code} {count}" for code, count in sorted(ledger.failures.items()))
+            lines += [f"  failed: {kinds}", *(f"    {one}" for one in self.examples[:MAX_EXAMPLES])]
+            lines.append("  every failed sample is a row of metadata/ with its reason")
+        return "\n".join([*lines, *(self.proof.lines() if self.proof else [])])
+
+
+def run(config: ConvertConfig) -> ConvertSummary:
+    """Convert what is still to do, write the target's documents, and check if asked.
+
+    Raises:
+        SettingsError: what is asked for cannot be, or OUT holds a different run.
+        FileFailure: the source as a whole does not follow its format.
+        RunFailed: the run broke; committed blocks stay.
+    """
+    layout = RunLayout(config.out)
+    with run_lock(layout):
+        plan, items = plan_conversion(config.request())
+        manifest = conversion_manifest(items, plan.request, config.block_samples)
+        check = plan_check(plan, layout) if config.check else None
+        record = _open_record(layout, config, plan, manifest)
+        pending = pending_conversions(layout, manifest, retry_failed=config.retry_failed)
+        summary = ConvertSummary(out=config.out, ledger=Ledger())
+        if pending.num_rows or check is not None:
+            with cluster(config.address):
+                if pending.num_rows:
+                    _convert(config, layout, plan, record, pending, summary)
+                if pending.num_rows or record.state != "finished":
+                    finish_conversion(layout, _with_info(plan, record))
+                if check is not None:
+                    _check(layout, check.operator(layout), manifest)
+                    summary.proof = proof_of(layout, plan)
+        elif record.state != "finished":
+            finish_conversion(layout, _with_info(plan, record))
+        summary.ledger = count_ledger(layout, manifest.num_rows)
+        _close_record(layout, record, summary)
+        return summary
+
+
+def _open_record(
+    layout: RunLayout, config: ConvertConfig, plan: ConversionPlan, manifest: pa.Table
+) -> RunRecord:
+    identity = conversion_identity(plan, manifest, config.block_samples)
+    record = load_record(layout)
+    if record is not None:
+        refuse_difference(layout, record.identity, identity, REMEDIES)
+        return record
+    record = RunRecord(command="convert", identity=identity, fingerprint=fingerprint_of(identity))
+    record.settings = {
+        name: value
+        for name, value in asdict(config).items()
+        if name not in ("labels", "rules", "shares")
+    }
+    record.settings |= {"map": dict(config.rules or {}), "split": dict(config.shares)}
+    record.label_map = plan.mapping.target.to_dict()
+    record.versions = {"maskmill": tool_version(), **package_versions()}
+    record.info = {
+        "description": f"converted from {config.from_format}",
+        "contributor": f"maskmill {tool_version()}",
+        "fingerprint": record.fingerprint,
+    }
+    layout.write_table(layout.manifest, manifest)
+    record.save(layout)
+    return record
+
+
+def _with_info(plan: ConversionPlan, record: RunRecord) -> ConversionPlan:
+    return replace(plan, info={name: str(record.info[name]) for name in sorted(record.info)})
+
+
+def _convert(
+    config: ConvertConfig,
+    layout: RunLayout,
+    plan: ConversionPlan,
+    record: RunRecord,
+    pending: pa.Table,
+    summary: ConvertSummary,
+) -> None:
+    """The Ray graph of `convert`: pending blocks -> ConvertMasks, which commits each."""
+    started = time.monotonic()
+    record.state = "running"
+    record.save(layout)
+    layout.clear(layout.scratch)
+    layout.write_table(layout.pending, pending)
+    operator = ConvertMasks(
+        layout=layout,
+        session=uuid.uuid4().hex,
+        plan=_with_info(plan, record),
+        fingerprint=record.fingerprint,
+        tool_version=tool_version(),
+    )
+    total = record_inputs(record)
+    todo = sum(len(samples) for samples in pending["samples"].to_pylist())
+    with progress_meter(total, total - todo, "convert") as meter:
+        for tally in _blocks(layout, layout.pending, operator, config.workers):
+            _count(tally, meter, summary)
+        summary.rate = meter.rate
+    summary.seconds = time.monotonic() - started
+
+
+def record_inputs(record: RunRecord) -> int:
+    """How many samples the run has, from its identity."""
+    return int(str(record.identity["inputs"]).split(" ", 1)[0])
+
+
+def _count(tally: list[dict[str, Any]], meter: ProgressMeter, summary: ConvertSummary) -> None:
+    failures = [str(row["error_message"]) for row in tally if row["error_code"]]
+    summary.done_now += len(tally)
+    summary.examples += failures[: MAX_EXAMPLES - len(summary.examples)]
+    meter.advance(len(tally), len(failures))
+
+
+def _check(layout: RunLayout, operator: CheckMasks, manifest: pa.Table) -> None:
+    """The Ray graph of --check: every block of the manifest is read back and compared."""
+    layout.clear(operator.folder)
+    with progress_meter(manifest.num_rows, 0, "check") as meter:
+        for tally in _blocks(layout, operator.work, operator, None):
+            meter.advance(len(tally), sum(bool(row["error_code"]) for row in tally))
+    layout.delete(operator.work)
+
+
+def _blocks(
+    layout: RunLayout, work: str, operator: Any, workers: int | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Run an operator over the blocks of a work table; a row is a block and stays one row."""
+    import ray.data
+    import ray.exceptions
+
+    compute = ray.data.TaskPoolStrategy(size=workers) if workers else None
+    tallies = (
+        ray.data.read_parquet(layout.path(work), filesystem=layout.filesystem)
+        .repartition(target_num_rows_per_block=1)
+        .map_batches(
+            operator, batch_size=1, batch_format="pyarrow", num_cpus=1 - TASK_CPUS, compute=compute
+        )
+    )
+    try:
+        for table in tallies.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            yield table.to_pylist()
+    except ray.exceptions.RayError as error:
+        raise RunFailed(f"a worker hit a bug; what is committed stays\n{error}") from error
+
+
+def _close_record(layout: RunLayout, record: RunRecord, summary: ConvertSummary) -> None:
+    ledger = summary.ledger
+    record.state = "finished"
+    record.ledger = {**asdict(ledger), "pending": ledger.pending}
+    if summary.proof is not None:
+        record.info["check"] = summary.proof.to_dict()
+    if summary.done_now:
+        record.sessions.append(
+            {
+                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "samples": summary.done_now,
+                "seconds": round(summary.seconds, 1),
+                "samples_per_second": round(summary.rate, 2),
+            }
+        )
+    record.save(layout)
+    for leftover in (layout.scratch, layout.attempts):
+        layout.clear(leftover)

@@ -1,0 +1,124 @@
+"""`maskmill models`: list, info, pull, import."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import exits_cleanly, json_option, say_json
+
+
+@click.group()
+def models() -> None:
+    """The models: what there is, what each one is, and where its weights come from.
+
+    \b
+    Examples:
+      maskmill models list
+      maskmill models info deeplabv3_mobilenetv2_x05_voc
+      maskmill models pull deeplabv3_mobilenetv2_x05_voc
+      maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
+    """
+
+
+@models.command("list")
+@json_option
+@exits_cleanly
+def list_models(as_json: bool) -> None:
+    """Every model by name, with its output stride, classes, origin, and whether it is here already."""
+    from pipeline.models.origins import cached_path
+    from pipeline.models.registry import DEFAULT_MODEL, all_models
+    from pipeline.models.spec import labels_of
+
+    rows = [
+        {
+            "name": spec.name, "output_stride": spec.output_stride,
+            "classes": len(labels_of(spec).classes), "trained": spec.trained,
+            "here": cached_path(spec).is_file(), "default": spec.name == DEFAULT_MODEL,
+            "description": spec.description,
+        }
+        for spec in all_models().values()
+    ]
+    if as_json:
+        say_json(rows)
+        return
+    for row in rows:
+        state = "here" if row["here"] else "to fetch" if row["trained"] else "bring weights"
+        mark = "*" if row["default"] else " "
+        click.echo(f"{mark} {row['name']:<36} OS {row['output_stride']:<3} {row['classes']:>4} classes  {state:<14} {row['description']}")
+    click.echo("* the default; `maskmill models info NAME` tells more")
+
+
+@models.command()
+@click.argument("name")
+@json_option
+@exits_cleanly
+def info(name: str, as_json: bool) -> None:
+    """What one model is: architecture, size, input rule, labels, licence, origin and hash.
+
+    \b
+    Example:
+      maskmill models info deeplabv3_resnet101
+    """
+    from pipeline.models.model_facts import describe
+    from pipeline.models.registry import find_model
+
+    facts = describe(find_model(name))
+    if as_json:
+        say_json(facts)
+        return
+    for key, value in facts.items():
+        click.echo(f"{key.replace('_', ' '):<14} {_shown(value)}")
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+@exits_cleanly
+def pull(names: tuple[str, ...]) -> None:
+    """Fetch the weights of NAMES into the cache, check their hashes, and convert them once.
+
+    The cache is MASKMILL_CACHE, or the folder maskmill in the user's cache folder.
+
+    \b
+    Example:
+      maskmill models pull deeplabv3_mobilenetv2_x05_voc deeplabv3_mobilenetv2_voc
+    """
+    from pipeline.models.origins import resolve_weights
+    from pipeline.models.registry import find_model
+
+    for name in names:
+        path = resolve_weights(find_model(name), say=lambda text: click.echo(text, err=True))
+        click.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+@models.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", required=True, help="What the model is to be called.")
+@click.option("--labels", required=True, metavar="FILE", help="Label map with one class per output channel.")
+@click.option("--image-size", type=click.IntRange(33, 4097), default=513, show_default=True, help="Longest side of the network's input.")
+@click.option("--licence", default="not stated", help="Licence of the weights, to be shown by `models info`.")
+@exits_cleanly
+def import_file(file: Path, name: str, labels: str, image_size: int, licence: str) -> None:
+    """Keep a TFLite or TFJS DeepLab of the MobileNetV2 family under a name of its own.
+
+    \b
+    Example:
+      maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
+    """
+    from pipeline.models.imported import import_model
+    from pipeline.models.registry import MODELS
+    from schemas.label_files import load_label_map
+
+    spec = import_model(
+        file, name=name, labels=load_label_map(labels), image_size=image_size, licence=licence,
+        taken=tuple(MODELS),
+    )
+    click.echo(f"{spec.name}: {spec.architecture}; use it with --model {spec.name}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "–")

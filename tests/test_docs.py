@@ -1,0 +1,65 @@
+"""The manual is true: reference pages are up to date, and everything that can be named is named."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jobs.cli import COMMANDS, main
+from pipeline.models.registry import MODELS
+from pipeline.sources.registry import SOURCES
+from pipeline.writers.registry import FINISHERS, WRITERS
+from schemas.errors import ErrorCode
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def reference():
+    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "docs/write_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_commands_page_is_what_help_says() -> None:
+    assert DOCS["commands.md"] == reference().commands_page(), "run python docs/write_reference.py"
+
+
+def test_tables_page_is_what_the_schemas_say() -> None:
+    assert DOCS["tables.md"] == reference().tables_page(), "run python docs/write_reference.py"
+
+
+@pytest.mark.parametrize("path", reference().command_paths(), ids=" ".join)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*path, "--help"], prog_name="maskmill")
+    assert result.exit_code == 0, result.output
+    assert f"maskmill {path[0]}" in result.output.split("Options:")[0].replace("Usage:", "", 1)
+    assert "xample" in result.output or path[-1] == "list"
+
+
+@pytest.mark.parametrize(
+    ("names", "page"),
+    [(MODELS, "models.md"), (SOURCES, "sources.md"), (WRITERS, "masks.md"), (FINISHERS, "masks.md")],
+)
+def test_registered_names_are_documented(names, page) -> None:
+    missing = [name for name in names if name not in DOCS[page]]
+    assert not missing
+
+
+def test_every_error_code_is_explained() -> None:
+    missing = [code.value for code in ErrorCode if f"`{code.value}`" not in DOCS["errors.md"]]
+    assert not missing
+
+
+def test_pages_and_files_that_are_linked_exist() -> None:
+    for page, text in {**{f"docs/{k}": v for k, v in DOCS.items()}, "README.md": README}.items():
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_readme_names_every_command() -> None:
+    assert all(name in README for name in COMMANDS)
