@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.writers.registry import ImageOutputs
@@ -15,7 +14,7 @@ from schemas.errors import ErrorCode, MaskFailure, SettingsError
 from schemas.labels import Color, LabelMap
 
 LONGEST_SIDE = 1280  # an overlay is looked at, not measured: larger images are reduced
-_OPACITY = 0.55
+_OPACITY, _FAINT = 140, 38  # of 255
 _JPEG_QUALITY = 88
 _GAP, _CAPTION = 12, 34  # pixels between pictures, and below each for its name
 _PAPER: Color = (250, 250, 250)
@@ -36,17 +35,18 @@ def overlay_image(image: RgbImage, mask: LabelMask, labels: LabelMap) -> RgbImag
 
     Ignored pixels become light stripes.
     """
-    table = _color_table(labels)
+    table = np.array([*labels.color_table().tolist(), _IGNORED], np.uint8)
     codes = np.minimum(mask, len(table) - 1)  # ignore comes last in the table
-    opacity = np.full(len(table), _OPACITY, np.float32)
+    opacity = np.full(len(table), _OPACITY, np.uint8)
     if labels.background_index is not None:
-        opacity[labels.background_index] = 0.0
+        opacity[labels.background_index] = 0
+    alpha = np.take(opacity, codes)
     ignored = mask == labels.ignore_index
-    alpha = opacity[codes]
-    alpha[ignored & ~_stripes(mask.shape)] = 0.15
-    blended = image + alpha[..., None] * (table[codes] - image.astype(np.float32))
-    blended[_boundaries(mask)] = 255.0
-    return np.rint(blended).astype(np.uint8)
+    np.copyto(alpha, _FAINT, where=ignored & ~_stripes(mask.shape))
+    colors, below = Image.fromarray(np.take(table, codes, axis=0)), Image.fromarray(image)
+    blended = np.array(Image.composite(colors, below, Image.fromarray(alpha)))
+    blended[_boundaries(mask)] = 255
+    return blended
 
 
 def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
@@ -61,8 +61,8 @@ def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
             f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot lie under a mask of "
             f"{mask.shape[1]} x {mask.shape[0]}",
         )
-    entries = _legend_entries(mask, labels)
     image, mask = _reduced(image, mask)
+    entries = _legend_entries(mask, labels)
     picture = Image.fromarray(overlay_image(image, mask, labels))
     strip = _legend(entries, picture.width)
     page = Image.new("RGB", (picture.width, picture.height + strip.height), _PAPER)
@@ -117,14 +117,9 @@ def _paste_row(
         draw.text((center, top + picture.height + 12), text, _INK, font, anchor="mm")
 
 
-def _color_table(labels: LabelMap) -> npt.NDArray[np.float32]:
-    colors = [*(entry.color for entry in labels.classes), _IGNORED]
-    return np.array(colors, np.float32)
-
-
 def _stripes(shape: tuple[int, ...]) -> BoolMask:
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    stripes: BoolMask = (rows + columns) % 8 < 4
+    rows, columns = (np.arange(length).astype(np.uint8) for length in shape)  # 256 = 32 stripes
+    stripes: BoolMask = (rows[:, None] + columns) & np.uint8(4) == 0
     return stripes
 
 

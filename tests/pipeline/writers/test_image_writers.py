@@ -66,8 +66,8 @@ def test_overlays_colour_classes_and_leave_background_alone():
     mask[10:30, 10:30] = 15
     blended = overlay_image(image, mask, VOC)
     assert blended[0, 0].tolist() == [100, 100, 100]
-    expected = 100 + 0.55 * (np.array([192, 128, 128]) - 100)
-    np.testing.assert_allclose(blended[20, 20], expected, atol=0.5)
+    expected = 100 + 140 / 255 * (np.array([192, 128, 128]) - 100)
+    np.testing.assert_allclose(blended[20, 20], expected, atol=1)
     white = (blended == 255).all(axis=-1)
     assert white[20, 9] and not white[20, 10] and white[9, 20] and white.sum() == 79
     np.testing.assert_array_equal(image, 100)
