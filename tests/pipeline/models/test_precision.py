@@ -1,0 +1,32 @@
+"""`auto` picks what the device does fast and the model does right."""
+
+import pytest
+import torch
+
+from pipeline.models import precision
+from pipeline.models.precision import resolve_precision
+from schemas.errors import SettingsError
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_on_a_cpu(monkeypatch, native, expected):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: native)
+    assert resolve_precision("auto", "cpu") == expected
+    assert resolve_precision("auto", "cpu", ("fp32",)) == "fp32"
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_auto_on_cuda(monkeypatch, native, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
+    assert resolve_precision("auto", "cuda:0") == expected
+    assert resolve_precision("auto", "cuda", ("fp32",)) == "fp32"
+
+
+def test_a_wish_is_kept_or_refused():
+    assert resolve_precision("bf16", "cpu", ("fp32",)) == "bf16"
+    assert resolve_precision("fp32", "cpu") == "fp32"
+    assert resolve_precision("fp16", "cuda") == "fp16"
+    with pytest.raises(SettingsError, match="CUDA"):
+        resolve_precision("fp16", "cpu")
+    with pytest.raises(SettingsError, match="int4"):
+        resolve_precision("int4", "cpu")
