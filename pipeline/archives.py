@@ -63,6 +63,10 @@ class ZipArchive:
         """Every regular file, sorted by name."""
         return [ArchiveMember(key, self._entries[key].file_size) for key in sorted(self._entries)]
 
+    def has(self, member: str) -> bool:
+        """True where the archive has that regular file."""
+        return member in self._entries
+
     def read(self, member: str) -> bytes:
         """The unpacked bytes of one member; never more than it declared.
 
@@ -111,6 +115,10 @@ class TarArchive:
     def members(self) -> list[ArchiveMember]:
         """Every regular file, sorted by name."""
         return [ArchiveMember(key, self._entries[key].size) for key in sorted(self._entries)]
+
+    def has(self, member: str) -> bool:
+        """True where the archive has that regular file."""
+        return member in self._entries
 
     def read(self, member: str) -> bytes:
         """The bytes of one member.

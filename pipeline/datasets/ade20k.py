@@ -16,6 +16,7 @@ from pipeline.class_mapping import map_mask, mapping_by_name
 from pipeline.datasets.backgrounds import labels_with_first_background
 from pipeline.datasets.class_masks import mask_items
 from pipeline.datasets.class_masks import read_class_mask as read
+from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -128,7 +129,7 @@ def read_full(item: SampleItem, context: ReadContext) -> Sample:
     image = open_picture(context.tree.read(name), name=name).image.convert("RGB")
     pixels = np.asarray(image).astype(np.int32)
     numbers = pixels[:, :, 0] // 10 * 256 + pixels[:, :, 1]
-    values, positions = np.unique(numbers, return_inverse=True)
+    values, positions = distinct(numbers)
     by_id = {entry.category_id: entry.index for entry in context.labels.classes}
     at = context.labels.background_index
     by_id[0] = context.labels.ignore_index if at is None else at
@@ -139,13 +140,13 @@ def read_full(item: SampleItem, context: ReadContext) -> Sample:
             f"{name}: class numbers {unknown[:10]} are no category ids of {context.labels.name!r}",
         )
     table = [by_id.get(value, context.labels.ignore_index) for value in values.tolist()]
-    mask = cast_to_mask(np.array(table)[positions].reshape(numbers.shape), context.labels)
-    instances = np.unique(pixels[:, :, 2], return_inverse=True)[1].reshape(numbers.shape)
+    mask = cast_to_mask(np.array(table)[positions], context.labels)
+    instances = distinct(pixels[:, :, 2])[1]
     return Sample(
         key=item.key,
         mask=mask,
         labels=context.labels,
-        image=item.key if item.key in context.tree.names() else None,
+        image=item.key if context.tree.has(item.key) else None,
         objects=instances.astype(np.int32),
     )
 

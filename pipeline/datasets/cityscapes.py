@@ -88,7 +88,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     """The class mask, with the objects of instanceIds where they are."""
     sample = read_class_mask(item, context)
     name = item.payload["mask"].rpartition("_gtFine_")[0] + "_gtFine_instanceIds.png"
-    if name not in context.tree.names():
+    if not context.tree.has(name):
         return sample
     values = np.asarray(open_picture(context.tree.read(name), name=name).image).astype(np.int32)
     objects = np.where(values >= 1000, values, 0)

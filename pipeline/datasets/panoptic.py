@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipeline.datasets.coco_outline import CocoOutline, annotations_at, outline
 from pipeline.datasets.picture_sizes import picture_beside
+from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -95,7 +96,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
 def _ids_to_classes(
     ids: Ids, table: Mapping[int, int | None], labels: LabelMap, name: str
 ) -> tuple[Any, Ids]:
-    values, positions = np.unique(ids, return_inverse=True)
+    values, positions = distinct(ids)
     classes = np.full(len(values), labels.ignore_index, dtype=labels.mask_dtype)
     numbers = np.zeros(len(values), dtype=np.int32)
     for place, value in enumerate(values.tolist()):
@@ -109,7 +110,7 @@ def _ids_to_classes(
             )
         classes[place] = found
         numbers[place] = 0 if found == labels.background_index else place + 1
-    return classes[positions].reshape(ids.shape), numbers[positions].reshape(ids.shape)
+    return classes[positions], numbers[positions]
 
 
 def read_two_channels(item: SampleItem, context: ReadContext) -> Sample:
@@ -188,9 +189,9 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     numbers = np.zeros(sample.size_hw, np.int64) if sample.objects is None else sample.objects
     combined = numbers.astype(np.int64) * (labels.ignore_index + 1) + sample.mask
     combined[sample.mask == labels.ignore_index] = -1
-    values, positions = np.unique(combined, return_inverse=True)
+    values, positions = distinct(combined)
     has_void = int(values[0] == -1)
-    ids = (positions.reshape(sample.size_hw) + 1 - has_void).astype(np.int32)
+    ids = (positions + 1 - has_void).astype(np.int32)
     segments = [
         _segment(ids == number, number, int(value) % (labels.ignore_index + 1), labels)
         for number, value in enumerate(values[has_void:].tolist(), 1)

@@ -13,16 +13,21 @@ from schemas.labels import LabelMap
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Pixels that did not come back, of ``pixels`` in all. ``where`` names the first of them."""
+    """Pixels that did not come back, of ``pixels`` in all.
+
+    ``ignore_lost`` are ignore pixels that came back as a class, ``differing`` all other ones;
+    ``where`` names the first of the latter.
+    """
 
     differing: int
+    ignore_lost: int
     pixels: int
     where: str
 
     @property
     def is_lossless(self) -> bool:
         """True where every pixel came back."""
-        return self.differing == 0
+        return self.differing == 0 and self.ignore_lost == 0
 
 
 def mapping_back(read: LabelMap, original: LabelMap) -> ClassMapping:
@@ -58,12 +63,15 @@ def compare(original: Sample, read: Sample) -> Difference:
     mapping = mapping_back(read.labels, original.labels)
     wrong = map_mask(read.mask, read.labels, mapping) != original.mask
     wrong |= _of_strangers(read, mapping)
+    ignored = original.mask == original.labels.ignore_index
+    ignore_lost = int(np.count_nonzero(wrong & ignored))
+    wrong &= ~ignored
     differing = int(np.count_nonzero(wrong))
     where = ""
     if differing:
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         where = f"{original.key}: first at y={row} x={column}"
-    return Difference(differing, wrong.size, where)
+    return Difference(differing, ignore_lost, wrong.size, where)
 
 
 def _of_strangers(read: Sample, mapping: ClassMapping) -> BoolMask:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.datasets.samples import DatasetReader, DatasetWriter
 from pipeline.masks.registry import MASK_FORMATS
 from schemas.errors import SettingsError
+
+if TYPE_CHECKING:  # the hub brings Arrow; --help is not to wait for it
+    from pipeline.datasets.samples import DatasetReader, DatasetWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +17,8 @@ class DatasetFormat:
 
     ``exact``: every class pixel comes back as it was (with ``max_loss`` 0 for polygons);
     ``holds_ignore``: ignore pixels come back as ignore; ``needs_images``: reading needs the
-    pictures, for their sizes; ``max_classes`` counts background.
+    pictures, for their sizes; ``takes_images``: the output holds the pictures; ``max_classes``
+    counts background; ``mask_format``: a folder of masks in that format of MASK_FORMATS.
     """
 
     summary: str
@@ -29,14 +32,24 @@ class DatasetFormat:
     mask_format: str | None = None
     takes_images: bool = False
 
-    def load_reader(self) -> DatasetReader:
+    @property
+    def can_read(self) -> bool:
+        """True for a choice of ``--from``."""
+        return bool(self.reader or self.mask_format)
+
+    @property
+    def can_write(self) -> bool:
+        """True for a choice of ``--to``."""
+        return bool(self.writer or self.mask_format)
+
+    def load_reader(self) -> "DatasetReader":
         """The reader; the format must have one."""
         if self.mask_format:
             return _load("pipeline.datasets.mask_folder:reader_of")(self.mask_format)  # type: ignore[no-any-return]
         reader: DatasetReader = _load(self.reader)
         return reader
 
-    def load_writer(self) -> DatasetWriter:
+    def load_writer(self) -> "DatasetWriter":
         """The writer; the format must have one."""
         if self.mask_format:
             return _load("pipeline.datasets.mask_folder:writer_of")(self.mask_format)  # type: ignore[no-any-return]
@@ -101,12 +114,12 @@ def dataset_format(name: str) -> DatasetFormat:
 
 def readable_formats() -> list[str]:
     """Names for ``--from``."""
-    return [name for name, entry in DATASET_FORMATS.items() if entry.reader or entry.mask_format]
+    return [name for name, entry in DATASET_FORMATS.items() if entry.can_read]
 
 
 def writable_formats() -> list[str]:
     """Names for ``--to``."""
-    return [name for name, entry in DATASET_FORMATS.items() if entry.writer or entry.mask_format]
+    return [name for name, entry in DATASET_FORMATS.items() if entry.can_write]
 
 
 def _load(reference: str | None) -> Any:

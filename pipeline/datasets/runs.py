@@ -1,5 +1,7 @@
 """Run lengths of a mask read row by row, zeros first: what CVAT and Label Studio build on."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,3 +39,15 @@ def lengths_to_mask(lengths: Lengths, size_hw: tuple[int, int], *, name: str) ->
     inside = np.zeros(len(lengths), dtype=np.bool_)
     inside[1::2] = True
     return np.repeat(inside, lengths).reshape(height, width)
+
+
+def distinct(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Sorted distinct values of an (H, W) array, and the (H, W) place of each pixel's in them.
+
+    As ``np.unique`` with its inverse, but only the first pixel of each run is sorted.
+    """
+    flat = values.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    found, places = np.unique(flat[starts], return_inverse=True)
+    lengths = np.diff(starts, append=flat.size)
+    return found, np.repeat(places, lengths).reshape(values.shape)

@@ -28,6 +28,10 @@ class FileTree(Protocol):
         """Every file, sorted."""
         ...
 
+    def has(self, name: str) -> bool:
+        """True where the file is there; never lists the tree."""
+        ...
+
     def read(self, name: str) -> bytes:
         """All bytes of a file.
 
@@ -62,6 +66,10 @@ class FolderTree:
     def names(self) -> tuple[str, ...]:
         """Every file under the root, sorted."""
         return self._names
+
+    def has(self, name: str) -> bool:
+        """True where the file is there."""
+        return bool(self._filesystem.get_file_info(self._path(name)).type == fs.FileType.File)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file."""
@@ -98,6 +106,10 @@ class ArchiveTree:
     def names(self) -> tuple[str, ...]:
         """Every regular member, sorted."""
         return self._names
+
+    def has(self, name: str) -> bool:
+        """True where the member is there."""
+        return self._archive.has(name)
 
     def read(self, name: str) -> bytes:
         """The unpacked bytes of a member."""

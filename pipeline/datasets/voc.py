@@ -18,6 +18,7 @@ from pipeline.datasets.class_masks import (
     read_class_mask,
 )
 from pipeline.datasets.labelmap_txt import labelmap_to_text, text_to_labelmap
+from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -67,7 +68,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     """The class mask, with its objects where SegmentationObject has them."""
     sample = read_class_mask(item, context)
     name = posixpath.splitext(item.payload["mask"].replace(CLASSES, OBJECTS, 1))[0] + ".png"
-    if name not in _names(context.tree):
+    if not context.tree.has(name):
         return sample
     objects = object_numbers(context.tree.read(name), name)
     if objects.shape != sample.mask.shape:
@@ -99,9 +100,9 @@ def renumbered(sample: Sample) -> ObjectMap:
     if labels.background_index is not None:
         nothing |= sample.mask == labels.background_index
     combined[nothing] = -1
-    values, positions = np.unique(combined, return_inverse=True)
+    values, positions = distinct(combined)
     first = 1 if values[0] != -1 else 0
-    dense: ObjectMap = (positions.reshape(sample.size_hw) + first).astype(np.int32)
+    dense: ObjectMap = (positions + first).astype(np.int32)
     return dense
 
 
@@ -119,10 +120,6 @@ def write_lists(samples: Iterable[FinishedSample], out: OutputFolder) -> None:
             for sample in samples:
                 if sample.split == split:
                     stream.write(f"{sample.stem}\n".encode())
-
-
-def _names(tree: FileTree) -> frozenset[str]:
-    return frozenset(tree.names())
 
 
 def _prefix(tree: FileTree) -> str:

@@ -1,0 +1,138 @@
+"""--check: what a conversion wrote is read back from OUT/dataset and held against the source."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipeline.conversion import DATASET_FOLDER, ConversionPlan
+from pipeline.datasets.registry import dataset_format
+from pipeline.datasets.samples import stem_of
+from pipeline.layout import RunLayout
+from pipeline.operators.check_masks import CheckMasks, Readback
+from schemas.errors import SettingsError
+
+CHECK_FOLDER: Final = "check"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckPlan:
+    """How the target is read back."""
+
+    plan: ConversionPlan
+
+    def operator(self, layout: RunLayout) -> CheckMasks:
+        """The operator over all committed blocks, its work table written."""
+        work = f"work/{CHECK_FOLDER}.parquet"
+        readback = Readback.open(self.plan, layout.path(DATASET_FOLDER))
+        layout.write_table(work, _work(layout, readback.payloads()))
+        return CheckMasks(
+            layout=layout, plan=self.plan, readback=readback, folder=CHECK_FOLDER, work=work
+        )
+
+
+def plan_check(plan: ConversionPlan, layout: RunLayout) -> CheckPlan:
+    """Whether the target can be read back at all, said before anything is converted.
+
+    Raises:
+        SettingsError: a target that is written only, or that needs pictures which are not copied.
+    """
+    name = plan.request.to_format
+    target = dataset_format(name)
+    if not target.can_read:
+        raise SettingsError(f"{name} is written only, --check cannot read it back; leave it out")
+    if target.needs_images and not (plan.copies_images or plan.request.images):
+        raise SettingsError(f"reading {name} back needs the pictures: add --with-images")
+    return CheckPlan(plan=plan)
+
+
+@dataclass(slots=True, kw_only=True)
+class Proof:
+    """Sums over the rows of a check. ``worst`` are sentences.
+
+    ``holds_ignore`` and ``is_exact`` say what the target promises; see :attr:`is_kept`.
+    """
+
+    holds_ignore: bool
+    is_exact: bool
+    samples: int = 0
+    pixels: int = 0
+    differing: int = 0
+    ignore_lost: int = 0
+    unreadable: int = 0
+    worst: list[str] = field(default_factory=list)
+
+    @property
+    def is_lossless(self) -> bool:
+        """True where every pixel of every converted sample came back."""
+        return not (self.differing or self.ignore_lost or self.unreadable)
+
+    @property
+    def is_kept(self) -> bool:
+        """True where nothing was lost that the target promises to hold."""
+        lost_ignore = self.ignore_lost and self.holds_ignore
+        lost_pixels = self.differing and self.is_exact
+        return not (lost_ignore or lost_pixels or self.unreadable)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Count one row of schema CHECK."""
+        self.samples += 1
+        self.pixels += row["pixels"] or 0
+        self.differing += row["differing"] or 0
+        self.ignore_lost += row["ignore_lost"] or 0
+        self.unreadable += bool(row["error_code"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"lossless": self.is_lossless, "kept": self.is_kept, **asdict(self)}
+
+    def lines(self) -> list[str]:
+        """The verdict for people."""
+        if self.is_lossless:
+            return [f"  check: lossless, all {self.pixels:,} pixels of {self.samples:,} came back"]
+        lines = [f"  check: {self.differing:,} of {self.pixels:,} class pixels differ"]
+        if self.ignore_lost:
+            why = "" if self.holds_ignore else ", the target holds no ignore"
+            lines.append(f"    {self.ignore_lost:,} ignore pixels came back as a class{why}")
+        if self.unreadable:
+            lines.append(f"    {self.unreadable:,} samples cannot be read back")
+        return [*lines, *(f"    {sentence}" for sentence in self.worst)]
+
+
+def proof_of(layout: RunLayout, plan: ConversionPlan) -> Proof:
+    """Sum the rows of the last check."""
+    target = dataset_format(plan.request.to_format)
+    exact = target.exact and not (target.polygons and plan.request.max_loss > 0)
+    proof = Proof(holds_ignore=target.holds_ignore, is_exact=exact)
+    selector = fs.FileSelector(layout.path(CHECK_FOLDER), allow_not_found=True)
+    worst: list[tuple[int, str]] = []
+    for info in layout.filesystem.get_file_info(selector):
+        table = pq.read_table(info.path, filesystem=layout.filesystem, partitioning=None)
+        for row in table.to_pylist():
+            proof.add(row)
+            if row["error_code"]:
+                worst.append((1 << 40, row["error_message"]))
+            elif row["differing"]:
+                worst.append((row["differing"], f"{row['differing']:,} pixels of {row['first']}"))
+        worst = sorted(worst, key=lambda entry: -entry[0])[:3]
+    proof.worst = [sentence for _, sentence in worst]
+    return proof
+
+
+def _work(layout: RunLayout, payloads: dict[str, str]) -> pa.Table:
+    """Committed ok samples by block, with what the target's reader needs to find each."""
+    source = layout.read_table(layout.manifest)
+    blocks: dict[int, list[dict[str, Any]]] = {}
+    for table in layout.committed_rows(["image_id", "status"]):
+        ok = table.filter(pc.equal(table["status"], "ok"))["image_id"].combine_chunks()
+        for row in source.filter(pc.is_in(source["image_id"], ok)).to_pylist():
+            found = payloads.get(row["key"]) or payloads.get(stem_of(row["key"]))
+            found = found or payloads.get(row["output"])
+            blocks.setdefault(row["block"], []).append({**row, "written": found})
+    rows = [{"block": block, "samples": json.dumps(samples)} for block, samples in blocks.items()]
+    schema = pa.schema([("block", pa.int64()), ("samples", pa.large_string())])
+    return pa.Table.from_pylist(rows, schema=schema)
