@@ -37,6 +37,7 @@ def audit_document(
     return {
         "document": "maskmill audit", "version": DOCUMENT_VERSION,
         "maskmill": _version("maskmill"), "versions": _versions(), "settings": dict(settings),
+        "labels": tally.labels.to_dict(),
         "ledger": {
             "pairs": tally.ok + tally.failed, "ok": tally.ok, "failed": tally.failed,
             "failures": dict(sorted(tally.failures.items())),
@@ -128,10 +129,13 @@ def _classes(tally: AuditTally) -> list[Document]:
     spread = {name: score(resamples) for name, score in columns.items()}
     rows = []
     for entry in tally.labels.classes:
+        truth = int(tally.matrix[entry.index].sum())
+        predicted = int(tally.matrix[:-1, entry.index].sum())
+        hits = int(tally.matrix[entry.index, entry.index])
         row: Document = {
             "index": entry.index, "name": entry.name, "color": list(entry.color),
-            "truth_pixels": int(tally.matrix[entry.index].sum()),
-            "predicted_pixels": int(tally.matrix[:-1, entry.index].sum()),
+            "truth_pixels": truth, "predicted_pixels": predicted,
+            "missed_pixels": truth - hits, "false_pixels": predicted - hits,
             "truth_images": int(tally.images_with_class[entry.index, 0]),
             "predicted_images": int(tally.images_with_class[entry.index, 1]),
         }  # fmt: skip

@@ -29,7 +29,9 @@ WORST_IMAGES = 200
 WORST_PER_CLASS = 6
 KEPT_REGIONS = 500
 KEPT_EXAMPLES = 5
-_PLACE_COLUMNS = ("pair_id", "key", "prediction_uri", "truth_uri", "image_uri")
+_PLACE_COLUMNS = (
+    "pair_id", "key", "prediction_uri", "truth_uri", "prediction_item", "truth_item", "image_uri",
+)  # fmt: skip
 _IMAGE_COLUMNS = (*_PLACE_COLUMNS, "miou", "pixel_accuracy", "boundary_iou", "width", "height")
 
 
@@ -145,29 +147,9 @@ class AuditTally:
         self.notes.update(note.partition(" from ")[0] for note in row["notes"] or ())
         self._add_oddities(row)
         self._add_shortlists(row)
-        matrix = empty_matrix(len(self.labels.classes))
-        add_cells(matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
-        self.matrix += matrix
+        add_cells(self.matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
         self._add_trimap(row["trimap"] or ())
-        return self._vector_of(row, matrix)
-
-    def _vector_of(self, row: Row, matrix: ConfusionCounts) -> Sums:
-        vector = matrix_to_vector(matrix, self.layout)
-        classes = row["classes"]
-        if row["trimap"] is not None and classes:
-            places = _columns(classes, "index")[0]
-            sums = np.zeros((4, len(self.labels.classes)), dtype=np.int64)
-            sums[:, places] = _columns(
-                classes, "boundary_intersection", "boundary_union",
-                "band_intersection", "band_union",
-            )  # fmt: skip
-            add_boundary(vector, self.layout, list(sums[:2]), list(sums[2:]))
-        if row["levels"]:
-            levels = np.zeros((3, CONFIDENCE_LEVELS))
-            for level in row["levels"]:
-                levels[:, level["level"]] = level["pixels"], level["correct"], level["confidence"]
-            add_confidence(vector, self.layout, levels)
-        return vector
+        return row_to_vector(row, self.layout)
 
     def _add_trimap(self, points: Iterable[Row]) -> None:
         for point in points:
@@ -235,6 +217,27 @@ class Alignments:
         kept = self.examples.setdefault(shift, [])
         if len(kept) < KEPT_EXAMPLES:
             kept.append(row["key"])
+
+
+def row_to_vector(row: Row, layout: TotalsLayout) -> Sums:
+    """The sums of one ok row: of its cells, boundaries and confidences."""
+    matrix = empty_matrix(layout.num_classes)
+    add_cells(matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
+    vector = matrix_to_vector(matrix, layout)
+    classes = row["classes"]
+    if row["trimap"] is not None and classes:
+        places = _columns(classes, "index")[0]
+        sums = np.zeros((4, layout.num_classes), dtype=np.int64)
+        sums[:, places] = _columns(
+            classes, "boundary_intersection", "boundary_union", "band_intersection", "band_union"
+        )
+        add_boundary(vector, layout, list(sums[:2]), list(sums[2:]))
+    if row["levels"]:
+        levels = np.zeros((3, CONFIDENCE_LEVELS))
+        for level in row["levels"]:
+            levels[:, level["level"]] = level["pixels"], level["correct"], level["confidence"]
+        add_confidence(vector, layout, levels)
+    return vector
 
 
 def _columns(rows: list[Row], *names: str) -> list[npt.NDArray[np.int64]]:

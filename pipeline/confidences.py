@@ -1,7 +1,7 @@
 """How sure the prediction is, per pixel: from a grey picture or from a file of probabilities."""
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.masks.picture import open_picture
 from pipeline.writers.soft import SoftView, read_soft
@@ -57,9 +57,15 @@ def _top_confidence(views: list[SoftView], size: tuple[int, int], name: str) -> 
         )
     view = views[0]
     top = view.probabilities.max(axis=0)
-    rows = view.rows.positions(0, size[0]).astype(np.float32)
-    cols = view.cols.positions(0, size[1]).astype(np.float32)
-    map_x, map_y = np.meshgrid(cols, rows)
-    resized = cv2.remap(top, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    scores: ScoreMap = np.clip(resized, 0.0, 1.0)
+    rows, cols = view.rows.positions(0, size[0]), view.cols.positions(0, size[1])
+    scores: ScoreMap = np.clip(_interpolated(_interpolated(top, rows).T, cols).T, 0.0, 1.0)
     return scores
+
+
+def _interpolated(grid: npt.NDArray[np.float32], places: npt.NDArray[np.float64]) -> ScoreMap:
+    """The rows of ``grid`` (h, w) at fractional ``places`` (H,): (H, w), linear between rows."""
+    low = np.clip(np.floor(places).astype(np.intp), 0, len(grid) - 1)
+    high = np.minimum(low + 1, len(grid) - 1)
+    share = (places - low).astype(np.float32)[:, None]
+    between: ScoreMap = grid[low] * (1 - share) + grid[high] * share
+    return between

@@ -4,8 +4,6 @@
 of files in which a strange value cannot be counted (colours, binaries) are read as it reads them.
 """
 
-from PIL import Image
-
 from pipeline.masks.picture import MaskPicture, open_picture
 from pipeline.masks.reading import detect, read_mask
 from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
@@ -37,7 +35,7 @@ def read_mask_values(
         return read_mask(data, labels, name=name, format=format)
     source = open_picture(data, name=name)
     kind = _kind(source, labels) if format == "auto" else format
-    words = f"{kind}, mode {source.image.mode}{_exif_words(source.image)}"
+    words = f"{kind}, mode {source.image.mode}{_exif_words(source)}"
     if kind not in _BY_VALUE:
         return MASK_FORMATS[kind].decode_picture(source, labels, DecodeOptions()), words
     source.refuse_lossy()
@@ -47,21 +45,21 @@ def read_mask_values(
 def _kind(source: MaskPicture, labels: LabelMap) -> str:
     """The mask format: at once for the usual files, by ``detect`` for all others."""
     mode = source.image.mode
-    if mode == "P" and _has_palette_of(source.image, labels):
+    if mode == "P" and _has_palette_of(source, labels):
         return "palette"
     if mode in ("L", "I", "I;16") and len(labels.classes) != 2:
         return "indexed"
     return detect(source, labels)[0]
 
 
-def _has_palette_of(picture: Image.Image, labels: LabelMap) -> bool:
+def _has_palette_of(source: MaskPicture, labels: LabelMap) -> bool:
     """True where index and colour agree for every class, so that no doubt is possible."""
     size = 3 * len(labels.classes)
-    return bytes(picture.getpalette() or b"")[:size] == labels.palette[:size]
+    return bytes(source.image.getpalette() or b"")[:size] == labels.palette[:size]
 
 
-def _exif_words(picture: Image.Image) -> str:
-    if "exif" not in picture.info:
+def _exif_words(source: MaskPicture) -> str:
+    if "exif" not in source.image.info:
         return ""
-    orientation = picture.getexif().get(_ORIENTATION, 1)
+    orientation = source.image.getexif().get(_ORIENTATION, 1)
     return "" if orientation == 1 else f"; its own EXIF orientation {orientation} not applied"

@@ -24,10 +24,14 @@ _CITYSCAPES = re.compile(r"[a-z][a-z-]*_\d{6}_\d{6}")
 
 @dataclass(frozen=True, slots=True)
 class MaskFile:
-    """One file on one side: its key (posix path relative to the side's root) and where it is."""
+    """One mask on one side: its key (posix path relative to the side's root) and where it is.
+
+    ``item`` is what a dataset's reader needs to find the mask, None where it is a file of its own.
+    """
 
     key: str
     uri: str
+    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ PAIRS = pa.schema([
     pa.field("key", pa.string(), False),      # path without extension, of the truth if there is one
     pa.field("prediction_uri", pa.string()),  # null where the prediction is missing
     pa.field("truth_uri", pa.string()),       # null where the truth is missing
+    pa.field("prediction_item", pa.string()),  # where in a dataset; null for a file of its own
+    pa.field("truth_item", pa.string()),
     pa.field("image_uri", pa.string()),       # the picture, where one is known
     pa.field("confidence_uri", pa.string()),  # confidences of the prediction, if any
     pa.field("error_code", pa.string()),      # why it cannot be compared, if known already

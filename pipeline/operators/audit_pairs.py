@@ -5,14 +5,14 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from pipeline.audit_sides import MAX_MASK_BYTES, AuditSide, read_side
 from pipeline.confidences import read_confidence
 from pipeline.filesystems import read_bytes
-from pipeline.mask_values import read_mask_values
 from pipeline.metrics.confusion import ValueTable, value_table
 from pipeline.pair_audit import Measures, Row, ValueTables, audit_masks, resized_nearest
 from schemas.arrays import LabelMask, ScoreMap
@@ -20,24 +20,20 @@ from schemas.audit_rows import AUDIT
 from schemas.errors import ErrorCode, FileFailure
 from schemas.labels import LabelMap
 
-MAX_MASK_BYTES = 1 << 30
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSettings:
     """What the numbers depend on.
 
     ``ignore`` values leave the count on both sides, besides the ignore value of the file's own
-    width (255 or 65535). ``mapping`` sends values of the prediction to classes (None: ignore);
-    without one they are classes themselves. ``alignment_every``: every n-th pair is also tried
+    width (255 or 65535). ``alignment_every``: every n-th pair is also tried
     turned and shifted, which is dear; 0 = none.
     """
 
     labels: LabelMap
     ignore: tuple[int, ...] = ()
-    mapping: Mapping[int, int | None] | None = None
-    prediction_format: str = "auto"
-    truth_format: str = "auto"
+    prediction: AuditSide = field(default_factory=AuditSide)
+    truth: AuditSide = field(default_factory=AuditSide)
     resize: bool = False
     measures: Measures = field(default_factory=Measures)
     alignment_every: int = 1
@@ -83,14 +79,15 @@ class AuditPairs:
     def _measured(self, pair: Row, tables: "TableCache", notes: list[str]) -> Row:
         settings, started = self.settings, time.perf_counter()
         labels = settings.labels
-        prediction, prediction_kind = read_mask_values(
-            _read(pair["prediction_uri"]),
+        prediction, prediction_kind = read_side(
+            settings.prediction,
             labels,
-            name="prediction",
-            format=settings.prediction_format,
+            pair["prediction_uri"],
+            pair["prediction_item"],
+            "prediction",
         )
-        truth, truth_kind = read_mask_values(
-            _read(pair["truth_uri"]), labels, name="truth", format=settings.truth_format
+        truth, truth_kind = read_side(
+            settings.truth, labels, pair["truth_uri"], pair["truth_item"], "truth"
         )
         row: Row = {"prediction_kind": prediction_kind, "truth_kind": truth_kind}
         if settings.hash_images and pair["image_uri"]:
@@ -122,13 +119,14 @@ class TableCache:
         return self._tables[key]
 
     def _make(self, bits: int, *, is_prediction: bool) -> ValueTable:
+        side = self._settings.prediction if is_prediction else self._settings.truth
         num_classes = len(self._settings.labels.classes)
         top = (1 << bits) - 1
         own = {255, top} if num_classes <= 255 else {top} if num_classes <= top else ()
         return value_table(
             num_classes, bits=bits,
             ignore=(*own, *(value for value in self._settings.ignore if value <= top)),
-            mapping=self._settings.mapping if is_prediction else None,
+            mapping=side.mapping,
         )  # fmt: skip
 
 

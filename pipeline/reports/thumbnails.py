@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from pipeline.audit_sides import read_side
 from pipeline.filesystems import read_bytes
-from pipeline.mask_values import read_mask_values
 from pipeline.metrics.confusion import to_class_map
 from pipeline.operators.audit_pairs import AuditSettings, TableCache
 from pipeline.pair_audit import resized_nearest
@@ -50,8 +50,8 @@ class ThumbnailMaker:
     def draw(self, row: dict[str, Any], box: Box | None = None) -> Thumbnails | None:
         """Thumbnails of a row that has the uris, or of a box of it; None where a file is gone."""
         try:
-            truth = self._class_map(row["truth_uri"], is_prediction=False)
-            prediction = self._class_map(row["prediction_uri"], is_prediction=True)
+            truth = self._class_map(row, is_prediction=False)
+            prediction = self._class_map(row, is_prediction=True)
         except FileFailure:
             return None
         if prediction.shape != truth.shape:
@@ -64,10 +64,11 @@ class ThumbnailMaker:
             difference=_png(_difference(left, right, self._num_classes)),
         )  # fmt: skip
 
-    def _class_map(self, uri: str, *, is_prediction: bool) -> LabelMask:
-        settings = self._settings
-        kind = settings.prediction_format if is_prediction else settings.truth_format
-        values, _ = read_mask_values(read_bytes(uri), settings.labels, name=uri, format=kind)
+    def _class_map(self, row: dict[str, Any], *, is_prediction: bool) -> LabelMask:
+        settings, name = self._settings, "prediction" if is_prediction else "truth"
+        side = settings.prediction if is_prediction else settings.truth
+        uri, item = row[f"{name}_uri"], row[f"{name}_item"]
+        values, _ = read_side(side, settings.labels, uri, item, name)
         table = self._tables.of(values, is_prediction=is_prediction)
         return to_class_map(values, table, self._num_classes)
 

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.audit_sides import AuditSide
 from pipeline.masks.registry import MASK_FORMATS
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings, pairs_to_work
 from pipeline.pair_audit import Measures, resized_nearest
@@ -123,7 +124,7 @@ def test_nearest_resizing_equals_pillow():
 def test_ignore_values_and_maps(run):
     truth = scene()
     other = np.where(truth == 255, 255, truth + 10).astype(np.uint8)
-    (row,) = run({"a": (other, truth)}, mapping={10: 0, 11: 1, 12: 2, 13: 3})
+    (row,) = run({"a": (other, truth)}, prediction=AuditSide(mapping={10: 0, 11: 1, 12: 2, 13: 3}))
     assert row["miou"] == 1.0 and row["strange_values"] == []
     (row,) = run({"a": (truth, truth)}, ignore=(0,))
     assert [score["name"] for score in row["classes"]] == ["cat", "dog", "car"]

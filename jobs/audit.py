@@ -1,0 +1,178 @@
+"""`maskmill audit` and `maskmill audit compare`: options -> run -> summary and exit code."""
+
+import sys
+from typing import Any
+
+import click
+
+from jobs.options import (
+    EXIT_BELOW_THRESHOLD,
+    EXIT_FAILED_ROWS,
+    address_option,
+    exits_cleanly,
+    json_option,
+    say_json,
+)
+
+
+class AuditGroup(click.Group):
+    """`audit PREDICTIONS TRUTH` audits; `audit compare A B` compares."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Everything that does not begin with a subcommand's name is for auditing."""
+        if not args or args[0] not in self.commands:
+            args = ["", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=AuditGroup, add_help_option=False)
+def audit() -> None:
+    """Compare masks with their truth, and two audits with each other."""
+
+
+@audit.command("")
+@click.argument("predictions")
+@click.argument("truth")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Label map: a file or a built-in name. Needed where masks do not name their classes.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="A value that leaves every number, besides 255 (and 65535). Can be given again.",
+)
+@click.option(
+    "--map",
+    "map_path",
+    metavar="FILE",
+    help="Sends the predictions' classes to the truth's, by name; see docs/audit.md.",
+)
+@click.option(
+    "--prediction-format",
+    default="auto",
+    show_default=True,
+    metavar="FORMAT",
+    help="What PREDICTIONS is: a mask or dataset format.",
+)
+@click.option(
+    "--truth-format",
+    default="auto",
+    show_default=True,
+    metavar="FORMAT",
+    help="What TRUTH is: a mask or dataset format.",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["nearest"]),
+    help="Bring predictions of another size to the truth's; without it they are failures.",
+)
+@click.option(
+    "--images",
+    metavar="DIR",
+    help="The pictures, for thumbnails and for finding one picture labelled twice.",
+)
+@click.option(
+    "--confidences",
+    metavar="DIR",
+    help="Confidence maps of the predictions: grey pictures, or npz files of probabilities.",
+)
+@click.option(
+    "--counts-only",
+    is_flag=True,
+    help="Only the confusion matrix: no boundaries, regions or checks of the truth.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(10),
+    default=1000,
+    show_default=True,
+    help="Bootstrap resamples behind the 95 % intervals.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Write audit.json, audit.md, report.html and a Parquet row per pair here.",
+)
+@click.option(
+    "--fail-under",
+    default="",
+    metavar="LIST",
+    help="Exit with 4 below these: 0.6 (the mIoU), or miou=0.6,iou/person=0.8,boundary_iou=0.5.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N pairs.")
+@click.option(
+    "--block-pairs",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Pairs of one task.",
+)
+@click.option(
+    "--allow-failures", is_flag=True, help="Exit with 0 although some pairs could not be compared."
+)
+@address_option
+@json_option
+@exits_cleanly
+def audit_masks(as_json: bool, **options: Any) -> None:
+    """Compare PREDICTIONS with TRUTH: numbers by definition, with intervals, and what is wrong.
+
+    Either side is a folder of masks in any format, a dataset (COCO json, VOC, Cityscapes…), or the
+    OUT of a prelabel run. Files are paired by name; nothing is left out in silence.
+
+    \b
+    Examples:
+      maskmill audit predictions/ truth/ --labels voc --out audit/
+      maskmill audit labels/ gtFine/val --labels cityscapes --fail-under 0.6
+      maskmill audit labels/ corrected/ --images photos/ --out corrections/
+      maskmill audit compare before/audit.json after/audit.json
+
+    \b
+    Exit codes: 0 done, 1 the run broke, 2 usage, 3 some pairs could not be compared,
+    4 a number is below --fail-under.
+    """
+    from jobs import audit_run, audit_summary  # Ray and Arrow are heavy; --help is not to wait
+    from jobs.audit_config import AuditConfig
+
+    config = AuditConfig(**options)
+    result = audit_run.run(config)
+    say_json(audit_summary.to_dict(result)) if as_json else click.echo(audit_summary.text(result))
+    if result.missed:
+        sys.exit(EXIT_BELOW_THRESHOLD)
+    if result.failed and not config.allow_failures:
+        sys.exit(EXIT_FAILED_ROWS)
+
+
+@audit.command("compare")
+@click.argument("before")
+@click.argument("after")
+@click.option(
+    "--resamples",
+    type=click.IntRange(10),
+    default=1000,
+    show_default=True,
+    help="Resamples of the paired bootstrap.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the paired bootstrap."
+)
+@json_option
+@exits_cleanly
+def compare(before: str, after: str, resamples: int, seed: int, as_json: bool) -> None:
+    """What moved from audit BEFORE to audit AFTER, and whether chance could have moved it.
+
+    Both are the audit.json of an `audit --out`, with the rows beside it. The pictures that both
+    compared are resampled together (paired bootstrap).
+
+    \b
+    Example:
+      maskmill audit compare before/audit.json after/audit.json
+    """
+    from jobs import audit_run, audit_summary
+
+    moved = audit_run.compare(before, after, resamples=resamples, seed=seed)
+    say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))

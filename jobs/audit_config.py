@@ -1,0 +1,162 @@
+"""What `audit` was asked for, and what it found to do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.audit_sides import SideListing, list_side, with_mapping
+from pipeline.metrics.thresholds import Threshold, parse_thresholds
+from pipeline.operators.audit_pairs import AuditSettings
+from pipeline.pair_audit import Measures
+from pipeline.pairing import MaskFile, Pair, Pairing, find_picture, index_by_picture, pair_masks
+from schemas.audit_rows import PAIRS
+from schemas.errors import SettingsError
+from schemas.label_files import load_label_map
+from schemas.labels import LabelMap
+
+ALIGNMENT_PAIRS = 200
+"""About so many pairs are also tried turned and shifted, spread evenly; it is the dearest check."""
+
+COUNTS_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """The command's options, by their names."""
+
+    predictions: str
+    truth: str
+    labels: str | None = None
+    ignore: tuple[int, ...] = ()
+    map_path: str | None = None
+    prediction_format: str = "auto"
+    truth_format: str = "auto"
+    resize: str | None = None
+    images: str | None = None
+    confidences: str | None = None
+    counts_only: bool = False
+    resamples: int = 1000
+    seed: int = 0
+    out: str | None = None
+    fail_under: str = ""
+    limit: int | None = None
+    block_pairs: int = 32
+    address: str | None = None
+    allow_failures: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPlan:
+    """Both sides listed and paired, the classes known; nothing has been read yet."""
+
+    config: AuditConfig
+    settings: AuditSettings
+    thresholds: tuple[Threshold, ...]
+    pairing: Pairing
+    pairs: tuple[Pair, ...]
+    pictures: dict[str, MaskFile | None]
+    confidences: dict[str, MaskFile | None]
+    notes: tuple[str, ...]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """PAIRS rows in key order."""
+        empty: dict[str, Any] = dict.fromkeys(PAIRS.names)
+        for number, pair in enumerate(self.pairs, start=1):
+            yield {
+                **empty, "pair_id": number, "key": pair.key,
+                **_place("prediction", pair.prediction), **_place("truth", pair.truth),
+                "image_uri": _uri(pair.key, self.pictures),
+                "confidence_uri": _uri(_prediction_key(pair), self.confidences),
+                "error_code": pair.problem.value if pair.problem else None,
+                "error_message": pair.message or None,
+            }  # fmt: skip
+
+    def pairing_facts(self) -> dict[str, Any]:
+        """How files were matched, for the document."""
+        return {
+            "rules": dict(self.pairing.rules), "not_considered": dict(self.pairing.not_considered),
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+    def settings_facts(self) -> dict[str, Any]:
+        """What the numbers depend on, for the document."""
+        config = self.config
+        names = (
+            "predictions", "truth", "ignore", "map_path", "prediction_format", "truth_format",
+            "resize", "images", "confidences", "counts_only", "resamples", "seed", "limit",
+        )  # fmt: skip
+        facts = {name: getattr(config, name) for name in names}
+        return {
+            **facts, "ignore": list(config.ignore), "labels": self.settings.labels.name,
+            "alignment_every": self.settings.alignment_every,
+        }  # fmt: skip
+
+
+def make_plan(config: AuditConfig) -> AuditPlan:
+    """List both sides, settle the classes, and pair.
+
+    Raises:
+        SettingsError: nothing is there, classes are not known or do not meet, or a threshold
+            names something that is not there.
+    """
+    given = load_label_map(config.labels) if config.labels else None
+    truth = list_side(config.truth, format=config.truth_format, labels=given)
+    predictions = list_side(config.predictions, format=config.prediction_format, labels=given)
+    labels = _labels(given, truth, predictions)
+    truth = with_mapping(truth, labels)
+    predictions = with_mapping(predictions, labels, config.map_path)
+    train_ids = labels.name.startswith("cityscapes") and len(labels.classes) < 30
+    pairing = pair_masks(predictions.files, truth.files, train_ids=train_ids)
+    pairs = pairing.pairs[: config.limit]
+    pictures = _pictures(config.images, predictions, truth)
+    every = max(1, -(-len(pairs) // ALIGNMENT_PAIRS))
+    settings = AuditSettings(
+        labels=labels, ignore=config.ignore, prediction=predictions.side, truth=truth.side,
+        resize=config.resize is not None, alignment_every=every, hash_images=bool(pictures),
+        measures=COUNTS_ONLY if config.counts_only else Measures(),
+    )  # fmt: skip
+    return AuditPlan(
+        config=config, settings=settings, thresholds=parse_thresholds(config.fail_under, labels),
+        pairing=pairing, pairs=pairs, pictures=pictures,
+        confidences=_confidences(config.confidences, predictions),
+        notes=(*predictions.notes, *truth.notes),
+    )  # fmt: skip
+
+
+def _labels(given: LabelMap | None, truth: SideListing, predictions: SideListing) -> LabelMap:
+    labels = given or truth.side.labels or predictions.side.labels
+    if labels is None:
+        raise SettingsError(
+            "masks do not say what their classes are; give --labels NAME or FILE "
+            "(maskmill audit --labels voc …)"
+        )
+    return labels
+
+
+def _pictures(
+    folder: str | None, predictions: SideListing, truth: SideListing
+) -> dict[str, MaskFile | None]:
+    """Pictures by the names pairs may ask for: of --images, else of the run that was audited."""
+    if folder is not None:
+        return index_by_picture(list_side(folder).files)
+    known = {**truth.pictures, **predictions.pictures}
+    return index_by_picture(MaskFile(key, uri) for key, uri in known.items())
+
+
+def _confidences(folder: str | None, predictions: SideListing) -> dict[str, MaskFile | None]:
+    if folder is not None:
+        return index_by_picture(list_side(folder).files)
+    return index_by_picture(MaskFile(key, uri) for key, uri in predictions.confidences.items())
+
+
+def _place(side: str, file: MaskFile | None) -> dict[str, str | None]:
+    return {f"{side}_uri": file.uri if file else None, f"{side}_item": file.item if file else None}
+
+
+def _prediction_key(pair: Pair) -> str:
+    return pair.prediction.key if pair.prediction else pair.key
+
+
+def _uri(key: str, index: dict[str, MaskFile | None]) -> str | None:
+    found = find_picture(key, index)
+    return found.uri if found else None

@@ -1,0 +1,90 @@
+"""What `audit` and `audit compare` print."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jobs.audit_run import AuditResult
+from pipeline.reports.audit_text import HEADLINES, number, with_interval
+
+MAX_FAULTS = 8
+MAX_CLASSES = 12
+
+
+def to_dict(result: AuditResult) -> dict[str, Any]:
+    """One line for machines: the numbers, the ledger, the faults; the rest is in audit.json."""
+    document = result.document
+    keep = ("value", "low", "high")
+    return {
+        "ledger": document["ledger"], "pixels": document["pixels"], "faults": document["faults"],
+        "metrics": {
+            name: {key: metric[key] for key in keep} for name, metric in document["metrics"].items()
+        },
+        "iou": {entry["name"]: entry["iou"]["value"] for entry in document["classes"]},
+        "missed": list(result.missed), "files": result.files,
+        "seconds": round(result.seconds, 3), "pairs_per_second": round(result.rate, 2),
+    }  # fmt: skip
+
+
+def text(result: AuditResult) -> str:
+    """The ledger, every number with its interval and definition, what looks wrong, the verdict."""
+    return "\n".join([*_ledger(result), *_numbers(result), *_faults(result), *_verdict(result)])
+
+
+def _ledger(result: AuditResult) -> Iterator[str]:
+    ledger = result.document["ledger"]
+    yield (
+        f"pairs {ledger['pairs']:,} = compared {ledger['ok']:,} + failed {ledger['failed']:,} "
+        f"in {result.seconds:.1f} s"
+    )
+    if ledger["failed"]:
+        kinds = ", ".join(f"{code} {count:,}" for code, count in ledger["failures"].items())
+        yield f"  failed: {kinds}"
+
+
+def _numbers(result: AuditResult) -> Iterator[str]:
+    metrics = result.document["metrics"]
+    for name in HEADLINES:
+        metric = metrics[name]
+        if metric["value"] is not None:
+            yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
+
+
+def _faults(result: AuditResult) -> Iterator[str]:
+    faults = result.document["faults"]
+    for fault in faults[:MAX_FAULTS]:
+        yield f"  ! {fault['name']}: {fault['message']}"
+    if len(faults) > MAX_FAULTS:
+        yield f"  ! and {len(faults) - MAX_FAULTS} more"
+
+
+def _verdict(result: AuditResult) -> Iterator[str]:
+    for sentence in result.missed:
+        yield f"  below --fail-under: {sentence}"
+    for name, path in result.files.items():
+        yield f"  {name:<12} {path}"
+
+
+def comparison_text(moved: dict[str, Any]) -> str:
+    """Every metric before and after, the change with its interval; then the classes moved most."""
+    pictures = moved["pictures"]
+    lines = [
+        f"{pictures['common']:,} pictures in both ({pictures['before']:,} before, "
+        f"{pictures['after']:,} after); * = p < 0.05, paired bootstrap"
+    ]
+    for metric in moved["metrics"].values():
+        if metric["change"] is not None:
+            lines.append(_moved(metric["title"], metric))
+    classes = [row for row in moved["classes"] if row["change"]]
+    if classes:
+        lines.append("IoU of classes, largest change first")
+        lines += [_moved(row["name"], row) for row in classes[:MAX_CLASSES]]
+    return "\n".join(lines)
+
+
+def _moved(title: str, row: dict[str, Any]) -> str:
+    star = "*" if row["significant"] else " "
+    p_value = "–" if row["p"] is None else f"{row['p']:.3f}"
+    return (
+        f"  {title:<28} {number(row['before'])} -> {number(row['after'])}  "
+        f"{row['change']:+.4f}{star} [{number(row['low'])}, {number(row['high'])}]  p {p_value}"
+    )
