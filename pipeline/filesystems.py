@@ -74,7 +74,9 @@ def resolve(uri_or_path: str | Path) -> tuple[fs.FileSystem, str]:
     parts = urlsplit(_quoted(str(uri_or_path)))
     filesystem, base = _remote(parts.scheme, parts.netloc, parts.query)
     inner = unquote(parts.path).strip("/")
-    return filesystem, f"{base.rstrip('/')}/{inner}" if inner else base
+    if not inner or not base:
+        return filesystem, inner or base
+    return filesystem, f"{base.rstrip('/')}/{inner}"
 
 
 def join_uri(root: str, key: str) -> str:

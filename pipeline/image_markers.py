@@ -30,7 +30,7 @@ def png_exif(data: bytes) -> bytes:
     """The eXIf chunk of a PNG, before or after the pixels; empty where there is none."""
     for kind, start, length in _png_chunks(data):
         if kind == b"eXIf":
-            return data[start:start + length]
+            return data[start : start + length]
     return b""
 
 
@@ -40,7 +40,7 @@ def ends_early(data: bytes) -> bool:
     False says nothing: not every format tells.
     """
     for magic, position, check in _ENDINGS:
-        if data[position:position + len(magic)] == magic:
+        if data[position : position + len(magic)] == magic:
             try:
                 return check(data)
             except struct.error:  # too short for its own header
@@ -50,7 +50,7 @@ def ends_early(data: bytes) -> bool:
 
 def has_known_magic(data: bytes) -> bool:
     """True for the first bytes of a format that is read here."""
-    known = any(data[at:at + len(magic)] == magic for magic, at, _ in _ENDINGS)
+    known = any(data[at : at + len(magic)] == magic for magic, at, _ in _ENDINGS)
     return known or data[:4] in (b"II+\0", b"MM\0+")  # BigTIFF
 
 
@@ -79,7 +79,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         (length,) = struct.unpack_from(">I", data, position)
         if position + 12 + length > len(data):
             return
-        yield data[position + 4:position + 8], position + 8, length
+        yield data[position + 4 : position + 8], position + 8, length
         position += 12 + length
 
 

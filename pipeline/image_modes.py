@@ -16,29 +16,8 @@ greatest to 255. What is not finite becomes 0 |
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
 
 from schemas.arrays import RgbImage
-
-_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-
-
-def image_to_array(image: Image.Image) -> npt.NDArray[np.generic]:
-    """Pixels of a loaded picture as (H, W, 3), (H, W, 4) with alpha, or (H, W) wider than 8 bits.
-
-    Raises:
-        Exception: whatever Pillow raises on damaged data.
-    """
-    if image.mode in _WIDE:
-        return np.array(image)
-    if image.mode == "LAB":
-        return np.array(_lab_to_rgb(image))
-    if image.mode == "La":  # Pillow knows no way from La to RGBA
-        image = image.convert("LA")
-    if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        return np.array(image.convert("RGBA"))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def array_to_rgb(
@@ -47,7 +26,7 @@ def array_to_rgb(
     """RGB pixels and what to note about the way, '' for nothing.
 
     Args:
-        array: what ``image_to_array`` gave.
+        array: (H, W, 3), (H, W, 4) with alpha, or (H, W) of values wider than 8 bits.
         mode: Pillow mode of the file.
         transparent: the transparent grey value of a 16-bit picture, if it has one.
     """
@@ -96,13 +75,3 @@ def _floats_to_grey(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uin
 
 def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     return np.floor(values + 0.5).astype(np.uint8)
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    transform = ImageCms.buildTransform(
-        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
-    )
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:
-        raise ValueError("LAB cannot be converted to RGB")
-    return converted

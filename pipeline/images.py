@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torchvision.io import ImageReadMode
 
 from pipeline.image_markers import (
@@ -30,7 +30,7 @@ from pipeline.image_markers import (
     jpeg_end,
     png_exif,
 )
-from pipeline.image_modes import array_to_rgb, image_to_array
+from pipeline.image_modes import array_to_rgb
 from schemas.arrays import RgbImage
 from schemas.errors import ErrorCode, ImageFailure
 
@@ -40,6 +40,8 @@ MAX_PIXELS: Final = 128_000_000
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 """What is opened. Pillow's other readers run programs (EPS) or accept any bytes (TGA)."""
 
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _JPEG_LIKE = ("JPEG", "MPO")
 _GREY = 128  # what libjpeg paints where the data ended
 _BAND = 64  # columns copied at a time when a picture is turned: fits the cache
@@ -125,7 +127,7 @@ def _contiguous(pixels: RgbImage) -> RgbImage:
     ordered = np.empty(pixels.shape, np.uint8)
     for start in range(0, pixels.shape[1], _BAND):
         for channel in range(3):
-            band = np.s_[:, start:start + _BAND, channel]
+            band = np.s_[:, start : start + _BAND, channel]
             ordered[band] = pixels[band]
     return ordered
 
@@ -179,8 +181,31 @@ def _decode_by_pillow(image: Image.Image, data: bytes, name: str) -> tuple[RgbIm
     settings = _pillow_quiet() if image.format in ("TIFF", "GIF") else nullcontext()
     with _typed_failures(data, name), settings:
         image.load()
-        array = image_to_array(image)
+        array = _to_array(image)
     return array_to_rgb(array, mode, image.info.get("transparency"))
+
+
+def _to_array(image: Image.Image) -> npt.NDArray[np.generic]:
+    """Pixels of a loaded picture as (H, W, 3), (H, W, 4) with alpha, or (H, W) of wide values."""
+    if image.mode in _WIDE:
+        return np.array(image)
+    if image.mode == "LAB":
+        return np.array(_lab_to_rgb(image))
+    if image.mode == "La":  # Pillow knows no way from La to RGBA
+        image = image.convert("LA")
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        return np.array(image.convert("RGBA"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    transform = ImageCms.buildTransform(
+        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+    )
+    converted = ImageCms.applyTransform(image, transform)
+    if converted is None:
+        raise ValueError("LAB cannot be converted to RGB")
+    return converted
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:

@@ -68,8 +68,8 @@ def extend_manifest(
     position = {key: row for row, key in enumerate(listing.table["key"].to_pylist())}
     old_keys = old["key"].to_pylist()
     _refuse_vanished(old, listing, position)
-    kept = listing.table.take([position.pop(key) for key in old_keys])
-    added = listing.table.take(sorted(position.values()))
+    kept = listing.table.take(pa.array(map(position.pop, old_keys), pa.int64()))
+    added = listing.table.take(pa.array(sorted(position.values()), pa.int64()))
     new_keys = added["key"].to_pylist()
     _refuse_unsafe(new_keys, added["key"])
     names = dict(zip(old_keys + new_keys, output_names(old_keys + new_keys), strict=True))
@@ -89,9 +89,7 @@ def output_names(keys: Sequence[str]) -> list[str]:
     members: dict[str, int] = defaultdict(int)
     for stem in stems:
         members[stem] += 1
-    return [
-        stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)
-    ]
+    return [stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)]
 
 
 def refuse_collisions(keys: Sequence[str], outputs: Sequence[str]) -> None:
@@ -141,12 +139,14 @@ def manifest_sha256(manifest: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _table(
-    ids: range, entries: pa.Table, blocks: list[int], outputs: list[str]
-) -> pa.Table:
+def _table(ids: range, entries: pa.Table, blocks: list[int], outputs: list[str]) -> pa.Table:
     columns = [
-        pa.array(ids, pa.int64()), entries["key"], entries["uri"], entries["bytes"],
-        pa.array(blocks, pa.int64()), pa.array(outputs, pa.string()),
+        pa.array(ids, pa.int64()),
+        entries["key"],
+        entries["uri"],
+        entries["bytes"],
+        pa.array(blocks, pa.int64()),
+        pa.array(outputs, pa.string()),
     ]
     return pa.table(columns, schema=MANIFEST)
 

@@ -20,9 +20,7 @@ def list_coco(request: SourceRequest, tally: Tally) -> LazyListing:
     """
     names = [_relative(name, request.source) for name in read_file_names(request.source)]
     folder = request.root or find_image_folder(request.source, names)
-    return entries_of_names(
-        names, folder=folder, root=folder, document=request.source, tally=tally
-    )
+    return entries_of_names(names, folder=folder, root=folder, document=request.source, tally=tally)
 
 
 def read_file_names(source: str) -> list[str]:

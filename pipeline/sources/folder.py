@@ -108,16 +108,14 @@ def _walk_remote(
     root: str, exclude: tuple[str, ...], max_depth: int | None
 ) -> Iterator[tuple[str, int | None]]:
     filesystem, base = resolve(root)
-    skipped = tuple(
-        resolve(uri)[1].rstrip("/") + "/" for uri in exclude if local_path(uri) is None
-    )
+    skipped = tuple(resolve(uri)[1].rstrip("/") + "/" for uri in exclude if local_path(uri) is None)
     selector = fs.FileSelector(base, recursive=max_depth != 1)
     try:
         found = filesystem.get_file_info(selector)
     except OSError as error:
         raise SettingsError(f"cannot list {root}: {error}") from error
     for info in found:
-        key = info.path[len(base):].lstrip("/")
+        key = info.path[len(base) :].lstrip("/")
         deep = max_depth is not None and key.count("/") >= max_depth
         if info.type == fs.FileType.File and not deep and not info.path.startswith(skipped):
             yield key, info.size

@@ -70,7 +70,7 @@ def split_pattern(source: str) -> tuple[str, str]:
     wild = _WILDCARD.search(text)
     cut = text.rfind("/", 0, wild.start() if wild else len(text))
     root = text[:cut] if cut > 0 else "/"
-    return root + options, text[cut + 1:]
+    return root + options, text[cut + 1 :]
 
 
 def pattern_to_regex(pattern: str) -> str:
@@ -107,7 +107,7 @@ def _split_options(source: str) -> tuple[str, str]:
     if not is_uri(source):
         return source, ""
     found = re.search(r"\?[A-Za-z_]+=[^/]*$", source)
-    return (source[:found.start()], found.group()) if found else (source, "")
+    return (source[: found.start()], found.group()) if found else (source, "")
 
 
 def _refuse_missing(root: str, source: str) -> None:

@@ -8,6 +8,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from pipeline.filesystems import is_uri, join_uri, local_path
 from pipeline.sources.entries import LazyListing, SourceEntry, Tally
@@ -57,7 +58,8 @@ def common_parent(places: Sequence[str], document: str) -> str:
             "make one list for each"
         )
     paths = [posixpath.dirname(_head_and_path(place)[1]) for place in places]
-    return heads.pop() + posixpath.commonpath(paths)
+    head, top = heads.pop(), posixpath.commonpath(paths)
+    return head + quote(top) if head else top
 
 
 def file_size(place: str) -> int | None:
@@ -76,7 +78,7 @@ def _entries(places: Sequence[str], root: str, document: str) -> Iterator[Source
         own_head, path = _head_and_path(place)
         if own_head != head or not path.startswith(prefix):
             raise SettingsError(f"{document} names {place}, which is outside the root {root}")
-        yield SourceEntry(path[len(prefix):], place, file_size(place))
+        yield SourceEntry(path[len(prefix) :], place, file_size(place))
 
 
 def _unique(places: Sequence[str], document: str, tally: Tally) -> list[str]:
@@ -92,15 +94,15 @@ def _unique(places: Sequence[str], document: str, tally: Tally) -> list[str]:
 
 
 def _head_and_path(place: str) -> tuple[str, str]:
-    """('', path) of a local path; ('scheme://authority', path without options) of a URI."""
+    """('', path) of a local path; ('scheme://authority', path without quotes) of a URI."""
     if not is_uri(place):
         return "", place
     scheme, _, rest = place.partition("?")[0].partition("://")
     authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority}", slash + path
+    return f"{scheme}://{authority}", unquote(slash + path)
 
 
 def _normal_uri(uri: str) -> str:
     head, path = _head_and_path(uri)
     _, mark, options = uri.partition("?")
-    return head + posixpath.normpath(path or "/") + mark + options
+    return head + quote(posixpath.normpath(path or "/")) + mark + options

@@ -45,11 +45,13 @@ KIND_OF_EXTENSION: dict[str, str] = {
 }
 """Which kind a file is when it is no picture."""
 
-ENTRIES = pa.schema([
-    pa.field("key", pa.string(), False),
-    pa.field("uri", pa.string(), False),
-    pa.field("bytes", pa.int64()),
-])
+ENTRIES = pa.schema(
+    [
+        pa.field("key", pa.string(), False),
+        pa.field("uri", pa.string(), False),
+        pa.field("bytes", pa.int64()),
+    ]
+)
 GLOBBED_KINDS = ("zip", "tar", "parquet")
 """Kinds that take a glob of their files: ``shards/*.tar``."""
 
@@ -65,7 +67,7 @@ class Listing:
     root: str
     table: pa.Table
     not_considered: dict[str, int]  # extension -> files seen and not taken
-    notes: tuple[str, ...]          # what the user should hear: repeats, links not followed
+    notes: tuple[str, ...]  # what the user should hear: repeats, links not followed
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -114,7 +116,10 @@ def kind_of(source: str) -> str:
         SettingsError: it does not exist, or its kind cannot be told.
     """
     filesystem, path = resolve(source)
-    info = filesystem.get_file_info(path)
+    try:
+        info = filesystem.get_file_info(path)
+    except OSError as error:
+        raise SettingsError(f"cannot look at {source}: {error}") from error
     if info.type.name == "Directory":
         return "folder"
     if info.type.name == "NotFound":
@@ -150,8 +155,11 @@ def _to_table(entries: Iterator[SourceEntry]) -> pa.Table:
     """Columns instead of objects: a collection of millions of names stays small."""
     batches = []
     while chunk := list(islice(entries, _CHUNK)):
-        columns = [[entry.key for entry in chunk], [entry.uri for entry in chunk],
-                   [entry.size for entry in chunk]]
+        columns = [
+            [entry.key for entry in chunk],
+            [entry.uri for entry in chunk],
+            [entry.size for entry in chunk],
+        ]
         batches.append(pa.record_batch(columns, schema=ENTRIES))
     return pa.Table.from_batches(batches, schema=ENTRIES).sort_by("key").combine_chunks()
 

@@ -4,7 +4,6 @@ Relative paths start at the folder of the list. Every line is taken, whatever it
 that is missing becomes a failed row of the run.
 """
 
-
 import posixpath
 from pathlib import Path
 

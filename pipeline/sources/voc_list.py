@@ -35,9 +35,7 @@ def list_voc(request: SourceRequest, tally: Tally) -> LazyListing:
     taken = [name for name in names if name is not None]
     if not taken:
         raise SettingsError(f"{request.source}: every id is marked -1 (class absent)")
-    return entries_of_names(
-        taken, folder=folder, root=folder, document=request.source, tally=tally
-    )
+    return entries_of_names(taken, folder=folder, root=folder, document=request.source, tally=tally)
 
 
 def _image_folder(source: str) -> str:

@@ -154,9 +154,7 @@ def test_one_bit():
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "GIF", "PPM"])
 def test_grey(file_format):
     grey = Image.fromarray(PHOTO[:, :, 0])
-    np.testing.assert_array_equal(
-        pixels_of(grey, file_format), PHOTO[:, :, :1].repeat(3, 2)
-    )
+    np.testing.assert_array_equal(pixels_of(grey, file_format), PHOTO[:, :, :1].repeat(3, 2))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "GIF"])

@@ -90,8 +90,10 @@ def test_any_damage_gives_pixels_or_a_failure(data):
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_after_a_good_beginning(name, junk, kept):
     data = FILES[name][:kept] + junk
-    for read in (lambda: decode_image(data, name="x", max_pixels=10**6),
-                 lambda: picture_header(data)):
+    for read in (
+        lambda: decode_image(data, name="x", max_pixels=10**6),
+        lambda: picture_header(data),
+    ):
         try:
             read()
         except ImageFailure as failure:
@@ -119,6 +121,10 @@ def test_the_corpus_of_sick_images_fails_as_it_says(tmp_path: Path, seed: int):
 
 def test_every_code_of_a_picture_is_in_the_corpus():
     assert {code for _, code, _ in SICK_KINDS} == {
-        ErrorCode.EMPTY_FILE, ErrorCode.TRUNCATED, ErrorCode.NOT_AN_IMAGE,
-        ErrorCode.TOO_MANY_PIXELS, ErrorCode.CORRUPT, ErrorCode.VANISHED,
+        ErrorCode.EMPTY_FILE,
+        ErrorCode.TRUNCATED,
+        ErrorCode.NOT_AN_IMAGE,
+        ErrorCode.TOO_MANY_PIXELS,
+        ErrorCode.CORRUPT,
+        ErrorCode.VANISHED,
     }

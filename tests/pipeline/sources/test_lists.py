@@ -57,7 +57,8 @@ def test_the_root_is_the_common_parent(photos: Path):
 def test_absolute_paths_elsewhere(photos: Path, tmp_path: Path):
     source = write_list(tmp_path / "lists" / "x.txt", f"{photos}/a.jpg", f"{photos}/sub/../B.JPG")
     listing = list_source(source)
-    assert (listing.root, [entry.key for entry in listing.entries]) == (str(photos), ["B.JPG", "a.jpg"])
+    assert listing.root == str(photos)
+    assert [entry.key for entry in listing.entries] == ["B.JPG", "a.jpg"]
 
 
 def test_names_above_the_list(photos: Path):
@@ -113,11 +114,13 @@ def test_two_filesystems_in_one_list(photos: Path):
 
 
 def test_a_list_of_remote_files_needs_no_connection(photos: Path):
-    source = write_list(photos / "x.txt", "s3://bucket/p/a b.jpg?region=eu", "s3://bucket/p/q/c.jpg")
+    source = write_list(
+        photos / "x.txt", "s3://bucket/p/a b.jpg?region=eu", "s3://bucket/p/q/c.jpg"
+    )
     listing = list_source(source)
     assert listing.root == "s3://bucket/p"
     assert [entry.key for entry in listing.entries] == ["a b.jpg", "q/c.jpg"]
-    assert [entry.uri for entry in listing.entries][0] == "s3://bucket/p/a b.jpg?region=eu"
+    assert next(listing.entries).uri == "s3://bucket/p/a%20b.jpg?region=eu"
 
 
 # --- COCO ---------------------------------------------------------------------------------------
@@ -162,7 +165,9 @@ def test_coco_names_that_leave_the_folder(tmp_path: Path, name: str):
         list_source(write_coco(tmp_path / "x.json", name))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"images": 3}', '{"images": [{"id": 1}]}', "[" * 9000])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"images": 3}', '{"images": [{"id": 1}]}', "[" * 9000]
+)
 def test_json_that_is_no_coco(tmp_path: Path, text: str):
     with pytest.raises(SettingsError):
         list_source(write_list(tmp_path / "x.json", text))
@@ -198,13 +203,17 @@ def test_voc_image_set(devkit: Path, jpeg: bytes):
     listing = list_source(source)
     assert (listing.kind, listing.root) == ("voc", str(devkit / "JPEGImages"))
     assert [(entry.key, entry.size) for entry in listing.entries] == [
-        ("2007_000001.jpg", len(jpeg)), ("2007_000003.jpg", len(jpeg)), ("2007_9.jpg", None),
+        ("2007_000001.jpg", len(jpeg)),
+        ("2007_000003.jpg", len(jpeg)),
+        ("2007_9.jpg", None),
     ]
 
 
 def test_voc_class_set(devkit: Path):
     source = write_list(
-        devkit / "ImageSets" / "Main" / "cat_train.txt", "2007_000001  1", "2007_000002 -1",
+        devkit / "ImageSets" / "Main" / "cat_train.txt",
+        "2007_000001  1",
+        "2007_000002 -1",
         "2007_000003  0",
     )
     listing = list_source(source)

@@ -1,0 +1,124 @@
+"""Sources on S3, against moto's server."""
+
+import json
+import socket
+from collections.abc import Iterator
+from urllib.request import Request, urlopen
+
+import pytest
+
+from pipeline.filesystems import read_bytes, resolve
+from pipeline.manifest import build_manifest
+from pipeline.sources.registry import list_source
+from schemas.errors import ErrorCode, ImageFailure, SettingsError
+
+KEYS = ("a.jpg", "sub/b c.png", "sub/deep/100%25 #1?.jpg", "ünï/e=f&g.jpg", "notes.txt", ".h/x.jpg")
+PICTURES = sorted([key for key in KEYS if key.endswith(("jpg", "png")) and key[0] != "."])
+
+
+@pytest.fixture(scope="module")
+def options() -> Iterator[str]:
+    """The options of a URI that lead to a fresh server."""
+    server = pytest.importorskip("moto.server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    running.start()
+    yield f"?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1"
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(options: str, jpeg: bytes) -> str:
+    """A bucket of pictures, without its options."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        filesystem, path = resolve(f"s3://photos/all{options}&allow_bucket_creation=true")
+        filesystem.create_dir("photos")
+        for key in KEYS:
+            with filesystem.open_output_stream(f"{path}/{key}") as stream:
+                stream.write(jpeg + key.encode())
+        resolve(f"s3://photos/x{options}")  # signs in while the environment is set
+    return "s3://photos/all"
+
+
+def test_a_folder(bucket: str, options: str, jpeg: bytes):
+    listing = list_source(bucket + options)
+    assert listing.kind == "folder"
+    assert [entry.key for entry in listing.entries] == PICTURES
+    assert listing.not_considered == {".txt": 1, "hidden": 1}
+    for entry in listing.entries:
+        assert entry.size == len(jpeg) + len(entry.key.encode())
+        assert read_bytes(entry.uri) == jpeg + entry.key.encode()
+    assert build_manifest(listing).num_rows == len(PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        ("*.jpg", ["a.jpg"]),
+        ("sub/**/*.*", ["b c.png", "deep/100%25 #1?.jpg"]),
+        ("*/e*.jpg", ["ünï/e=f&g.jpg"]),
+    ],
+)
+def test_a_glob(bucket: str, options: str, pattern: str, keys: list[str]):
+    listing = list_source(f"{bucket}/{pattern}{options}")
+    assert (listing.kind, [entry.key for entry in listing.entries]) == ("glob", keys)
+
+
+def test_one_file(bucket: str, options: str):
+    (entry,) = list_source(f"{bucket}/sub/b%20c.png{options}").entries
+    assert entry.key == "b c.png"
+    assert read_bytes(entry.uri).endswith(b"sub/b c.png")
+
+
+def test_lists(bucket: str, options: str, jpeg: bytes):
+    images = [{"file_name": name} for name in ("sub/b c.png", "a.jpg")]
+    for name, text in (
+        ("x.txt", "a.jpg\nsub/b c.png\ngone.jpg\n"),
+        ("x.json", json.dumps({"images": images})),
+    ):
+        _put(options, name, text.encode())
+        listing = list_source(f"{bucket}/{name}{options}")
+        found = [entry.key for entry in listing.entries if entry.key != "gone.jpg"]
+        assert found == ["a.jpg", "sub/b c.png"]
+        for entry in listing.entries:
+            if entry.key == "gone.jpg":
+                with pytest.raises(ImageFailure) as caught:
+                    read_bytes(entry.uri)
+                assert caught.value.code is ErrorCode.VANISHED
+            else:
+                assert read_bytes(entry.uri) == jpeg + entry.key.encode()
+
+
+def _put(options: str, name: str, data: bytes) -> None:
+    """Plainly by HTTP: moto keeps the chunk headers of text that pyarrow uploads."""
+    address = options.partition("endpoint_override=")[2].partition("&")[0]
+    readable = {"x-amz-acl": "public-read", "Content-Type": "application/octet-stream"}
+    place = f"http://{address}/photos/all/{name}"
+    request = Request(place, data=data, headers=readable, method="PUT")
+    with urlopen(request) as answer:
+        assert answer.status == 200
+
+
+def test_nothing_there(bucket: str, options: str):
+    with pytest.raises(SettingsError, match="does not exist"):
+        list_source(f"{bucket}/nowhere{options}")
+    with pytest.raises(ImageFailure) as caught:
+        read_bytes(f"{bucket}/gone.jpg{options}")
+    assert caught.value.code is ErrorCode.VANISHED
+
+
+def test_a_server_that_refuses(monkeypatch):
+    """An answer for the user, not a trace."""
+
+    class Refusing:
+        def get_file_info(self, path: str) -> None:
+            raise OSError(f"AWS Error NETWORK_CONNECTION for {path}")
+
+    monkeypatch.setattr("pipeline.sources.registry.resolve", lambda uri: (Refusing(), "photos"))
+    with pytest.raises(SettingsError, match="cannot look at s3://photos: AWS Error NETWORK"):
+        list_source("s3://photos")
