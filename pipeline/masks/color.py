@@ -44,7 +44,7 @@ def decode(source: MaskPicture, labels: LabelMap, options: DecodeOptions) -> Lab
 
     Raises:
         MaskFailure: UNKNOWN_COLOR, naming the colour, its count and first pixel; LOSSY_MASK unless
-            ``unknown="nearest"``; CANNOT_HOLD where two classes share a colour; WRONG_MODE.
+            ``unknown="nearest"``; CANNOT_HOLD for a colour that two classes share; WRONG_MODE.
     """
     if options.unknown != "nearest":
         source.refuse_lossy()
@@ -101,38 +101,43 @@ def packed_to_mask(
 
 
 def color_keys(labels: LabelMap) -> tuple[Packed, LabelMask]:
-    """Packed colours of a map, ascending, with the class index (or ignore) of each.
+    """Packed colours that mean one thing, ascending, with the class index (or ignore) of each.
 
     Raises:
-        MaskFailure: CANNOT_HOLD where two classes share a colour.
+        MaskFailure: CANNOT_HOLD where no colour means one thing.
     """
-    colors = [entry.color for entry in labels.classes]
-    if len(set(colors)) < len(colors):
-        first = next(color for color in colors if colors.count(color) > 1)
-        sharers = ", ".join(entry.name for entry in labels.classes if entry.color == first)
-        raise MaskFailure(
-            ErrorCode.CANNOT_HOLD,
-            f"label map {labels.name!r} paints {sharers} in the same colour {_text(first)}; "
-            "give each class a colour of its own",
-        )
-    indices = list(range(len(colors)))
+    shared = shared_colors(labels)
+    own = [entry for entry in labels.classes if entry.color not in shared]
+    colors = [entry.color for entry in own]
+    indices = [entry.index for entry in own]
     void = void_color(labels)
     if void is not None:
         colors.append(void)
         indices.append(labels.ignore_index)
+    if not colors:
+        raise _shared_failure(*next(iter(shared.items())), labels)
     packed = np.array([_packed(color) for color in colors], np.uint32)
     order = np.argsort(packed)
     return packed[order], cast_to_mask(np.array(indices)[order], labels)
+
+
+def shared_colors(labels: LabelMap) -> dict[Color, list[str]]:
+    """Colours that several classes have, as Cityscapes paints all it does not evaluate black."""
+    names: dict[Color, list[str]] = {}
+    for entry in labels.classes:
+        names.setdefault(entry.color, []).append(entry.name)
+    return {color: sharers for color, sharers in names.items() if len(sharers) > 1}
 
 
 def mask_to_colors(mask: LabelMask, labels: LabelMap) -> RgbImage:
     """(H, W, 3) colours of a mask.
 
     Raises:
-        MaskFailure: CANNOT_HOLD where classes share a colour or ignore has none; UNKNOWN_VALUE.
+        MaskFailure: CANNOT_HOLD for classes that share a colour, or where ignore has none;
+            UNKNOWN_VALUE.
     """
     refuse_unknown_values(mask, labels)
-    color_keys(labels)
+    _refuse_shared(mask, labels)
     table = np.zeros((labels.ignore_index + 1, 3), np.uint8)
     table[: len(labels.classes)] = labels.color_table()
     void = void_color(labels)
@@ -168,14 +173,36 @@ def _runs_of(packed: Packed) -> _Runs:
     return _Runs(starts, lengths, flat[starts] & RGB_BITS, (packed.shape[0], packed.shape[1]))
 
 
+def _refuse_shared(mask: LabelMask, labels: LabelMap) -> None:
+    for color, sharers in shared_colors(labels).items():
+        indices = [entry.index for entry in labels.classes if entry.color == color]
+        if np.isin(mask, indices).any():
+            raise _shared_failure(color, sharers, labels)
+
+
+def _shared_failure(
+    color: Color, sharers: list[str], labels: LabelMap, where: str = ""
+) -> MaskFailure:
+    return MaskFailure(
+        ErrorCode.CANNOT_HOLD,
+        f"{where}label map {labels.name!r} paints {', '.join(sharers)} in the same colour {_text(color)}: "
+        "give each class a colour of its own, or read that colour with --unknown ignore",
+    )
+
+
 def _foreign_indices(
     runs: _Runs, foreign: npt.NDArray[np.bool_], labels: LabelMap, name: str, options: DecodeOptions
 ) -> LabelMask:
-    """Class index of each run of a colour that no class has, by the policy for them."""
+    """Class index of each run of a colour that is nobody's or several classes', by the policy."""
     colors, inverse = np.unique(runs.colors[foreign], return_inverse=True)
     pixels = np.bincount(inverse, runs.lengths[foreign]).astype(np.int64)
     sentence = _foreign_sentence(runs, foreign, colors, pixels, labels)
+    shared = {_packed(color): color for color in shared_colors(labels)}
+    ambiguous = np.isin(colors, list(shared))
     if options.unknown == "error":
+        if ambiguous.all():
+            color = shared[int(colors[0])]
+            raise _shared_failure(color, shared_colors(labels)[color], labels, f"{name}: ")
         raise MaskFailure(
             ErrorCode.UNKNOWN_COLOR,
             f"{name}: {sentence}; add it to the label map, or pass --unknown ignore or nearest",
@@ -184,6 +211,8 @@ def _foreign_indices(
         options.note(f"{sentence}; read as ignore")
         return cast_to_mask(np.full(len(inverse), labels.ignore_index), labels)
     indices, snapped = _nearest(colors, labels, options.max_distance)
+    snapped &= ~ambiguous
+    indices[ambiguous] = labels.ignore_index
     options.note(
         f"{sentence}; {pixels[snapped].sum()} pixels snapped to the nearest colour, "
         f"{pixels[~snapped].sum()} farther than {options.max_distance:g} read as ignore"

@@ -92,15 +92,17 @@ def _read_auto(
 
 def _palette_kind(source: MaskPicture, labels: LabelMap) -> tuple[str, str]:
     """By index; by colour only where the indices mean nothing and every colour is the map's."""
-    by_color = {entry.color: entry.index for entry in labels.classes}
-    by_color.setdefault(VOID_COLOR, labels.ignore_index)
+    by_color: dict[Color, set[int]] = {}
+    for entry in labels.classes:
+        by_color.setdefault(entry.color, set()).add(entry.index)
+    by_color.setdefault(VOID_COLOR, {labels.ignore_index})
     used = _used_colors(source.image)
     if any(color not in by_color for color in used.values()):
         return "palette", "indices; the palette's colours are not those of the label map"
-    moved = [index for index, color in used.items() if by_color[color] != index]
+    moved = [index for index, color in used.items() if index not in by_color[color]]
     if not moved:
         return "palette", "indices and colours agree"
-    told = f"index {moved[0]} is painted {_class_name(labels, by_color[used[moved[0]]])}"
+    told = f"index {moved[0]} is painted {_class_name(labels, min(by_color[used[moved[0]]]))}"
     if any(index >= len(labels.classes) and index != IGNORE_INDEX for index in used):
         return "color", f"palette of the label map's colours in another order: {told}"
     raise wrong_mode(

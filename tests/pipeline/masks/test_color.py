@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pipeline.masks.color import colors_to_mask, mask_to_colors
+from pipeline.masks.color import colors_to_mask, mask_to_colors, shared_colors
 from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
 from pipeline.masks.void import void_color
 from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap, builtin
+from schemas.labels import LabelMap, builtin, builtin_names
 
 COLOR = MASK_FORMATS["color"]
 LFW = LabelMap.from_names(
@@ -144,11 +144,19 @@ def test_void_is_ignore_unless_a_class_has_its_colour():
     np.testing.assert_array_equal(mask_to_colors(mask[:, :2], full)[0, 0], [255, 255, 255])
 
 
-def test_shared_colours_are_refused_both_ways():
+def test_shared_colours_are_refused_both_ways_where_they_occur():
     labels = LabelMap.from_names("twins", ["a", "b", "c"], colors=[(0, 0, 0), (9, 9, 9), (9, 9, 9)])
+    assert not COLOR.lossless_for(labels)
+    zeros = np.zeros((2, 2), np.uint8)
+    np.testing.assert_array_equal(COLOR.decode(COLOR.encode(zeros, labels), labels), zeros)
+    pixels = np.full((1, 3, 3), 9, np.uint8)
+    pixels[0, 0], pixels[0, 2] = (0, 0, 0), (1, 1, 1)
+    for unknown, expected in (("ignore", [0, 255, 255]), ("nearest", [0, 255, 0])):
+        options = DecodeOptions(unknown=unknown)
+        assert colors_to_mask(pixels, labels, name="m", options=options).tolist() == [expected]
     for act in (
-        lambda: COLOR.encode(np.zeros((2, 2), np.uint8), labels),
-        lambda: COLOR.decode(encoded(np.zeros((2, 2, 3), np.uint8)), labels),
+        lambda: COLOR.encode(zeros + 2, labels),
+        lambda: COLOR.decode(encoded(np.full((2, 2, 3), 9, np.uint8)), labels),
     ):
         with pytest.raises(MaskFailure, match=r"b, c in the same colour 9,9,9") as caught:
             act()
@@ -215,3 +223,12 @@ def test_real_voc_colours(shared):
             data = (folder / "samples" / f"{name}_{kind}.png").read_bytes()
             expected = np.array(Image.open(folder / f"{name}_{kind}_ids.png"))
             np.testing.assert_array_equal(COLOR.decode(data, builtin("voc")), expected)
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_built_in_map_comes_back_by_colour_where_its_colours_differ(name):
+    labels = builtin(name)
+    mask = (np.arange(30 * 40).reshape(30, 40) % len(labels.classes)).astype(labels.mask_dtype)
+    shared = [entry.index for entry in labels.classes if entry.color in shared_colors(labels)]
+    mask[np.isin(mask, shared)] = labels.ignore_index
+    np.testing.assert_array_equal(COLOR.decode(COLOR.encode(mask, labels), labels), mask)

@@ -246,3 +246,11 @@ def test_real_files(shared):
     for path in (data / "coral").glob("*_mask.bmp"):
         mask, _ = read_mask(path.read_bytes(), VOC, name=path.name)
         np.testing.assert_array_equal(mask, np.array(Image.open(path)))
+
+
+def test_palettes_of_maps_with_shared_colours_are_read_by_index():
+    labels = LabelMap.from_names("twins", ["a", "b", "c"], colors=[(0, 0, 0), (0, 0, 0), (9, 9, 9)])
+    mask = np.array([[0, 1, 2, 255]], np.uint8)
+    decoded, what = read_mask(MASK_FORMATS["palette"].encode(mask, labels), labels, name="m")
+    np.testing.assert_array_equal(decoded, mask)
+    assert what == "palette (indices and colours agree)"
