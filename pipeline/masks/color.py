@@ -186,7 +186,8 @@ def _shared_failure(
     return MaskFailure(
         ErrorCode.CANNOT_HOLD,
         f"{where}label map {labels.name!r} paints {', '.join(sharers)} in the same colour "
-        f"{_text(color)}: give each class a colour of its own, or read that colour with --unknown ignore",
+        f"{_text(color)}: give each class a colour of its own, or read that colour with "
+        "--unknown ignore",
     )
 
 
