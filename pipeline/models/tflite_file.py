@@ -61,6 +61,17 @@ _POOLING = frozenset({"AVERAGE_POOL_2D", "MEAN"})
 _ENDS = frozenset({"ARG_MAX", "SOFTMAX", "LOGISTIC"})
 _QUANTISED = frozenset({tflite.TensorType.INT8, tflite.TensorType.UINT8})
 _FILE_IDENTIFIER = b"TFL3"
+# The generated reader checks nothing: a damaged offset shows as any of these.
+_DAMAGE = (
+    struct.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    AssertionError,
+)
 
 
 def read_tflite(path: Path) -> FrozenGraph:
@@ -74,7 +85,7 @@ def read_tflite(path: Path) -> FrozenGraph:
         raise ModelError(f"{path} is not a TFLite file (no {_FILE_IDENTIFIER.decode()} at byte 4)")
     try:
         return _Reader(path, content).read()
-    except (struct.error, IndexError, ValueError, TypeError) as error:
+    except _DAMAGE as error:
         raise ModelError(f"{path} is a broken TFLite file: {error}") from error
 
 
