@@ -28,7 +28,7 @@ _CHUNK_PIXELS = 1 << 17
 """Pixels interpolated at once; with values, labels and addresses about 2.5 MB (a core's cache)."""
 _LONGEST_RUN = 64
 """Pixels per side of the blocks that are interpolated."""
-_ROUNDING = 8 * float(np.finfo(np.float32).eps)
+ROUNDING = 8 * float(np.finfo(np.float32).eps)
 """Bound, relative to a class's largest magnitude, of the rounding of one interpolated value."""
 
 
@@ -182,7 +182,7 @@ def _cell_candidates(grid: LogitGrid, row_cells: IndexArray, col_cells: IndexArr
     left, right = int(col_cells.min()), int(col_cells.max()) + 2
     part = grid[:, top:bottom, left:right]
     magnitude = np.maximum(part.max(axis=(1, 2)), -part.min(axis=(1, 2)))
-    margin = (magnitude * _ROUNDING + np.finfo(np.float32).tiny)[:, None, None]
+    margin = (magnitude * ROUNDING + np.finfo(np.float32).tiny)[:, None, None]
     with np.errstate(over="ignore"):  # beyond the largest float: infinite, and rightly a candidate
         lowest = _over_corners(part, np.minimum) - margin
         highest = _over_corners(part, np.maximum) + margin
