@@ -80,18 +80,13 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Dec
     Raises:
         ImageFailure: EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_MANY_PIXELS, OUT_OF_MEMORY.
     """
-    with _open(data, name) as image:
-        _refuse_size(image.size, name, max_pixels)
-        file_format, mode = str(image.format), image.mode
-        orientation = _orientation(image, data)
-        if file_format in _JPEG_LIKE and mode in ("L", "RGB"):
-            pixels, note = _decode_jpeg(data, name), ""
-        else:
-            pixels, note = _decode_by_pillow(image, data, name)
-        notes = tuple(text for text in (note, _frame_note(image)) if text)
-    # Pillow turns a TIFF itself while it loads it.
-    turned = pixels if file_format == "TIFF" else orient(pixels, orientation)
-    return DecodedImage(_contiguous(turned), file_format, mode, orientation, notes)
+    try:
+        return _decode(data, name, max_pixels)
+    except MemoryError as error:
+        raise ImageFailure(
+            ErrorCode.OUT_OF_MEMORY,
+            f"{name}: no memory to decode it; lower --workers, or --max-pixels to leave it out",
+        ) from error
 
 
 def picture_header(data: bytes, *, name: str = "the picture") -> PictureHeader:
@@ -118,6 +113,21 @@ def orient(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.ui
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
+
+
+def _decode(data: bytes, name: str, max_pixels: int) -> DecodedImage:
+    with _open(data, name) as image:
+        _refuse_size(image.size, name, max_pixels)
+        file_format, mode = str(image.format), image.mode
+        orientation = _orientation(image, data)
+        if file_format in _JPEG_LIKE and mode in ("L", "RGB"):
+            pixels, note = _decode_jpeg(data, name), ""
+        else:
+            pixels, note = _decode_by_pillow(image, data, name)
+        notes = tuple(text for text in (note, _frame_note(image)) if text)
+    # Pillow turns a TIFF itself while it loads it.
+    turned = pixels if file_format == "TIFF" else orient(pixels, orientation)
+    return DecodedImage(_contiguous(turned), file_format, mode, orientation, notes)
 
 
 def _contiguous(pixels: RgbImage) -> RgbImage:
@@ -260,10 +270,8 @@ def _typed_failures(data: bytes, name: str) -> Iterator[None]:
     """Whatever a decoder raises becomes one ImageFailure. Only calls of decoders stand inside."""
     try:
         yield
-    except ImageFailure:
+    except (ImageFailure, MemoryError):
         raise
-    except MemoryError as error:
-        raise _out_of_memory(name) from error
     except UnidentifiedImageError as error:
         if not has_known_magic(data):
             raise ImageFailure(
@@ -274,16 +282,9 @@ def _typed_failures(data: bytes, name: str) -> Iterator[None]:
         raise _broken(data, name, "the header cannot be read") from error
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
         if "allocate memory" in str(error):
-            raise _out_of_memory(name) from error
+            raise MemoryError from error
         reason = next(iter(str(error).splitlines()), repr(error))
         raise _broken(data, name, _PLACE_IN_SOURCE.sub("", reason)) from error
-
-
-def _out_of_memory(name: str) -> ImageFailure:
-    return ImageFailure(
-        ErrorCode.OUT_OF_MEMORY,
-        f"{name}: no memory to decode it; lower --workers, or --max-pixels to leave it out",
-    )
 
 
 def _broken(data: bytes, name: str, reason: str) -> ImageFailure:

@@ -57,7 +57,8 @@ def find_image_folder(source: str, names: list[str]) -> str:
     if not max(found):
         raise SettingsError(
             f"none of the pictures of {source} (for example {names[0]}) is in any of "
-            f"{', '.join(folders)}; say where they are with --root"
+            f"{', '.join(folders)}; put the json beside the pictures, "
+            "or beside a folder of them named images"
         )
     return folders[found.index(max(found))]
 

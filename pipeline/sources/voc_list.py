@@ -6,7 +6,7 @@ the absent ones are not taken, and counted. Facts: VOC2012 development kit.
 
 import posixpath
 
-from pipeline.filesystems import is_uri, join_uri, local_path
+from pipeline.filesystems import is_uri, join_uri, local_path, resolve
 from pipeline.sources.entries import LazyListing, SourceRequest, Tally, extension_of
 from pipeline.sources.name_list import entries_of_names
 from pipeline.sources.text_list import folder_of, read_lines
@@ -28,9 +28,12 @@ def list_voc(request: SourceRequest, tally: Tally) -> LazyListing:
     """The pictures of an ImageSets list; the root is ``JPEGImages``, or ``request.root``.
 
     Raises:
-        SettingsError: lines that are not an id, or an id and a flag.
+        SettingsError: lines that are not an id, or an id and a flag, or no folder of pictures.
     """
     folder = request.root or _image_folder(request.source)
+    filesystem, place = resolve(folder)
+    if filesystem.get_file_info(place).type.name != "Directory":
+        raise SettingsError(f"{request.source} is no VOC list: there is no folder {folder}")
     names = [_file_name(line, request.source, tally) for line in read_lines(request.source)]
     taken = [name for name in names if name is not None]
     if not taken:

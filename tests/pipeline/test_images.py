@@ -391,6 +391,14 @@ def test_not_an_image(data):
     assert failure_of(data).code is ErrorCode.NOT_AN_IMAGE
 
 
+def test_memory_exhaustion_after_decoding_is_named(monkeypatch):
+    def exhausted(*_args):
+        raise MemoryError
+
+    monkeypatch.setattr("pipeline.images.array_to_rgb", exhausted)
+    assert failure_of(encode(PHOTO, "PNG")).code is ErrorCode.OUT_OF_MEMORY
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
 )

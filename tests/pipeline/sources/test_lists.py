@@ -154,7 +154,7 @@ def test_coco_finds_its_pictures(tmp_path: Path, jpeg: bytes, document: str, fol
 
 def test_coco_with_a_root(photos: Path, tmp_path: Path):
     source = write_coco(tmp_path / "x.json", "a.jpg")
-    with pytest.raises(SettingsError, match="--root"):
+    with pytest.raises(SettingsError, match="put the json beside"):
         list_source(source)
     assert keys_of(source, root=str(photos)) == ["a.jpg"]
 
