@@ -1,0 +1,199 @@
+"""`maskmill audit` as people run it: exit codes, files, what is printed; and `audit compare`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from schemas.audit_rows import AUDIT, REGIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def maskmill(*arguments):
+    command = [sys.executable, "-m", "jobs", *(str(argument) for argument in arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+
+
+def scene(seed):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((120, 160), np.uint8)
+    for label in (8, 12, 15):
+        y, x = rng.integers(4, 70), rng.integers(4, 100)
+        mask[y - 2 : y + 42, x - 2 : x + 52] = 255
+        mask[y : y + 40, x : x + 50] = label
+    return mask
+
+
+def save(folder, masks):
+    folder.mkdir(exist_ok=True)
+    for name, mask in masks.items():
+        Image.fromarray(mask).save(folder / f"{name}.png")
+    return folder
+
+
+def predictions(masks, error, seed=0):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for name, mask in masks.items():
+        wrong = rng.random(mask.shape) < error
+        made[name] = np.where((mask == 255) | wrong, 0, mask).astype(np.uint8)
+    return made
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """40 pairs and their pictures; of a second set of predictions two are sick and one is gone."""
+    folder = tmp_path_factory.mktemp("audit")
+    masks = {f"{number:02}": scene(number) for number in range(40)}
+    save(folder / "truth", masks)
+    save(folder / "good", predictions(masks, 0.02))
+    worse = save(folder / "worse", predictions(masks, 0.1))
+    (worse / "03.png").write_bytes(b"")
+    (worse / "04.png").unlink()
+    Image.fromarray(masks["05"].T.copy()).save(worse / "05.png")
+    photos = {name: np.stack([mask] * 3, axis=2) for name, mask in masks.items()}
+    save(folder / "photos", photos)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good(data):
+    """The good predictions audited, with everything."""
+    return maskmill(
+        "audit", data / "good", data / "truth", "--labels", "voc", "--images", data / "photos",
+        "--out", data / "A", "--fail-under", "miou=0.9,iou/cat=0.5", "--block-pairs", 7,
+        "--resamples", 200,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worse(data):
+    """The worse predictions, for machines."""
+    return maskmill(
+        "audit", data / "worse", data / "truth", "--labels", "voc", "--out", data / "B", "--json",
+        "--resamples", 200,
+    )  # fmt: skip
+
+
+def test_a_good_audit_exits_with_0_and_prints_definitions(good):
+    assert good.returncode == 0, good.stderr
+    assert "pairs 40 = compared 40 + failed 0" in good.stdout
+    assert "mIoU " in good.stdout and "counts summed over the dataset" in good.stdout
+    assert "[" in good.stdout and "Boundary IoU" in good.stdout
+
+
+def test_what_is_written(good, data):
+    out = data / "A"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "audit.json", "audit.md", "pairs", "regions.parquet", "report.html",
+    ]  # fmt: skip
+    blocks = sorted((out / "pairs").iterdir())
+    assert len(blocks) == 6
+    tables = [pq.ParquetFile(path).read() for path in blocks]
+    assert all(table.schema.equals(AUDIT) for table in tables)
+    ids = [number for table in tables for number in table["pair_id"].to_pylist()]
+    assert ids == list(range(1, 41))
+    assert pq.ParquetFile(out / "regions.parquet").read().schema.equals(REGIONS)
+    page = (out / "report.html").read_text()
+    assert "data:image/jpeg" in page and "Audit of 40 pairs" in page
+    assert (out / "audit.md").read_text().startswith("# Audit")
+
+
+def test_the_numbers_are_those_of_the_rows(good, data):
+    document = json.loads((data / "A" / "audit.json").read_text())
+    matrix = np.zeros((22, 22), np.int64)
+    for number in range(40):
+        truth, prediction = (
+            np.asarray(Image.open(data / side / f"{number:02}.png")) for side in ("truth", "good")
+        )
+        np.add.at(matrix, (np.where(truth == 255, 21, truth), prediction), 1)
+    assert document["confusion_matrix"] == matrix.tolist()
+    hits = np.diagonal(matrix)[:21]
+    union = matrix[:21].sum(1) + matrix[:21, :21].sum(0) - hits
+    expected = (hits[union > 0] / union[union > 0]).mean()
+    assert document["metrics"]["miou"]["value"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_failed_pairs_exit_with_3_and_are_rows(worse, data):
+    assert worse.returncode == 3, worse.stderr
+    printed = json.loads(worse.stdout)
+    assert printed["ledger"] == {
+        "pairs": 40, "ok": 37, "failed": 3,
+        "failures": {"empty_file": 1, "missing_prediction": 1, "orientation_mismatch": 1},
+    }  # fmt: skip
+    assert {fault["name"] for fault in printed["faults"]} >= {"missing_prediction", "orientation"}
+    assert printed["metrics"]["miou"]["low"] < printed["metrics"]["miou"]["high"]
+    assert set(printed["iou"]) >= {"cat", "person"} and printed["iou"]["sheep"] is None
+    assert len(worse.stdout.splitlines()) == 1
+
+
+def test_compare(good, worse, data):
+    moved = maskmill("audit", "compare", data / "B/audit.json", data / "A/audit.json", "--json")
+    assert moved.returncode == 0, moved.stderr
+    document = json.loads(moved.stdout)
+    assert document["pictures"] == {"common": 37, "before": 37, "after": 40}
+    assert document["metrics"]["miou"]["significant"]
+    assert document["metrics"]["miou"]["change"] > 0.05
+    text = maskmill("audit", "compare", data / "A", data / "A").stdout
+    assert "37 pictures" not in text and "+0.0000" in text and "*" not in text.splitlines()[1]
+
+
+def test_a_missed_threshold_exits_with_4_and_nothing_else_is_needed(data):
+    ended = maskmill(
+        "audit", data / "good", data / "truth", "--labels", "voc", "--fail-under", "0.999",
+        "--counts-only", "--limit", 5, "--resamples", 20,
+    )  # fmt: skip
+    assert ended.returncode == 4, ended.stderr
+    assert "below --fail-under: miou is 0.9" in ended.stdout
+    assert "pairs 5 = compared 5" in ended.stdout and "Boundary" not in ended.stdout
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ([], "give --labels"),                                              # nothing says the classes
+    (["--labels", "voc", "--fail-under", "mioo=1"], "no metric 'mioo'"),
+    (["--labels", "voc", "--fail-under", "iou/unicorn=1"], "no class 'unicorn'"),
+    (["--labels", "no such map"], "no such map"),
+    (["--labels", "voc", "--truth-format", "gif89a"], "no format 'gif89a'"),
+])  # fmt: skip
+def test_usage_errors_exit_with_2_before_anything_runs(data, arguments, words):
+    ended = maskmill("audit", data / "good", data / "truth", *arguments)
+    assert (ended.returncode, words in ended.stderr) == (2, True), ended.stderr
+
+
+def test_an_out_that_is_no_audit_is_left_alone(data, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    ended = maskmill("audit", data / "good", data / "truth", "--labels", "voc", "--out", tmp_path)
+    assert ended.returncode == 2 and "no audit" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_an_empty_folder_is_failed_rows(data, tmp_path):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "nothing").mkdir()
+    ended = maskmill("audit", tmp_path / "none", tmp_path / "nothing", "--labels", "voc")
+    assert ended.returncode == 0 and "pairs 0 = compared 0 + failed 0" in ended.stdout
+
+
+def test_help_is_quick_and_complete():
+    ended = maskmill("audit", "--help")
+    assert ended.returncode == 0
+    for word in (
+        "--fail-under",
+        "--map",
+        "--ignore",
+        "--resize",
+        "--json",
+        "compare",
+        "Exit codes",
+    ):
+        assert word in ended.stdout
