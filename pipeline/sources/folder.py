@@ -62,10 +62,7 @@ def _walk_local(
     root: str, skipped: set[str], tally: Tally, max_depth: int | None
 ) -> Iterator[tuple[str, int | None]]:
     if posixpath.realpath(root) in skipped:
-        raise SettingsError(
-            f"{root} is both source and output; results would be taken for pictures: "
-            "choose another output folder"
-        )
+        raise _is_output(root)
     # (folder relative to root with a slash at its end, real paths of the folders on the way)
     stack: list[tuple[str, tuple[str, ...]]] = [("", (posixpath.realpath(root),))]
     while stack:
@@ -84,6 +81,13 @@ def _walk_local(
                 tally.notes.append(f"the link {storable(key)} leads back up: it is left out")
             else:
                 stack.append((key + "/", (*way, real)))
+
+
+def _is_output(root: str) -> SettingsError:
+    return SettingsError(
+        f"{root} is both source and output; results would be taken for pictures: "
+        "choose another output folder"
+    )
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:
@@ -109,6 +113,8 @@ def _walk_remote(
 ) -> Iterator[tuple[str, int | None]]:
     filesystem, base = resolve(root)
     skipped = tuple(resolve(uri)[1].rstrip("/") + "/" for uri in exclude if local_path(uri) is None)
+    if base.rstrip("/") + "/" in skipped:
+        raise _is_output(root)
     selector = fs.FileSelector(base, recursive=max_depth != 1)
     try:
         found = filesystem.get_file_info(selector)

@@ -445,14 +445,17 @@ def test_the_way_around_the_decoder_is_short():
     data = encode(picture, "JPEG", quality=90)
     encoded_tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8)
 
-    def best(function) -> float:
-        times = []
-        for _ in range(25):
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-        return min(times)
+    def seconds(function) -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
 
-    bare = best(lambda: torch.ops.image.decode_jpeg(encoded_tensor, ImageReadMode.RGB.value))
-    whole = best(lambda: decode_image(data, name="x"))
+    def decode_bare() -> None:
+        torch.ops.image.decode_jpeg(encoded_tensor, ImageReadMode.RGB.value)
+
+    # In turns, and the best of many: other processes share the machine.
+    pairs = [
+        (seconds(decode_bare), seconds(lambda: decode_image(data, name="x"))) for _ in range(40)
+    ]
+    bare, whole = (min(times) for times in zip(*pairs, strict=True))
     assert whole < 1.2 * bare + 0.0002, (whole, bare)

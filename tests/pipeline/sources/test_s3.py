@@ -69,6 +69,13 @@ def test_a_glob(bucket: str, options: str, pattern: str, keys: list[str]):
     assert (listing.kind, [entry.key for entry in listing.entries]) == ("glob", keys)
 
 
+def test_an_output_folder_inside(bucket: str, options: str):
+    listing = list_source(bucket + options, exclude=(f"{bucket}/sub{options}",))
+    assert [entry.key for entry in listing.entries] == ["a.jpg", "ünï/e=f&g.jpg"]
+    with pytest.raises(SettingsError, match="both source and output"):
+        list_source(bucket + options, exclude=(f"{bucket}/{options}",))
+
+
 def test_one_file(bucket: str, options: str):
     (entry,) = list_source(f"{bucket}/sub/b%20c.png{options}").entries
     assert entry.key == "b c.png"
