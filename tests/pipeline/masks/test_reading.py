@@ -254,3 +254,15 @@ def test_palettes_of_maps_with_shared_colours_are_read_by_index():
     decoded, what = read_mask(MASK_FORMATS["palette"].encode(mask, labels), labels, name="m")
     np.testing.assert_array_equal(decoded, mask)
     assert what == "palette (indices and colours agree)"
+
+
+def test_palettes_are_the_map_s_or_pascal_voc_s():
+    labels = LabelMap.from_names("own", ["a", "b"], colors=[(1, 2, 3), (4, 5, 6)])
+    mask = np.array([[0, 1, 255]], np.uint8)
+    for name, expected in (
+        ("palette", [[1, 2, 3], [4, 5, 6], [224, 224, 192]]),
+        ("palette_voc", [[0, 0, 0], [128, 0, 0], [224, 224, 192]]),
+        ("bmp", [[1, 2, 3], [4, 5, 6], [224, 224, 192]]),
+    ):
+        image = Image.open(io.BytesIO(MASK_FORMATS[name].encode(mask, labels)))
+        assert np.array(image.convert("RGB"))[0].tolist() == expected
