@@ -301,3 +301,22 @@ def test_a_map_that_leaves_the_grid_is_refused():
     axis = AxisMap(0.1, 0.0, 0.0, 5.0)
     with pytest.raises(ValueError, match="outside a grid"):
         fuse_argmax([View(grid, axis, axis)], (20, 20))
+
+
+def test_rounding_may_make_equal_what_differed_on_the_grids():
+    """Even planes one unit in the last place apart: the sum of two views rounds some equal."""
+    size = (120, 120)
+    low = np.float32(0.1)
+    planes = np.stack(
+        [np.full((3, 3), value, np.float32) for value in (low, np.nextafter(low, np.float32(1)))]
+    )
+    views = [
+        View(planes, *[onto_grid(resized(120, 120), 120, 3, "half_pixel")] * 2, weight=weight)
+        for weight in (0.3, 0.7)
+    ]
+    sums, _ = average_probabilities(
+        [place(view, size) for view in views], np.arange(120), np.arange(120)
+    )
+    plain = sums.argmax(axis=0)
+    assert set(np.unique(plain)) == {0, 1}
+    assert np.array_equal(fuse_argmax(views, size), plain)

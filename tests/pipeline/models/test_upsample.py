@@ -255,3 +255,13 @@ def test_a_large_plane_in_bands():
     # One pixel row per call has no bands: the reference for the seams between them.
     rows = [sample_bilinear(plane, maps[0].shifted(y), maps[1], (1, 1200)) for y in range(900)]
     assert np.abs(sample_bilinear(plane, *maps, (900, 1200)) - np.concatenate(rows)).max() < 1e-5
+
+
+def test_rounding_may_make_equal_what_differed_on_the_grid():
+    """Two even planes one unit in the last place apart: interpolation rounds some pixels equal."""
+    low = np.float32(0.1)
+    planes = [np.full((2, 2), value, np.float32) for value in (low, np.nextafter(low, 1))]
+    maps = [onto_grid(resized(200, 200), 200, 2, "half_pixel")] * 2
+    plain = upsample_plain(np.stack(planes), *maps, (200, 200))
+    assert set(np.unique(plain)) == {0, 1}  # ties go to class 0: it must not have been dropped
+    assert np.array_equal(upsample_argmax(np.stack(planes), *maps, (200, 200)), plain)
