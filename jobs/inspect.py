@@ -1,0 +1,116 @@
+"""`maskmill inspect`: the mask doctor's census, verdict and exit code."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
+
+if TYPE_CHECKING:
+    from pipeline.mask_census import FileCensus
+    from pipeline.mask_inspection import Inspection
+
+FEW_FILES = 64
+SHOWN_VALUES = 24
+SHOWN_PER_KIND = 3
+
+
+@click.command()
+@click.argument("path")
+@click.option("--labels", metavar="FILE", help="Label map the masks should follow: a file, or a built-in name.")
+@click.option("--images", metavar="DIR", help="Where the pictures are, to compare sizes and orientation.")
+@click.option("--workers", type=click.IntRange(1), help="Processes. [default: one per core]")
+@json_option
+@exits_cleanly
+def inspect(path: str, labels: str | None, images: str | None, workers: int | None, as_json: bool) -> None:
+    """Say what is in the masks at PATH, what is wrong with them, and what to run next.
+
+    PATH is a folder, a zip or one file. Modes, palettes, values with their pixel shares, unknown
+    colours with the nearest known one, off-by-one classes, 0/255 binaries, lossy and resized masks,
+    sizes and orientation against the pictures, duplicates, empty masks, one-pixel islands.
+
+    \b
+    Examples:
+      maskmill inspect VOC2012/SegmentationClass
+      maskmill inspect masks/ --labels labels.json --images photos/
+
+    \b
+    Exit codes: 0 healthy, 1 broken archive, 2 usage, 3 something is sick.
+    """
+    from pipeline.mask_inspection import inspect_masks
+    from schemas.label_files import load_label_map
+
+    def censuses(names: Sequence[str]) -> "Iterable[FileCensus]":
+        return _censuses(path, names, workers or len(os.sched_getaffinity(0)))
+
+    found = inspect_masks(
+        path, censuses, labels=load_label_map(labels) if labels else None, images=images
+    )
+    if as_json:
+        say_json(found.to_dict())
+    else:
+        _say(found)
+    if found.is_sick:
+        sys.exit(EXIT_FAILED_ROWS)
+
+
+def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCensus]":
+    """In this process for a few files, in several for many."""
+    from concurrent.futures import ProcessPoolExecutor
+    from functools import partial
+    from multiprocessing import get_context
+
+    from jobs.progress import progress_meter
+    from pipeline.mask_inspection import census_in
+
+    work = partial(census_in, path)
+    if len(names) <= FEW_FILES or workers == 1:
+        yield from map(work, names)
+        return
+    spawned = get_context("spawn")  # forking a process that has threads is not safe
+    with (
+        ProcessPoolExecutor(workers, mp_context=spawned) as pool,
+        progress_meter(len(names), 0, "inspect") as meter,
+    ):
+        for census in pool.map(work, names, chunksize=16):
+            meter.advance(1, int(bool(census.failure)))
+            yield census
+
+
+def _say(found: "Inspection") -> None:
+    report = found.to_dict()
+    modes = ", ".join(f"{mode} {count}" for mode, count in report["modes"].items())
+    palettes = ", ".join(f"{kind} {count}" for kind, count in report["palettes"].items())
+    click.echo(f"{found.path}: {len(found.files):,} masks, modes {modes}")
+    if palettes:
+        click.echo(f"palettes: {palettes}")
+    click.echo(f"most likely {found.convention.name}: {found.convention.reason}")
+    _say_values(report["values"])
+    for kind, count in found.kinds().items():
+        of_kind = [one for one in found.findings if one.kind == kind]
+        color = "red" if of_kind[0].severity == "sick" else "yellow"
+        click.secho(f"{of_kind[0].severity} {kind}: {count:,}", fg=color)
+        for one in of_kind[:SHOWN_PER_KIND]:
+            click.echo(f"  {one.file}{': ' if one.file else ''}{one.sentence}")
+    if not found.findings:
+        click.secho("nothing odd", fg="green")
+    click.echo(f"next: {found.next_step()}")
+
+
+def _say_values(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("value", "class", "pixels", "share", "files", box=None)
+    for row in rows[:SHOWN_VALUES]:
+        value = ",".join(map(str, row["value"])) if isinstance(row["value"], list) else row["value"]
+        table.add_row(
+            str(value), row["class"] or "", f"{row['pixels']:,}", f"{row['share']:.2%}",
+            f"{row['files']:,}",
+        )
+    Console(highlight=False).print(table)
+    if len(rows) > SHOWN_VALUES:
+        click.echo(f"… and {len(rows) - SHOWN_VALUES} more values; --json lists them")
