@@ -1,5 +1,7 @@
 """What every metric of METRICS promises: additive sums, any order of classes, one range."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,9 @@ def test_a_definition_is_a_sentence_of_its_own(name):
 def test_an_unknown_metric_lists_the_known_ones():
     with pytest.raises(SettingsError, match="boundary_iou"):
         metric_of("f2")
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_in_the_manual(name):
+    manual = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
+    assert f"`{name}`" in manual.read_text(encoding="utf-8")

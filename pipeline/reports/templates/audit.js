@@ -58,31 +58,53 @@ if (gallery) {
 const heatmap = JSON.parse(document.getElementById("confusion").textContent);
 const canvas = document.getElementById("heatmap");
 const side = heatmap.names.length;
-const step = Math.max(3, Math.min(28, Math.floor(900 / side)));
-canvas.width = canvas.height = side * step;
+const step = Math.max(3, Math.min(28, Math.floor(840 / side)));
+const margin = step >= 12 ? 110 : 0; // names are written where they can be read
+const extent = margin + side * step;
 const context = canvas.getContext("2d");
 const totals = heatmap.matrix.map((row) => row.reduce((sum, pixels) => sum + pixels, 0));
 
+function cellColor(row, column) {
+  const share = totals[row] ? heatmap.matrix[row][column] / totals[row] : 0;
+  const light = 96 - 58 * Math.sqrt(share);
+  if (row === side - 1) return `hsl(220 8% ${light}%)`; // ignored in the truth: neither right nor wrong
+  return `hsl(${row === column ? 150 : 8} 65% ${light}%)`;
+}
+
+function writeNames() {
+  context.fillStyle = getComputedStyle(document.body).color;
+  context.font = `${Math.min(12, step - 1)}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  heatmap.names.forEach((name, place) => {
+    const offset = margin + (place + 0.5) * step;
+    context.textAlign = "right";
+    context.fillText(name, margin - 4, offset, margin - 6);
+    context.save();
+    context.translate(offset, margin - 4);
+    context.rotate(-Math.PI / 2);
+    context.textAlign = "left";
+    context.fillText(name, 0, 0, margin - 6);
+    context.restore();
+  });
+}
+
 function paint() {
+  canvas.width = canvas.height = extent;
+  if (margin) writeNames();
   for (let row = 0; row < side; row += 1) {
     for (let column = 0; column < side; column += 1) {
-      const share = totals[row] ? heatmap.matrix[row][column] / totals[row] : 0;
-      const strength = Math.sqrt(share);
-      const hue = row === column ? 150 : 8;
-      context.fillStyle = `hsl(${hue} 65% ${96 - 58 * strength}%)`;
-      context.fillRect(column * step, row * step, step, step);
+      context.fillStyle = cellColor(row, column);
+      context.fillRect(margin + column * step, margin + row * step, step, step);
     }
   }
-  context.fillStyle = "#0003";
-  context.fillRect((side - 1) * step, 0, 1, side * step);
-  context.fillRect(0, (side - 1) * step, side * step, 1);
 }
 
 function readCell(event) {
   const box = canvas.getBoundingClientRect();
-  const place = (offset, length) => Math.min(side - 1, Math.max(0, Math.floor((offset / length) * side)));
+  const place = (offset, length) => Math.floor(((offset / length) * extent - margin) / step);
   const column = place(event.clientX - box.left, box.width);
   const row = place(event.clientY - box.top, box.height);
+  if (Math.min(row, column) < 0 || Math.max(row, column) >= side) return;
   const pixels = heatmap.matrix[row][column];
   const share = totals[row] ? ((100 * pixels) / totals[row]).toFixed(2) : "0";
   document.getElementById("cell").textContent =

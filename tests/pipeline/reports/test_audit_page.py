@@ -163,8 +163,9 @@ def test_the_class_table_sorts(opened):
 def test_the_heatmap_can_be_read(opened, audited):
     tab, problems = opened
     box = tab.locator("#heatmap").bounding_box()
-    step = box["width"] / 6
-    tab.locator("#heatmap").click(position={"x": 1.5 * step, "y": 0.5 * step})
+    scale = box["width"] / (110 + 6 * 28)  # names at the left and at the top, then six cells
+    x, y = (scale * (110 + (place + 0.5) * 28) for place in (1, 0))
+    tab.locator("#heatmap").click(position={"x": x, "y": y})
     pixels = audited[0]["confusion_matrix"][0][1]
     assert f"truth ground, predicted cat: {pixels:,} pixels" in tab.inner_text("#cell")
     assert problems == []
