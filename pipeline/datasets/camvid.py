@@ -83,7 +83,14 @@ def finish(samples: Iterable[FinishedSample], context: WriteContext, out: Output
         with out.open(f"{subset or DEFAULT_SUBSET}.txt") as stream:
             for sample in samples:
                 if sample.split == subset:
-                    stream.write("/{} /{}\n".format(*sample.record).encode())
+                    stream.write(_pair_line(*sample.record).encode())
+
+
+def _pair_line(image_path: str, mask_path: str) -> str:
+    """The two paths, in quotes where a blank would split one."""
+    if " " in image_path or " " in mask_path:
+        return f'"/{image_path}" "/{mask_path}"\n'
+    return f"/{image_path} /{mask_path}\n"
 
 
 def _written_labels(labels: LabelMap) -> LabelMap:

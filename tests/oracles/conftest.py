@@ -1,0 +1,39 @@
+"""The environment of the independent readers."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PYTHON = Path(__file__).resolve().parents[2] / ".venv-oracles/bin/python"
+READERS = Path(__file__).with_name("readers.py")
+
+
+@pytest.fixture(scope="session")
+def oracle_python() -> Path:
+    """The interpreter with datumaro, labelme and the others; skips where it is not built."""
+    if not PYTHON.exists():
+        pytest.skip("needs .venv-oracles; tests/oracles/README.md says how to build it")
+    return PYTHON
+
+
+@pytest.fixture
+def oracle(
+    oracle_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Path], dict[str, np.ndarray]]:
+    """Run one of readers.py's readers over a folder; arrays by the keys it gives."""
+
+    def read(reader: str, folder: Path) -> dict[str, np.ndarray]:
+        out = tmp_path_factory.mktemp("oracle")
+        command = [str(oracle_python), str(READERS), reader, str(folder), str(out / "found.npz")]
+        environment = {"HOME": str(out), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(out / "found.npz") as stored:
+            return {
+                str(key): stored[f"m{place}"] for place, key in enumerate(stored["keys"].tolist())
+            }
+
+    return read
