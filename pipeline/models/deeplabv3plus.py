@@ -58,11 +58,7 @@ class Decoder(nn.Module):
 
 
 class DeepLabV3Plus(nn.Module):
-    """Normalised images (N, 3, H, W) -> logits (N, classes, ⌈H/4⌉, ⌈W/4⌉), not upsampled.
-
-    ``grid_alignment`` says how the logit grid lies on the input: the rule that its own upsampling
-    follows, and that a resize to the image must follow too (see pipeline.models.geometry).
-    """
+    """Normalised images (N, 3, H, W) -> logits (N, classes, ⌈H/4⌉, ⌈W/4⌉), not upsampled."""
 
     def __init__(
         self,
@@ -85,7 +81,6 @@ class DeepLabV3Plus(nn.Module):
         )
         self.decoder = decoder
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        self.grid_alignment = "align_corners" if decoder.align_corners else "half_pixel"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) float, normalised -> (N, classes, ⌈H/4⌉, ⌈W/4⌉) float logits."""
@@ -102,6 +97,7 @@ def build(
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = None,
     eager_rates: bool = False,
+    early_padding: bool = False,
     aspp_rates: Sequence[int] | None = None,
     aspp_channels: int = 256,
     aspp_separable: Separable = "none",
@@ -119,7 +115,8 @@ def build(
 
     ``aspp_rates`` None: 6, 12, 18 at output stride 16 and twice that at 8. ``aspp_conv``: one
     more 3×3 after ASPP (segmentation-models-pytorch has it). ``align_corners`` is what the
-    paper's code does: input sizes of the form 16k + 1 then put every grid point on a pixel.
+    paper's code does: input sizes of the form 16k + 1 then put every grid point on a pixel. The
+    ``alignment`` of a ModelSpec must say the same.
 
     Raises:
         SettingsError: no class, or an option outside its range.
@@ -127,7 +124,11 @@ def build(
     if num_classes < 1:
         raise SettingsError(f"{num_classes} classes; a head needs at least one")
     body = build_encoder(
-        encoder, output_stride=output_stride, multi_grid=multi_grid, eager_rates=eager_rates
+        encoder,
+        output_stride=output_stride,
+        multi_grid=multi_grid,
+        eager_rates=eager_rates,
+        early_padding=early_padding,
     )
     channels = feature_channels(body)
     return DeepLabV3Plus(

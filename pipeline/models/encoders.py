@@ -69,12 +69,14 @@ def build_encoder(
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = None,
     eager_rates: bool = False,
+    early_padding: bool = False,
 ) -> nn.Module:
     """An untrained encoder: (N, 3, H, W) float -> five feature maps, strides 2, 4, 8, …
 
     Strides stop growing at ``output_stride``. ``multi_grid``: factors on the rate of the last
     stage's units, for example (1, 2, 4); None leaves the rates to the rule above.
-    ``eager_rates``: see :func:`trade_strides_for_rates`.
+    ``eager_rates``: see :func:`trade_strides_for_rates`. ``early_padding``: see
+    :func:`pad_before_expansion`.
 
     Raises:
         SettingsError: an unknown encoder, an output stride other than 8 and 16, or multi-grid
@@ -91,6 +93,8 @@ def build_encoder(
     trade_strides_for_rates(encoder, output_stride, eager=eager_rates)
     if multi_grid is not None:
         _apply_multi_grid(encoder, name, spec, 32 // output_stride, multi_grid)
+    if early_padding:
+        pad_before_expansion(encoder, name)
     return encoder
 
 
@@ -113,6 +117,26 @@ def trade_strides_for_rates(encoder: nn.Module, output_stride: int, *, eager: bo
             conv.stride = (max(1, output_stride // reduction),) * 2
         if rate > 1:
             set_rate(conv, rate)
+
+
+def pad_before_expansion(encoder: nn.Module, name: str) -> None:
+    """Pad the inverted residuals of MobileNetV2 before their 1×1 expansion, the stem not at all.
+
+    VainF's DeepLabV3Plus-Pytorch does so; the border then is what batch norm makes of zero.
+
+    Raises:
+        SettingsError: any other encoder.
+    """
+    if name != "mobilenetv2":
+        raise SettingsError(f"early padding belongs to mobilenetv2, not to {name!r}")
+    convs = {
+        path: module for path, module in encoder.named_modules() if isinstance(module, nn.Conv2d)
+    }
+    convs["conv_stem"].padding = (0, 0)
+    for path, conv in convs.items():
+        if path.endswith(".conv_pw") and path.replace("conv_pw", "conv_pwl") in convs:
+            depthwise = convs[path.replace("conv_pw", "conv_dw")]
+            conv.padding, depthwise.padding = depthwise.padding, (0, 0)
 
 
 def set_rate(conv: nn.Conv2d, rate: int) -> None:

@@ -80,17 +80,15 @@ def test_gradients_reach_every_weight():
 
 
 @torch.no_grad()
-def test_grid_alignment_is_what_the_decoder_does():
-    aligned = build(2, encoder="mobilenetv2")
-    assert aligned.grid_alignment == "align_corners"
-    assert build(2, encoder="mobilenetv2", align_corners=False).grid_alignment == "half_pixel"
-    # On a 16k + 1 input the 3×3 context grid lies on every fourth point of the 9×9 edge grid.
-    decoder = aligned.decoder.eval()
+def test_align_corners_puts_context_points_on_edge_points():
+    # On a 16k + 1 input the 5×5 context grid lies on every fourth point of the 17×17 edge grid.
     seen = {}
-    decoder.refine.register_forward_pre_hook(lambda _, inputs: seen.update(joined=inputs[0]))
-    context = torch.randn(1, 256, 3, 3)
-    decoder(context, torch.randn(1, 24, 9, 9))
-    torch.testing.assert_close(seen["joined"][:, :256, ::4, ::4], context)
+    for aligned in (True, False):
+        decoder = build(2, encoder="mobilenetv2", align_corners=aligned).decoder.eval()
+        decoder.refine.register_forward_pre_hook(lambda _, inputs: seen.update(joined=inputs[0]))
+        context = torch.randn(1, 256, 5, 5)
+        decoder(context, torch.randn(1, 24, 17, 17))
+        assert torch.allclose(seen["joined"][:, :256, ::4, ::4], context, atol=1e-6) == aligned
 
 
 def test_no_class_is_refused():
