@@ -23,7 +23,9 @@ def write_crops(folder: Path, count: int) -> Path:
     photographs += [Image.open(path).convert("RGB") for path in shared]
     rng = np.random.default_rng(SEED)
     for number in range(count):
-        _crop(photographs[number % len(photographs)], rng).save(folder / f"{number:05}.jpg", quality=88)
+        _crop(photographs[number % len(photographs)], rng).save(
+            folder / f"{number:05}.jpg", quality=88
+        )
     return folder
 
 

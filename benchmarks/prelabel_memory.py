@@ -20,14 +20,26 @@ def main(few: int, many: int) -> None:
         work = Path(name)
         runs: dict[int, WatchedRun] = {}
         for count in (few, many):
-            runs[count] = watch_prelabel(write_crops(work / f"{count}", count), work / f"out{count}")
-        print(json.dumps({
-            "benchmark": f"peak memory at {many} / {few} images",
-            "peak_mib": {count: round(run.peak_bytes / 2**20) for count, run in runs.items()},
-            "driver_mib": {count: round(run.driver_peak_bytes / 2**20) for count, run in runs.items()},
-            "ratio": round(runs[many].peak_bytes / runs[few].peak_bytes, 4),
-            "driver_ratio": round(runs[many].driver_peak_bytes / runs[few].driver_peak_bytes, 4),
-        }))
+            runs[count] = watch_prelabel(
+                write_crops(work / f"{count}", count), work / f"out{count}"
+            )
+        print(
+            json.dumps(
+                {
+                    "benchmark": f"peak memory at {many} / {few} images",
+                    "peak_mib": {
+                        count: round(run.peak_bytes / 2**20) for count, run in runs.items()
+                    },
+                    "driver_mib": {
+                        count: round(run.driver_peak_bytes / 2**20) for count, run in runs.items()
+                    },
+                    "ratio": round(runs[many].peak_bytes / runs[few].peak_bytes, 4),
+                    "driver_ratio": round(
+                        runs[many].driver_peak_bytes / runs[few].driver_peak_bytes, 4
+                    ),
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

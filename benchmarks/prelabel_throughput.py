@@ -98,7 +98,10 @@ def plain_loop(folder: Path, out: Path, count: int) -> float:
         padded = F.pad(values, (0, 513 - size[0], 0, 513 - size[1]))
         with torch.inference_mode():
             full = F.grid_sample(
-                network(padded), sampling_grid(image.size, size), mode="bilinear", align_corners=True
+                network(padded),
+                sampling_grid(image.size, size),
+                mode="bilinear",
+                align_corners=True,
             )
             mask = full.argmax(1)[0].to(torch.uint8).numpy()
         Image.fromarray(mask).save(out / f"{path.stem}.png")
@@ -125,7 +128,10 @@ def agreement(first: Path, second: Path) -> list[float]:
 
 
 def say(**figures: object) -> None:
-    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}), flush=True)
+    print(
+        json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}),
+        flush=True,
+    )
 
 
 def main(count: int) -> None:
@@ -146,16 +152,32 @@ def main(count: int) -> None:
         measure_bare()
         loop_rates.append(plain_loop(few, work / "loop again", LOOP_IMAGES))
         limits = {name: statistics.mean(rates) for name, rates in bare.items()}
-        say(benchmark="prelabel / bare forward", precision=precision, cores=CORES, images=run.images,
-            prelabel=run.steady_rate, **limits, ratio=run.steady_rate / max(limits.values()),
-            first_row_seconds=run.first_row_seconds, peak_mib=run.peak_bytes / 2**20)
-        say(benchmark="prelabel / plain fp32 loop", prelabel=run.steady_rate,
-            loop=statistics.mean(loop_rates), ratio=run.steady_rate / statistics.mean(loop_rates))
+        say(
+            benchmark="prelabel / bare forward",
+            precision=precision,
+            cores=CORES,
+            images=run.images,
+            prelabel=run.steady_rate,
+            **limits,
+            ratio=run.steady_rate / max(limits.values()),
+            first_row_seconds=run.first_row_seconds,
+            peak_mib=run.peak_bytes / 2**20,
+        )
+        say(
+            benchmark="prelabel / plain fp32 loop",
+            prelabel=run.steady_rate,
+            loop=statistics.mean(loop_rates),
+            ratio=run.steady_rate / statistics.mean(loop_rates),
+        )
         for kind in ("fp32", precision):
             watch_prelabel(few, work / f"few_{kind}", "--precision", kind)
             shares = agreement(work / "loop", work / f"few_{kind}/masks")
-            say(benchmark=f"masks of {kind} prelabel equal to the fp32 loop's", mean=statistics.mean(shares),
-                worst=min(shares), images=len(shares))
+            say(
+                benchmark=f"masks of {kind} prelabel equal to the fp32 loop's",
+                mean=statistics.mean(shares),
+                worst=min(shares),
+                images=len(shares),
+            )
 
 
 if __name__ == "__main__":

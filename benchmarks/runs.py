@@ -30,7 +30,8 @@ def watch_prelabel(source: Path, out: Path, *options: object, block_images: int 
     started = time.time()
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs", "prelabel", str(source), str(out), *map(str, options)],
-        cwd=ROOT, stdout=subprocess.DEVNULL,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
     )
     peaks = _Peaks(process.pid)
     if process.wait():
@@ -39,8 +40,12 @@ def watch_prelabel(source: Path, out: Path, *options: object, block_images: int 
     times = sorted(path.stat().st_mtime for path in (out / "metadata").iterdir())
     images = len(list((out / "masks").rglob("*.png")))
     return WatchedRun(
-        images, time.time() - started, times[0] - started, _steady_rate(times, block_images),
-        peaks.total, peaks.driver,
+        images,
+        time.time() - started,
+        times[0] - started,
+        _steady_rate(times, block_images),
+        peaks.total,
+        peaks.driver,
     )
 
 

@@ -1,6 +1,6 @@
 """Writes docs/commands.md from --help and docs/tables.md from the schemas; a test keeps both true.
 
-    python docs/write_reference.py
+python docs/write_reference.py
 """
 
 import re
@@ -19,9 +19,13 @@ _FIELD = re.compile(r'pa\.field\("(\w+)",\s*(.+?)(?:,\s*(?:nullable=)?False)?\),
 
 def commands_page() -> str:
     """Every command's --help, in the order of the command table."""
-    parts = ["# Commands\n\nWhat `--help` says; `python docs/write_reference.py` writes this page.\n"]
+    parts = [
+        "# Commands\n\nWhat `--help` says; `python docs/write_reference.py` writes this page.\n"
+    ]
     for path in command_paths():
-        result = CliRunner().invoke(main, [*path, "--help"], prog_name="maskmill", terminal_width=100)
+        result = CliRunner().invoke(
+            main, [*path, "--help"], prog_name="maskmill", terminal_width=100
+        )
         if result.exit_code:
             raise RuntimeError(f"{path}: {result.output}")
         parts.append(f"## maskmill {' '.join(path)}\n\n```text\n{result.output.rstrip()}\n```\n")
@@ -42,7 +46,9 @@ def command_paths() -> list[tuple[str, ...]]:
 
 def tables_page() -> str:
     """Every schema, its columns, types and comments."""
-    parts = ["# Tables\n\nEvery Parquet schema; `python docs/write_reference.py` writes this page.\n"]
+    parts = [
+        "# Tables\n\nEvery Parquet schema; `python docs/write_reference.py` writes this page.\n"
+    ]
     for name in SCHEMA_FILES:
         path = ROOT / name
         if path.exists():

@@ -21,7 +21,9 @@ def main(folder: Path) -> None:
     maskmill("rank", labels, "--top", 3)
     sheet = folder / "contact_sheet.jpg"
     overlays = sorted((labels / "overlays").rglob("*.jpg"))
-    sheet.write_bytes(contact_sheet([(path.stem, np.asarray(Image.open(path))) for path in overlays]))
+    sheet.write_bytes(
+        contact_sheet([(path.stem, np.asarray(Image.open(path))) for path in overlays])
+    )
     print(f"\nOpen {sheet} to see the labels; masks, rows and annotations.json are in {labels}/")
 
 

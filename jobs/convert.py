@@ -19,19 +19,66 @@ from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writab
 @click.command()
 @click.argument("source", required=False)
 @click.argument("out", required=False)
-@click.option("--from", "from_format", type=click.Choice(readable_formats()), metavar="FORMAT", help="What SOURCE is; --list shows all.")
-@click.option("--to", "to_format", type=click.Choice(writable_formats()), metavar="FORMAT", help="What OUT/dataset becomes; --list shows all.")
-@click.option("--labels", metavar="FILE", help="Classes of a source that names none, else of the target: a file, or a built-in name.")
-@click.option("--map", "map_file", metavar="FILE", help="Rename, merge and drop classes: lines `old = new`, `old = @background`, `* = @keep`; or JSON.")
-@click.option("--unknown", type=click.Choice(["error", "ignore", "nearest"]), default="error", show_default=True, help="Values and colours that the label map lacks.")
-@click.option("--max-loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="IoU a polygon may lose to simplification; 0 keeps every pixel.")
+@click.option(
+    "--from",
+    "from_format",
+    type=click.Choice(readable_formats()),
+    metavar="FORMAT",
+    help="What SOURCE is; --list shows all.",
+)
+@click.option(
+    "--to",
+    "to_format",
+    type=click.Choice(writable_formats()),
+    metavar="FORMAT",
+    help="What OUT/dataset becomes; --list shows all.",
+)
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Classes of a source that names none, else of the target: a file, or a built-in name.",
+)
+@click.option(
+    "--map",
+    "map_file",
+    metavar="FILE",
+    help="Rename, merge and drop classes: lines `old = new`, `old = @background`, `* = @keep`; or JSON.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "ignore", "nearest"]),
+    default="error",
+    show_default=True,
+    help="Values and colours that the label map lacks.",
+)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="IoU a polygon may lose to simplification; 0 keeps every pixel.",
+)
 @click.option("--images", metavar="DIR", help="Where the pictures are, if not in SOURCE.")
-@click.option("--with-images", is_flag=True, help="Copy the pictures into OUT/dataset where its layout wants them.")
-@click.option("--split", metavar="NAME=SHARE,…", help="Split samples that have no split yet: train=0.8,val=0.1,test=0.1. Stable per key.")
+@click.option(
+    "--with-images",
+    is_flag=True,
+    help="Copy the pictures into OUT/dataset where its layout wants them.",
+)
+@click.option(
+    "--split",
+    metavar="NAME=SHARE,…",
+    help="Split samples that have no split yet: train=0.8,val=0.1,test=0.1. Stable per key.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
 @click.option("--check", is_flag=True, help="Read OUT/dataset back and compare every pixel.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time. [default: one per core]")
-@click.option("--block-samples", type=click.IntRange(1), default=64, show_default=True, help="Samples that commit together.")
+@click.option(
+    "--block-samples",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Samples that commit together.",
+)
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of this run again.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
 @click.option("--list", "list_formats", is_flag=True, help="List the formats and what they hold.")
@@ -92,8 +139,11 @@ def _text(path: str) -> str:
 def _say_formats(as_json: bool) -> None:
     rows = {
         name: {
-            "summary": entry.summary, "from": entry.can_read, "to": entry.can_write,
-            "holds_ignore": entry.holds_ignore, "max_classes": entry.max_classes,
+            "summary": entry.summary,
+            "from": entry.can_read,
+            "to": entry.can_write,
+            "holds_ignore": entry.holds_ignore,
+            "max_classes": entry.max_classes,
         }
         for name, entry in DATASET_FORMATS.items()
     }

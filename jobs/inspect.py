@@ -20,12 +20,20 @@ SHOWN_PER_KIND = 3
 
 @click.command()
 @click.argument("path")
-@click.option("--labels", metavar="FILE", help="Label map the masks should follow: a file, or a built-in name.")
-@click.option("--images", metavar="DIR", help="Where the pictures are, to compare sizes and orientation.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Label map the masks should follow: a file, or a built-in name.",
+)
+@click.option(
+    "--images", metavar="DIR", help="Where the pictures are, to compare sizes and orientation."
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes. [default: one per core]")
 @json_option
 @exits_cleanly
-def inspect(path: str, labels: str | None, images: str | None, workers: int | None, as_json: bool) -> None:
+def inspect(
+    path: str, labels: str | None, images: str | None, workers: int | None, as_json: bool
+) -> None:
     """Say what is in the masks at PATH, what is wrong with them, and what to run next.
 
     PATH is a folder, a zip or one file. Modes, palettes, values with their pixel shares, unknown
@@ -108,7 +116,10 @@ def _say_values(rows: list[dict[str, Any]]) -> None:
     for row in rows[:SHOWN_VALUES]:
         value = ",".join(map(str, row["value"])) if isinstance(row["value"], list) else row["value"]
         table.add_row(
-            str(value), row["class"] or "", f"{row['pixels']:,}", f"{row['share']:.2%}",
+            str(value),
+            row["class"] or "",
+            f"{row['pixels']:,}",
+            f"{row['share']:.2%}",
             f"{row['files']:,}",
         )
     Console(highlight=False).print(table)

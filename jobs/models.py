@@ -25,16 +25,19 @@ def models() -> None:
 @json_option
 @exits_cleanly
 def list_models(as_json: bool) -> None:
-    """Every model by name, with its output stride, classes, origin, and whether it is here already."""
+    """Every model by name: output stride, classes, and whether its weights are here."""
     from pipeline.models.origins import cached_path
     from pipeline.models.registry import DEFAULT_MODEL, all_models
     from pipeline.models.spec import labels_of
 
     rows = [
         {
-            "name": spec.name, "output_stride": spec.output_stride,
-            "classes": len(labels_of(spec).classes), "trained": spec.trained,
-            "here": cached_path(spec).is_file(), "default": spec.name == DEFAULT_MODEL,
+            "name": spec.name,
+            "output_stride": spec.output_stride,
+            "classes": len(labels_of(spec).classes),
+            "trained": spec.trained,
+            "here": cached_path(spec).is_file(),
+            "default": spec.name == DEFAULT_MODEL,
             "description": spec.description,
         }
         for spec in all_models().values()
@@ -45,7 +48,10 @@ def list_models(as_json: bool) -> None:
     for row in rows:
         state = "here" if row["here"] else "to fetch" if row["trained"] else "bring weights"
         mark = "*" if row["default"] else " "
-        click.echo(f"{mark} {row['name']:<36} OS {row['output_stride']:<3} {row['classes']:>4} classes  {state:<14} {row['description']}")
+        click.echo(
+            f"{mark} {row['name']:<36} OS {row['output_stride']:<3} {row['classes']:>4} classes  "
+            f"{state:<14} {row['description']}"
+        )
     click.echo("* the default; `maskmill models info NAME` tells more")
 
 
@@ -94,9 +100,19 @@ def pull(names: tuple[str, ...]) -> None:
 @models.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", required=True, help="What the model is to be called.")
-@click.option("--labels", required=True, metavar="FILE", help="Label map with one class per output channel.")
-@click.option("--image-size", type=click.IntRange(33, 4097), default=513, show_default=True, help="Longest side of the network's input.")
-@click.option("--licence", default="not stated", help="Licence of the weights, to be shown by `models info`.")
+@click.option(
+    "--labels", required=True, metavar="FILE", help="Label map with one class per output channel."
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(33, 4097),
+    default=513,
+    show_default=True,
+    help="Longest side of the network's input.",
+)
+@click.option(
+    "--licence", default="not stated", help="Licence of the weights, to be shown by `models info`."
+)
 @exits_cleanly
 def import_file(file: Path, name: str, labels: str, image_size: int, licence: str) -> None:
     """Keep a TFLite or TFJS DeepLab of the MobileNetV2 family under a name of its own.
@@ -110,7 +126,11 @@ def import_file(file: Path, name: str, labels: str, image_size: int, licence: st
     from schemas.label_files import load_label_map
 
     spec = import_model(
-        file, name=name, labels=load_label_map(labels), image_size=image_size, licence=licence,
+        file,
+        name=name,
+        labels=load_label_map(labels),
+        image_size=image_size,
+        licence=licence,
         taken=tuple(MODELS),
     )
     click.echo(f"{spec.name}: {spec.architecture}; use it with --model {spec.name}")

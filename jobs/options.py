@@ -16,11 +16,15 @@ EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON on stdout instead of text.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one line of JSON on stdout instead of text."
+)
 address_option = click.option(
-    "--address", metavar="auto|HOST:PORT", default=None,
+    "--address",
+    metavar="auto|HOST:PORT",
+    default=None,
     help="Join this running Ray cluster; SOURCE and OUT must lie on storage its nodes share. "
-         "Without it, a cluster of this machine's cores is started and stopped.",
+    "Without it, a cluster of this machine's cores is started and stopped.",
 )
 
 
@@ -40,7 +44,8 @@ def exits_cleanly(command: Command) -> Command:
         except KeyboardInterrupt:
             click.secho(
                 "maskmill: stopped; what is committed stays. The same command continues.",
-                fg="yellow", err=True,
+                fg="yellow",
+                err=True,
             )
             sys.exit(EXIT_INTERRUPTED)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.manifest import manifest_sha256
 from pipeline.models.choice import ModelChoice
 from pipeline.run_record import PIXELS_VERSION
+from pipeline.segments import Per
 
 BLOCK_BYTES = 64 << 20
 """A block closes early at this many bytes of encoded files, so that large images stay in memory."""
@@ -17,9 +18,22 @@ BLOCK_BYTES = 64 << 20
 MAX_FILE_BYTES = 2 << 30
 
 NOT_IDENTITY = (
-    "source", "out", "workers", "gpus_per_worker", "address", "retry_failed", "extend",
-    "allow_failures", "source_kind", "limit", "batch_size", "precision", "threads_per_worker",
-    "weights", "labels", "model",
+    "source",
+    "out",
+    "workers",
+    "gpus_per_worker",
+    "address",
+    "retry_failed",
+    "extend",
+    "allow_failures",
+    "source_kind",
+    "limit",
+    "batch_size",
+    "precision",
+    "threads_per_worker",
+    "weights",
+    "labels",
+    "model",
 )
 """Fields that decide no pixels, or that enter the identity resolved (device, precision, hashes)."""
 
@@ -51,7 +65,7 @@ class PrelabelConfig:
     precision: str = "auto"
     min_confidence: float | None = None
     min_area: int = 0
-    segments: str = "class"
+    segments: Per = "class"
     writers: tuple[str, ...] = ("masks",)
     block_images: int = 32
     max_pixels: int = 128_000_000

@@ -37,13 +37,17 @@ class PrelabelGraph:
 
         parcels = {"batch_size": 1, "batch_format": "pyarrow"}
         tallies = (
-            ray.data.read_parquet(self.layout.path(self.layout.pending), filesystem=self.layout.filesystem)
+            ray.data.read_parquet(
+                self.layout.path(self.layout.pending), filesystem=self.layout.filesystem
+            )
             .repartition(target_num_rows_per_block=1)
             .map_batches(self.load, num_cpus=TASK_CPUS, **parcels)
             .map_batches(
                 PredictMasks,
                 fn_constructor_kwargs={
-                    "layout": self.layout, "session": self.session, "settings": self.predict,
+                    "layout": self.layout,
+                    "session": self.session,
+                    "settings": self.predict,
                 },
                 compute=actor_pool(self.workers),
                 num_cpus=0 if self.gpus_per_worker else 1,

@@ -1,17 +1,21 @@
 """From a plan and what the workers say of themselves to the operators of the graph."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jobs.prelabel_config import MAX_FILE_BYTES
 from jobs.prelabel_graph import PrelabelGraph
 from jobs.prelabel_plan import Plan
 from jobs.runtime import Capacity, ask_worker, check_workers, default_workers
+from pipeline.layout import RunLayout
+from pipeline.models.spec import ModelSpec
 from pipeline.models.worker_facts import WorkerFacts, describe_worker
 from pipeline.operators.load_images import LoadImages
 from pipeline.operators.predict_masks import WorkerSettings
 from pipeline.operators.save_prelabels import Provenance, SavePrelabels
 from pipeline.run_record import settings_fingerprint_of, tool_version
+from pipeline.staged_weights import local_weights, stage_weights
 from schemas.errors import MaskmillError, SettingsError
 
 GPU_GROUP = 8
@@ -47,9 +51,16 @@ def ask_facts(plan: Plan, pool: Pool) -> WorkerFacts:
         SettingsError: the label map does not fit the network.
     """
     choice = plan.choice
-    facts = ask_worker(
-        describe_worker, choice.spec, choice.weights_path, plan.config.precision,
-        plan.config.untrained, num_gpus=pool.gpus_per_worker,
+    if plan.config.address:
+        stage_weights(plan.layout, choice.weights_path)
+    facts: WorkerFacts | MaskmillError = ask_worker(
+        _describe_worker,
+        plan.layout,
+        choice.spec,
+        choice.weights_path,
+        plan.config.precision,
+        plan.config.untrained,
+        num_gpus=pool.gpus_per_worker,
     )
     if isinstance(facts, MaskmillError):
         raise facts
@@ -62,12 +73,21 @@ def ask_facts(plan: Plan, pool: Pool) -> WorkerFacts:
     return facts
 
 
+def _describe_worker(
+    layout: RunLayout, spec: ModelSpec, weights: Path | None, precision: str, untrained: bool
+) -> WorkerFacts | MaskmillError:
+    return describe_worker(spec, local_weights(layout, weights), precision, untrained)
+
+
 def full_identity(plan: Plan, facts: WorkerFacts) -> dict[str, Any]:
     """The plan's identity with what only the workers know."""
     group = plan.config.batch_size or (GPU_GROUP if facts.device == "cuda" else 1)
     return {
-        **plan.identity, "device": facts.device, "precision": facts.precision,
-        "group_size": group, "torch": facts.torch_version,
+        **plan.identity,
+        "device": facts.device,
+        "precision": facts.precision,
+        "group_size": group,
+        "torch": facts.torch_version,
     }
 
 
@@ -76,25 +96,41 @@ def build_graph(plan: Plan, identity: dict[str, Any], pool: Pool, session: str) 
     config, choice = plan.config, plan.choice
     limits = {"max_pixels": config.max_pixels, "max_bytes": MAX_FILE_BYTES}
     return PrelabelGraph(
-        layout=plan.layout, session=session, workers=pool.workers,
+        layout=plan.layout,
+        session=session,
+        workers=pool.workers,
         gpus_per_worker=pool.gpus_per_worker,
         load=LoadImages(
-            layout=plan.layout, session=session, preprocessing=choice.spec.preprocessing,
-            image_size=config.image_size, **limits,
+            layout=plan.layout,
+            session=session,
+            preprocessing=choice.spec.preprocessing,
+            image_size=config.image_size,
+            **limits,
         ),
         predict=WorkerSettings(
-            spec=choice.spec, weights_path=choice.weights_path, untrained=config.untrained,
-            weights_sha256=choice.weights_sha256, device=identity["device"],
-            precision=identity["precision"], threads=config.threads_per_worker,
+            spec=choice.spec,
+            weights_path=choice.weights_path,
+            untrained=config.untrained,
+            weights_sha256=choice.weights_sha256,
+            device=identity["device"],
+            precision=identity["precision"],
+            threads=config.threads_per_worker,
             group_size=identity["group_size"],
         ),
         save=SavePrelabels(
-            layout=plan.layout, session=session, labels=choice.labels,
+            layout=plan.layout,
+            session=session,
+            labels=choice.labels,
             provenance=Provenance(
-                model=choice.spec.name, weights_sha256=choice.weights_sha256,
-                settings_fingerprint=settings_fingerprint_of(identity), tool_version=tool_version(),
+                model=choice.spec.name,
+                weights_sha256=choice.weights_sha256,
+                settings_fingerprint=settings_fingerprint_of(identity),
+                tool_version=tool_version(),
             ),
-            segments_per=config.segments, min_confidence=config.min_confidence,
-            min_area=config.min_area, writers=config.writers, **limits,
+            segments_per=config.segments,
+            min_confidence=config.min_confidence,
+            min_area=config.min_area,
+            writers=config.writers,
+            **limits,
         ),
     )

@@ -35,9 +35,7 @@ def make_plan(config: PrelabelConfig, layout: RunLayout) -> Plan:
     """
     record = load_record(layout)
     work = work_list(config, layout)
-    choice = choose_model(
-        config.model, config.weights, config.labels, untrained=config.untrained
-    )
+    choice = choose_model(config.model, config.weights, config.labels, untrained=config.untrained)
     identity = identity_before_start(config, work.manifest, choice)
     if record is not None:
         expected = {**identity, "inputs": record.identity["inputs"]} if work.is_new else identity
@@ -61,12 +59,15 @@ def dry_run(config: PrelabelConfig) -> dict[str, Any]:
         "already_done": manifest.num_rows - num_images(pending),
         "to_do": num_images(pending),
         "not_considered": plan.work.listing.not_considered,
-        "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))["key"].to_pylist(),
+        "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))[
+            "key"
+        ].to_pylist(),
         "notes": plan.work.notes(),
         "model": plan.choice.spec.name,
         "would_write": [
             f"{WRITERS[name].folder}/…{WRITERS[name].extension}" for name in config.writers
-        ] + ["metadata/…parquet", *(spec.path for spec in FINISHERS.values()), "run.json"],
+        ]
+        + ["metadata/…parquet", *(spec.path for spec in FINISHERS.values()), "run.json"],
     }
 
 
@@ -76,11 +77,14 @@ def dry_run_text(report: dict[str, Any]) -> str:
     lines = [
         f"{report['images']:,} images ({size}) from the {report['source']['kind']} "
         f"{report['source']['root']}, in {report['blocks']:,} blocks",
-        f"{report['already_done']:,} have a row already, {report['to_do']:,} to do with {report['model']}",
+        f"{report['already_done']:,} have a row already, {report['to_do']:,} to do "
+        f"with {report['model']}",
         f"would write {', '.join(report['would_write'])}",
     ]
     renamed = report["renamed"]
     if renamed:
         shown = ", ".join(renamed[:3])
-        lines.append(f"{len(renamed)} outputs keep their extension, for names would collide: {shown}")
+        lines.append(
+            f"{len(renamed)} outputs keep their extension, for names would collide: {shown}"
+        )
     return "\n".join([*lines, *(f"note: {note}" for note in report["notes"])])

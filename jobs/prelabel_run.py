@@ -122,23 +122,28 @@ def _finish(plan: Plan, record: RunRecord, ledger: Ledger, outcome: Outcome) -> 
     write_documents(plan.layout, plan.choice.labels, record.info)
     record.state = "finished"
     record.ledger = {**asdict(ledger), "pending": ledger.pending}
-    record.sessions.append({
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "images": outcome.done_now, "seconds": round(outcome.seconds, 1),
-        "images_per_second": round(outcome.rate, 2),
-    })
+    record.sessions.append(
+        {
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "images": outcome.done_now,
+            "seconds": round(outcome.seconds, 1),
+            "images_per_second": round(outcome.rate, 2),
+        }
+    )
     record.save(plan.layout)
     for leftover in (plan.layout.scratch, plan.layout.attempts):
         plan.layout.clear(leftover)
 
 
 def _summary(plan: Plan, ledger: Ledger, outcome: Outcome) -> RunSummary:
-    folders = {
-        name: plan.layout.path(WRITERS[name].folder) + "/" for name in plan.config.writers
-    }
+    folders = {name: plan.layout.path(WRITERS[name].folder) + "/" for name in plan.config.writers}
     documents = {name: plan.layout.path(spec.path) for name, spec in FINISHERS.items()}
     return RunSummary(
-        out=plan.config.out, ledger=ledger, done_now=outcome.done_now, seconds=outcome.seconds,
-        rate=outcome.rate, examples=tuple(outcome.examples),
+        out=plan.config.out,
+        ledger=ledger,
+        done_now=outcome.done_now,
+        seconds=outcome.seconds,
+        rate=outcome.rate,
+        examples=tuple(outcome.examples),
         files={**folders, **documents, "rows": plan.layout.path(plan.layout.metadata) + "/"},
     )

@@ -1,4 +1,4 @@
-"""How far a run is: done of all, rate, time left, failures so far. On stderr; stdout stays clean."""
+"""How far a run is: done of all, rate, time left, failures so far. On stderr, never stdout."""
 
 import sys
 import time
@@ -23,10 +23,15 @@ class ProgressMeter:
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             self._bar = Progress(
-                TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[figures]}"),
+                TextColumn(what),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[figures]}"),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(what, total=total, completed=done, figures="starting workers")
+            self._task = self._bar.add_task(
+                what, total=total, completed=done, figures="starting workers"
+            )
             self._bar.start()
 
     def advance(self, done: int, failed: int) -> None:
@@ -51,7 +56,9 @@ class ProgressMeter:
         """Rate, time left and failures in words."""
         pace = "measuring the rate"
         if self.rate:
-            pace = f"{self.rate:.1f} images/s, {_clock((self._total - self._done) / self.rate)} left"
+            pace = (
+                f"{self.rate:.1f} images/s, {_clock((self._total - self._done) / self.rate)} left"
+            )
         return f"{pace}, {self._failed} failed"
 
     def stop(self) -> None:

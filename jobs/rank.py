@@ -1,5 +1,7 @@
 """`maskmill rank`: the order in which people should look at a run's images."""
 
+from typing import Any
+
 import click
 
 from jobs.options import exits_cleanly, json_option, say_json
@@ -7,8 +9,20 @@ from jobs.options import exits_cleanly, json_option, say_json
 
 @click.command()
 @click.argument("out")
-@click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="How many to print; the files hold all.")
-@click.option("--rarity", type=click.FloatRange(0), default=0.5, show_default=True, help="Weight of rare classes beside uncertainty (which counts 1).")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many to print; the files hold all.",
+)
+@click.option(
+    "--rarity",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    help="Weight of rare classes beside uncertainty (which counts 1).",
+)
 @json_option
 @exits_cleanly
 def rank(out: str, top: int, rarity: float, as_json: bool) -> None:
@@ -35,15 +49,19 @@ def rank(out: str, top: int, rarity: float, as_json: bool) -> None:
     _say(out, order.num_rows, shown, paths)
 
 
-def _say(out: str, images: int, shown: list[dict[str, object]], paths: list[str]) -> None:
+def _say(out: str, images: int, shown: list[dict[str, Any]], paths: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("rank", "image", "score", "entropy", "below 0.5", "rarest class")
     for row in shown:
         table.add_row(
-            str(row["rank"]), str(row["key"]), f"{row['score']:.3f}", f"{row['mean_entropy']:.3f}",
-            f"{row['low_confidence_fraction']:.1%}", str(row["rarest_class"] or "–"),
+            str(row["rank"]),
+            str(row["key"]),
+            f"{row['score']:.3f}",
+            f"{row['mean_entropy']:.3f}",
+            f"{row['low_confidence_fraction']:.1%}",
+            str(row["rarest_class"] or "–"),
         )
     console = Console(width=None if click.get_text_stream("stdout").isatty() else 110)
     console.print(table)

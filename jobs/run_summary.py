@@ -23,8 +23,11 @@ class RunSummary:
         """Plain values for --json."""
         ledger = {**asdict(self.ledger), "pending": self.ledger.pending}
         return {
-            "out": self.out, "ledger": ledger, "done_now": self.done_now,
-            "seconds": round(self.seconds, 3), "images_per_second": round(self.rate, 3),
+            "out": self.out,
+            "ledger": ledger,
+            "done_now": self.done_now,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.rate, 3),
             "files": dict(self.files),
         }
 
@@ -38,7 +41,9 @@ class RunSummary:
             kinds = ", ".join(f"{code} {count}" for code, count in sorted(ledger.failures.items()))
             lines.append(f"  failed: {kinds}")
             lines += [f"    {sentence}" for sentence in self.examples[:3]]
-            lines.append("  every failed image is a row of metadata/ with its reason; --retry-failed does them again")
+            lines.append(
+                "  each failed image is a row with its reason; --retry-failed does them again"
+            )
         return "\n".join(lines)
 
     def _headline(self) -> str:

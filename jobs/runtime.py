@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import secrets
+import socket
 import sys
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ TASK_CPUS = 0.25
 """What a loading or saving task asks for."""
 
 NO_PROGRESS_SECONDS = 1800
+ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ def cluster(address: str | None) -> Iterator[Capacity]:
     Raises:
         RunFailed: no cluster answers at ``address``.
     """
+    if address is not None:
+        _check_answer(address)
     _set_environment(local=address is None)
     with native_stderr_in_file():
         yield from _session(address)
@@ -67,7 +71,10 @@ def _session(address: str | None) -> Iterator[Capacity]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise
-        raise RunFailed(f"no Ray cluster answers at {address}: {error}") from error
+        raise RunFailed(
+            f"the Ray cluster at {address} does not take us in: {error}. If it wants a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; Python and Ray must be the same versions there"
+        ) from error
     try:
         _set_data_context()
         yield _capacity(is_local=address is None)
@@ -89,7 +96,9 @@ def native_stderr_in_file() -> Iterator[None]:
     sys.stderr.flush()
     terminal = os.dup(2)
     ours = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
-    with tempfile.NamedTemporaryFile("w", prefix="maskmill-ray-", suffix=".log", delete=False) as log:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="maskmill-ray-", suffix=".log", delete=False
+    ) as log:
         os.dup2(log.fileno(), 2)
     before, sys.stderr = sys.stderr, ours
     try:
@@ -155,6 +164,19 @@ def check_workers(workers: int, gpus_per_worker: float, capacity: Capacity) -> N
             f"{workers} workers need {workers + SPARE_CPUS} CPUs (one each and {SPARE_CPUS} for "
             f"loading and saving); there are {capacity.cpus}: lower --workers"
         )
+
+
+def _check_answer(address: str) -> None:
+    """Ray itself would go on asking for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if "://" in address or not (host and port.isdigit()):
+        raise SettingsError(f"--address {address}: give HOST:PORT of the head node, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except OSError as error:
+        raise RunFailed(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def _set_environment(*, local: bool) -> None:

@@ -23,11 +23,15 @@ class WorkList:
         """What the user should hear before the run."""
         notes = list(self.listing.notes)
         if self.listing.not_considered:
-            counts = ", ".join(f"{name} {count}" for name, count in self.listing.not_considered.items())
+            counts = ", ".join(
+                f"{name} {count}" for name, count in self.listing.not_considered.items()
+            )
             notes.append(f"not considered, by extension: {counts}")
         twins = case_twins(self.manifest["output"].to_pylist())
         if twins:
-            notes.append(f"{len(twins)} outputs differ in case only, first {' and '.join(twins[0])}")
+            notes.append(
+                f"{len(twins)} outputs differ in case only, first {' and '.join(twins[0])}"
+            )
         return notes
 
 

@@ -33,7 +33,7 @@ class Note:
 
 @dataclass(slots=True)
 class BlockAttempt:
-    """One stage's try at one block; write it down with :func:`begin_stage`, close with ``finish``."""
+    """One stage's try at one block; :func:`begin_stage` writes it down, ``finish`` closes it."""
 
     layout: RunLayout
     block: int

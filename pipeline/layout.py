@@ -1,4 +1,4 @@
-"""RunLayout: every path of a run folder, and the one way files get into it (whole or not at all)."""
+"""RunLayout: every path of a run folder, and the one way files get into it: whole."""
 
 import os
 import shutil

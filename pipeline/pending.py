@@ -1,4 +1,4 @@
-"""What is still to do in a run: the manifest minus the committed rows. The one anti-join of resume."""
+"""What is still to do in a run: the manifest minus the committed rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -54,7 +54,8 @@ def _failed_ids(layout: RunLayout) -> list[int]:
 
 def _blocks(todo: pa.Table) -> Iterator[dict[str, Any]]:
     columns = ["image_id", "key", "uri", "output"]
-    block, images = None, []
+    block: int | None = None
+    images: list[dict[str, Any]] = []
     for number, image in zip(
         todo["block"].to_pylist(), todo.select(columns).to_pylist(), strict=True
     ):

@@ -1,4 +1,4 @@
-"""Which images people should look at first: the most uncertain ones, and those with rare classes."""
+"""Which images people should look at first: the uncertain ones, and those with rare classes."""
 
 import math
 from collections import Counter
@@ -13,7 +13,13 @@ from schemas.errors import SettingsError
 from schemas.rows import REVIEW_ORDER
 
 _COLUMNS = [
-    "image_id", "key", "status", "mean_entropy", "mean_margin", "low_confidence_fraction", "classes",
+    "image_id",
+    "key",
+    "status",
+    "mean_entropy",
+    "mean_margin",
+    "low_confidence_fraction",
+    "classes",
 ]
 FOLDER = "review"
 

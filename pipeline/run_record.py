@@ -46,7 +46,7 @@ class Ledger:
 
 @dataclass(slots=True, kw_only=True)
 class RunRecord:
-    """The document of run.json. ``identity`` holds, in readable form, what the fingerprint hashes."""
+    """The document of run.json. ``identity`` is, in readable form, what the fingerprint hashes."""
 
     command: str
     identity: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Proof that a run's rows, files, COCO document and inputs agree; every disagreement is a sentence."""
+"""Proof that a run's rows, files, COCO document and inputs agree; each misfit is a sentence."""
 
 import hashlib
 import tempfile
@@ -57,7 +57,9 @@ def verify_run(layout: RunLayout, *, inputs: bool = False) -> Iterator[Checked]:
         yield _check_block(layout, block, wanted, labels, inputs)
     missing = sum(len(images) for images in expected.values())
     if missing:
-        yield Checked(0, (f"{missing} images of the manifest have no row; run the same command again",))
+        yield Checked(
+            0, (f"{missing} images of the manifest have no row; run the same command again",)
+        )
     yield Checked(0, tuple(_stray_files(layout, manifest)))
     yield Checked(0, tuple(_document_problems(layout, record, labels)))
 
@@ -69,7 +71,8 @@ def _record_problems(layout: RunLayout, record: RunRecord, inputs: int) -> Itera
     ledger = count_ledger(layout, inputs)
     for name, value in (("inputs", inputs), ("ok", ledger.ok), ("failed", ledger.failed)):
         if record.ledger.get(name) != value:
-            yield f"{layout.run_record}: the ledger says {name} {record.ledger.get(name)}, counted {value}"
+            said = record.ledger.get(name)
+            yield f"{layout.run_record}: the ledger says {name} {said}, counted {value}"
     if ledger.pending:
         yield f"the ledger does not add up: {inputs} inputs, {ledger.ok} ok, {ledger.failed} failed"
 
@@ -92,7 +95,11 @@ def _check_block(
         problems.append(f"{layout.block_path(block)}: its images are not those of the manifest")
     with ThreadPoolExecutor(THREADS) as threads:  # hashing, PNG and RLE release the lock
         checks = threads.map(lambda row: list(_row_problems(layout, row, labels, inputs)), rows)
-        problems += [f"{row['key']}: {text}" for row, texts in zip(rows, checks, strict=True) for text in texts]
+        problems += [
+            f"{row['key']}: {text}"
+            for row, texts in zip(rows, checks, strict=True)
+            for text in texts
+        ]
     return Checked(len(rows), tuple(problems))
 
 
@@ -138,7 +145,8 @@ def _mask_problems(row: dict[str, Any], mask: LabelMask, labels: LabelMap) -> It
     """The PNG against the row: size, pixels per class, and every segment's RLE, area and box."""
     size = [row["height"], row["width"]]
     if list(mask.shape) != size:
-        yield f"{row['mask_path']} is {mask.shape[1]}x{mask.shape[0]}, the image {size[1]}x{size[0]}"
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
+        yield f"{row['mask_path']} is {found}, the image {size[1]}x{size[0]}"
         return
     counts = np.bincount(mask.ravel(), minlength=labels.ignore_index + 1)
     pixels = {entry["index"]: entry["pixels"] for entry in row["classes"]}
@@ -157,7 +165,8 @@ def _mask_problems(row: dict[str, Any], mask: LabelMask, labels: LabelMap) -> It
         yield from _segment_problems(segment, inside, mask == entry.index)
     for entry in classes.values():
         if drawn[entry.index] != counts[entry.index]:
-            yield f"the segments of {entry.name} cover {drawn[entry.index]} pixels, the mask {counts[entry.index]}"
+            covered = f"{drawn[entry.index]} pixels, the mask has {counts[entry.index]}"
+            yield f"the segments of {entry.name} cover {covered}"
 
 
 def _segment_problems(segment: dict[str, Any], inside: Any, of_class: Any) -> Iterator[str]:
@@ -169,7 +178,8 @@ def _segment_problems(segment: dict[str, Any], inside: Any, of_class: Any) -> It
         return
     bbox = [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
     if segment["area"] != int(inside.sum()) or segment["bbox"] != bbox:
-        yield f"a segment of category {segment['category_id']} has another area or box than its pixels"
+        category = segment["category_id"]
+        yield f"a segment of category {category} has another area or box than its pixels"
 
 
 def _stray_files(layout: RunLayout, manifest: pa.Table) -> Iterator[str]:

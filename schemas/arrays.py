@@ -9,7 +9,7 @@ RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3) uint8, RGB, EXIF orientation already applied."""
 
 LabelMask = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-"""(H, W), value = class index. uint8 with 255 = ignore; uint16 with 65535 = ignore beyond 255 classes."""
+"""(H, W), value = class index. uint8, 255 = ignore; uint16, 65535 = ignore beyond 255 classes."""
 
 BoolMask = npt.NDArray[np.bool_]
 """(H, W) bool, True inside."""

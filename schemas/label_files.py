@@ -41,7 +41,8 @@ def parse_label_map(text: str, *, name: str) -> LabelMap:
     if text.lstrip().startswith(("{", "[")):
         return _from_json(text, name)
     lines = [
-        (number, line.strip()) for number, line in enumerate(text.splitlines(), 1)
+        (number, line.strip())
+        for number, line in enumerate(text.splitlines(), 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if not lines:
@@ -73,13 +74,21 @@ def _from_categories(name: str, categories: list[Any]) -> LabelMap:
             (entry for entry in categories if not _is_background(entry)),
             key=lambda entry: int(entry["id"]),
         )
-        listed = [LabelClass(
-            index=position, name=str(entry["name"]), category_id=int(entry["id"]),
-            color=tuple(entry.get("color", voc_color(position))),
-            is_thing=bool(entry.get("isthing", 0)), supercategory=str(entry.get("supercategory") or ""),
-        ) for position, entry in enumerate(entries, 1)]
+        listed = [
+            LabelClass(
+                index=position,
+                name=str(entry["name"]),
+                category_id=int(entry["id"]),
+                color=tuple(entry.get("color", voc_color(position))),
+                is_thing=bool(entry.get("isthing", 0)),
+                supercategory=str(entry.get("supercategory") or ""),
+            )
+            for position, entry in enumerate(entries, 1)
+        ]
     except (KeyError, TypeError, ValueError) as error:
-        raise SettingsError(f"label file {name!r}: a category needs id and name ({error!r})") from error
+        raise SettingsError(
+            f"label file {name!r}: a category needs id and name ({error!r})"
+        ) from error
     background = LabelClass(
         index=0, name="background", color=(0, 0, 0), category_id=0, is_background=True
     )
@@ -102,7 +111,7 @@ def _cvat_line(name: str, number: int, line: str) -> tuple[str, Color | None]:
     fields = line.split(":")
     if len(fields) != 4:
         raise SettingsError(
-            f"label file {name!r}, line {number}: {len(fields)} fields where name:r,g,b:parts:actions "
+            f"label file {name!r}, line {number}: {len(fields)} fields, name:r,g,b:parts:actions "
             "has 4; a colon inside a name cannot be written in this format"
         )
     return fields[0], _color(name, number, fields[1].split(",")) if fields[1] else None

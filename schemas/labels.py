@@ -1,4 +1,4 @@
-"""LabelMap: class index <-> name, colour, COCO category id, ignore. The one vocabulary of classes."""
+"""LabelMap: class index <-> name, colour, COCO category id, ignore index."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def voc_color(index: int) -> Color:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelClass:
-    """One class. ``index`` is the mask value, ``category_id`` the COCO id (from 1, 0 if background)."""
+    """One class. ``index`` is the mask value, ``category_id`` the COCO id, from 1."""
 
     index: int
     name: str
@@ -57,14 +57,20 @@ class LabelMap:
         if not self.classes:
             raise SettingsError(f"label map {self.name!r} has no class")
         if [entry.index for entry in self.classes] != list(range(len(self.classes))):
-            raise SettingsError(f"label map {self.name!r}: class indices must be 0, 1, 2, … in order")
+            raise SettingsError(
+                f"label map {self.name!r}: class indices must be 0, 1, 2, … in order"
+            )
         _refuse_repeats(self.name, "class name", [entry.name for entry in self.classes])
         ids = [entry.category_id for entry in self.classes if not entry.is_background]
         _refuse_repeats(self.name, "category id", ids)
 
     @classmethod
     def from_names(
-        cls, name: str, names: Sequence[str], *, colors: Sequence[Color] | None = None,
+        cls,
+        name: str,
+        names: Sequence[str],
+        *,
+        colors: Sequence[Color] | None = None,
         background: int | None = 0,
     ) -> "LabelMap":
         """Classes in the given order; VOC colours unless given; ids by the rule of the house.
@@ -72,14 +78,19 @@ class LabelMap:
         Category ids are the class index where index 0 is background, else index + 1.
         """
         shift = 0 if background == 0 else 1
-        return cls(name=name, classes=tuple(
-            LabelClass(
-                index=index, name=label, is_background=index == background,
-                color=tuple(colors[index]) if colors else voc_color(index),  # type: ignore[arg-type]
-                category_id=index + shift,
-            )
-            for index, label in enumerate(names)
-        ))
+        return cls(
+            name=name,
+            classes=tuple(
+                LabelClass(
+                    index=index,
+                    name=label,
+                    is_background=index == background,
+                    color=tuple(colors[index]) if colors else voc_color(index),  # type: ignore[arg-type]
+                    category_id=index + shift,
+                )
+                for index, label in enumerate(names)
+            ),
+        )
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> "LabelMap":
@@ -139,21 +150,35 @@ class LabelMap:
         for entry in self.classes:
             if entry.name == name:
                 return entry.index
-        raise SettingsError(f"no class {name!r} in label map {self.name!r}; it has: {', '.join(self.names)}")
+        raise SettingsError(
+            f"no class {name!r} in label map {self.name!r}; it has: {', '.join(self.names)}"
+        )
 
     def coco_categories(self) -> list[CocoCategory]:
         """COCO ``categories``: every class but background, in index order."""
         return [
-            {"id": entry.category_id, "name": entry.name, "supercategory": entry.supercategory,
-             "color": list(entry.color), "isthing": int(entry.is_thing)}
-            for entry in self.classes if not entry.is_background
+            {
+                "id": entry.category_id,
+                "name": entry.name,
+                "supercategory": entry.supercategory,
+                "color": list(entry.color),
+                "isthing": int(entry.is_thing),
+            }
+            for entry in self.classes
+            if not entry.is_background
         ]
 
 
 def builtin_names() -> tuple[str, ...]:
     """Names of the label maps that come with maskmill."""
     folder = resources.files("schemas") / "labelsets"
-    return tuple(sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json")))
+    return tuple(
+        sorted(
+            item.name.removesuffix(".json")
+            for item in folder.iterdir()
+            if item.name.endswith(".json")
+        )
+    )
 
 
 def builtin(name: str) -> LabelMap:
@@ -163,7 +188,9 @@ def builtin(name: str) -> LabelMap:
         SettingsError: no such label map; the message lists them.
     """
     if name not in builtin_names():
-        raise SettingsError(f"no built-in label map {name!r}; there are: {', '.join(builtin_names())}")
+        raise SettingsError(
+            f"no built-in label map {name!r}; there are: {', '.join(builtin_names())}"
+        )
     text = (resources.files("schemas") / "labelsets" / f"{name}.json").read_text(encoding="utf-8")
     return LabelMap.from_dict(json.loads(text))
 
@@ -171,17 +198,21 @@ def builtin(name: str) -> LabelMap:
 def _from_document(document: dict[str, Any]) -> LabelMap:
     entries = document["classes"]
     has_background = bool(entries) and bool(entries[0].get("is_background", False))
-    return LabelMap(name=str(document.get("name", "labels")), classes=tuple(
-        LabelClass(
-            index=int(entry.get("index", position)), name=str(entry["name"]),
-            color=_color(entry.get("color", voc_color(position))),
-            category_id=int(entry.get("category_id", position + (0 if has_background else 1))),
-            is_background=bool(entry.get("is_background", False)),
-            is_thing=bool(entry.get("is_thing", False)),
-            supercategory=str(entry.get("supercategory", "")),
-        )
-        for position, entry in enumerate(entries)
-    ))
+    return LabelMap(
+        name=str(document.get("name", "labels")),
+        classes=tuple(
+            LabelClass(
+                index=int(entry.get("index", position)),
+                name=str(entry["name"]),
+                color=_color(entry.get("color", voc_color(position))),
+                category_id=int(entry.get("category_id", position + (0 if has_background else 1))),
+                is_background=bool(entry.get("is_background", False)),
+                is_thing=bool(entry.get("is_thing", False)),
+                supercategory=str(entry.get("supercategory", "")),
+            )
+            for position, entry in enumerate(entries)
+        ),
+    )
 
 
 def _color(value: Iterable[int]) -> Color:

@@ -19,7 +19,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def reference():
-    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "docs/write_reference.py")
+    spec = importlib.util.spec_from_file_location(
+        "write_reference", ROOT / "docs/write_reference.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -43,7 +45,12 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("names", "page"),
-    [(MODELS, "models.md"), (SOURCES, "sources.md"), (WRITERS, "masks.md"), (FINISHERS, "masks.md")],
+    [
+        (MODELS, "models.md"),
+        (SOURCES, "sources.md"),
+        (WRITERS, "masks.md"),
+        (FINISHERS, "masks.md"),
+    ],
 )
 def test_registered_names_are_documented(names, page) -> None:
     missing = [name for name in names if name not in DOCS[page]]

@@ -1,1 +1,1 @@
-"""Networks: what they are, where their weights come from, how pictures go in and logits come out."""
+"""Networks: what they are, where weights come from, how pictures go in and logits come out."""

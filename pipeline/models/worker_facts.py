@@ -32,8 +32,10 @@ def describe_worker(
     try:
         network = load_network(spec, weights_path, untrained=untrained)
         return WorkerFacts(
-            device=device, precision=resolve_precision(precision, device),
-            torch_version=torch.__version__, num_classes=num_classes_of(network),
+            device=device,
+            precision=resolve_precision(precision, device),
+            torch_version=torch.__version__,
+            num_classes=num_classes_of(network),
         )
     except MaskmillError as error:
         return error

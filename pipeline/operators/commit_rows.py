@@ -1,4 +1,4 @@
-"""CommitRows: the last step of a block. Its rows go to disk in one piece; the driver gets a tally."""
+"""CommitRows: the last step of a block. Its rows go to disk whole; the driver gets a tally."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -26,5 +26,5 @@ def worker_died(item: Item, stage: str) -> Item:
     return item.failing(
         ErrorCode.WORKER_DIED,
         f"{item.key}: the worker process died {IMAGE_DEATHS} times while it worked on this image "
-        f"alone (stage: {stage}); check the picture, or the memory of the machine, then --retry-failed",
+        f"alone (stage: {stage}); check the picture and the machine's memory, then --retry-failed",
     )

@@ -15,7 +15,7 @@ from pipeline.models.preparation import prepare
 from pipeline.models.spec import Preprocessing
 from pipeline.operators.isolation import each_image
 from pipeline.operators.parcels import ImageFacts, Item, Parcel, pack
-from schemas.errors import ImageFailure
+from schemas.errors import FileFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class LoadImages:
             image = decode_image(data, name=item.key, max_pixels=self.max_pixels)
             facts = _facts_of(image, facts)
             picture = prepare(image.pixels, self.preprocessing, image_size=self.image_size)
-        except ImageFailure as failure:
+        except FileFailure as failure:
             return replace(item, facts=facts).failing(failure.code, str(failure))
         facts = replace(facts, decode_ms=(time.perf_counter() - started) * 1000)
         return replace(item, facts=facts, pictures=(picture,))

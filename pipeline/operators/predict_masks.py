@@ -15,6 +15,7 @@ from pipeline.models.segmenter import PictureLogits, Segmenter
 from pipeline.models.spec import ModelSpec
 from pipeline.operators.isolation import each_image
 from pipeline.operators.parcels import Item, Parcel, pack, unpack
+from pipeline.staged_weights import local_weights
 from schemas.errors import ImageFailure
 
 HALVED_NOTE = "computed in a smaller group than set, because memory ran out"
@@ -33,12 +34,17 @@ class WorkerSettings:
     group_size: int
     untrained: bool = False
 
-    def load(self) -> Segmenter:
+    def load(self, layout: RunLayout) -> Segmenter:
         """The network, ready; a file that changed since the run began is refused."""
         return Segmenter(
-            self.spec, self.weights_path, device=self.device, precision=self.precision,
-            threads=self.threads, group_size=self.group_size,
-            expected_sha256=self.weights_sha256 or None, untrained=self.untrained,
+            self.spec,
+            local_weights(layout, self.weights_path),
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            group_size=self.group_size,
+            expected_sha256=self.weights_sha256 or None,
+            untrained=self.untrained,
         )
 
 
@@ -48,7 +54,7 @@ class PredictMasks:
     def __init__(self, *, layout: RunLayout, session: str, settings: WorkerSettings) -> None:
         self._layout = layout
         self._session = session
-        self._segmenter = settings.load()
+        self._segmenter = settings.load(layout)
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
@@ -71,7 +77,9 @@ class PredictMasks:
         results = iter(self._segmenter.forward([p for item in waiting for p in item.pictures]))
         milliseconds = (time.perf_counter() - started) * 1000 / max(1, len(waiting))
         done = {
-            item.image_id: self._answered(item, [next(results) for _ in item.pictures], milliseconds)
+            item.image_id: self._answered(
+                item, [next(results) for _ in item.pictures], milliseconds
+            )
             for item in waiting
         }
         return tuple(done.get(item.image_id, item) for item in items)

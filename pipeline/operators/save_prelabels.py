@@ -75,9 +75,7 @@ class SavePrelabels:
         items = list(each_image(attempt, parcel.items, save))
         attempt.finish()
         block = {"block": parcel.block, "attempts": attempt.starts}
-        return [
-            {**self._facts(item), **block, **results.get(item.image_id, {})} for item in items
-        ]
+        return [{**self._facts(item), **block, **results.get(item.image_id, {})} for item in items]
 
     def _facts(self, item: Item) -> dict[str, Any]:
         """The columns that every row has, failed or not."""
@@ -101,8 +99,12 @@ class SavePrelabels:
         mask = self._mask(view, size, confidence)
         runs = class_runs(mask)
         scores = confidence.class_confidence.tolist()
-        segments = segments_of(mask, self.labels, per=self.segments_per, class_scores=scores, runs=runs)
-        ignored = sum(runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index)
+        segments = segments_of(
+            mask, self.labels, per=self.segments_per, class_scores=scores, runs=runs
+        )
+        ignored = sum(
+            runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
+        )
         return {
             **self._write(item, mask),
             "classes": class_statistics(mask, self.labels, scores, runs=runs),
@@ -114,7 +116,9 @@ class SavePrelabels:
             "low_confidence_fraction": confidence.low_confidence_fraction,
         }
 
-    def _mask(self, view: GridView, size_hw: tuple[int, int], confidence: GridConfidence) -> LabelMask:
+    def _mask(
+        self, view: GridView, size_hw: tuple[int, int], confidence: GridConfidence
+    ) -> LabelMask:
         """Argmax at the original size, then what --min-confidence and --min-area take away."""
         mask = upsample_argmax(
             view.grid, view.rows, view.cols, size_hw, dtype=self.labels.mask_dtype
@@ -128,7 +132,11 @@ class SavePrelabels:
         """Every output file asked for; path and hash of the mask."""
         specs = [WRITERS[name] for name in self.writers]
         outputs = ImageOutputs(
-            key=item.key, output=item.output, mask=mask, labels=self.labels, views=item.views,
+            key=item.key,
+            output=item.output,
+            mask=mask,
+            labels=self.labels,
+            views=item.views,
             image=self._pixels(item) if any(spec.needs_image for spec in specs) else None,
             text=self._text(),
         )

@@ -33,8 +33,13 @@ def run_to_the_end(
     *arguments: object, environment: dict[str, str] | None = None, timeout: float = 280
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command_line(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-        env={**os.environ, **(environment or {})}, check=False,
+        command_line(*arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **(environment or {})},
+        check=False,
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from tests.sick_images import write_small_pictures
 
 # Python runs sitecustomize in every process it starts, workers included: the fault is injected
@@ -50,7 +51,13 @@ def test_the_image_that_kills_its_worker_is_the_only_failed_row(tmp_path, maskmi
     write_small_pictures(source, 24, seed=6)
     (tmp_path / "sitecustomize.py").write_text(KILLER)
     result = maskmill(
-        "prelabel", source, out, "--image-size", 65, "--block-images", 8,
+        "prelabel",
+        source,
+        out,
+        "--image-size",
+        65,
+        "--block-images",
+        8,
         environment={"PYTHONPATH": str(tmp_path), "DEADLY_TARGET": target},
     )
     assert result.returncode == 3, result.stderr

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.processes import descendants, wait_until_gone
-from tests.sick_images import write_sick_images, write_small_pictures
 
+from benchmarks.processes import descendants, wait_until_gone
 from schemas.rows import TIMING_COLUMNS
+from tests.sick_images import write_sick_images, write_small_pictures
 
 NUM_GOOD, NUM_SICK = 1900, 100
 KILLS = 10
@@ -47,8 +47,10 @@ def start(collection: Path, out: Path) -> subprocess.Popen:
     from tests.jobs.conftest import ROOT, command_line
 
     return subprocess.Popen(
-        command_line("prelabel", collection, out, *SETTINGS), cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command_line("prelabel", collection, out, *SETTINGS),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -80,7 +82,18 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(
     rng = random.Random(7)
     blocks = committed(calm)
     thresholds = sorted(rng.sample(range(1, blocks - 12), KILLS))
-    kinds = ["worker", "driver", "both", "worker", "worker", "driver", "worker", "both", "worker", "driver"]
+    kinds = [
+        "worker",
+        "driver",
+        "both",
+        "worker",
+        "worker",
+        "driver",
+        "worker",
+        "both",
+        "worker",
+        "driver",
+    ]
     done, driver = 0, start(collection, stormy)
     deadline = time.monotonic() + 800
     while driver.poll() is None or done < KILLS:

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from tests.sick_images import write_sick_images, write_small_pictures
 
 from schemas.rows import METADATA
+from tests.sick_images import write_sick_images, write_small_pictures
 
 QUICK = ("--image-size", 129)  # a smaller network input: these tests are about the run
 
@@ -25,7 +25,15 @@ def finished(tmp_path_factory, default_weights, run_module_maskmill):
     codes = write_sick_images(source, 12, seed=2)
     out = tmp_path_factory.mktemp("run") / "out"
     result = run_module_maskmill(
-        "prelabel", source, out, "--write", "masks,overlays,soft", "--block-images", 8, "--json", *QUICK
+        "prelabel",
+        source,
+        out,
+        "--write",
+        "masks,overlays,soft",
+        "--block-images",
+        8,
+        "--json",
+        *QUICK,
     )
     return source, out, codes, result
 
@@ -67,11 +75,18 @@ def test_masks_have_the_size_of_the_picture_and_the_palette_of_the_labels(finish
     source, out, _, _ = finished
     for row in rows_of(out):
         if row["status"] == "ok":
-            with Image.open(source / row["key"]) as picture, Image.open(out / row["mask_path"]) as mask:
+            with (
+                Image.open(source / row["key"]) as picture,
+                Image.open(out / row["mask_path"]) as mask,
+            ):
                 assert mask.mode == "P"
                 assert mask.size == picture.size == (row["width"], row["height"])
                 assert mask.getpalette()[3:6] == [128, 0, 0]
-            assert (out / "overlays" / row["mask_path"].removeprefix("masks/")).with_suffix(".jpg").exists()
+            assert (
+                (out / "overlays" / row["mask_path"].removeprefix("masks/"))
+                .with_suffix(".jpg")
+                .exists()
+            )
 
 
 def test_coco_document_equals_the_masks_by_pycocotools_own_reckoning(finished, capsys):
@@ -102,7 +117,9 @@ def test_rank_writes_every_labelled_image_once_most_uncertain_first(finished, ma
     result = maskmill("rank", out, "--rarity", 0, "--json")
     assert result.returncode == 0, result.stderr
     order = pq.read_table(out / "review/order.parquet")
-    entropies = {row["image_id"]: row["mean_entropy"] for row in rows_of(out) if row["status"] == "ok"}
+    entropies = {
+        row["image_id"]: row["mean_entropy"] for row in rows_of(out) if row["status"] == "ok"
+    }
     assert order["image_id"].to_pylist() == sorted(entropies, key=lambda n: (-entropies[n], n))
     assert order["rank"].to_pylist() == list(range(1, 41))
 
@@ -111,8 +128,15 @@ def test_second_run_computes_nothing_and_says_so(finished, maskmill):
     source, out, _, _ = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if "work" not in path.parts}
     result = maskmill(
-        "prelabel", source, out, "--write", "masks,overlays,soft", "--block-images", 8,
-        "--allow-failures", *QUICK,
+        "prelabel",
+        source,
+        out,
+        "--write",
+        "masks,overlays,soft",
+        "--block-images",
+        8,
+        "--allow-failures",
+        *QUICK,
     )
     assert result.returncode == 0, result.stderr
     assert "nothing to do, all 52 images have a row" in result.stdout
@@ -128,10 +152,20 @@ def test_second_run_computes_nothing_and_says_so(finished, maskmill):
         (("--segments", "component"), "segments"),
     ],
 )
-def test_another_run_in_the_same_folder_is_refused_naming_what_differs(finished, maskmill, changed, named):
+def test_another_run_in_the_same_folder_is_refused_naming_what_differs(
+    finished, maskmill, changed, named
+):
     source, out, _, _ = finished
     result = maskmill(
-        "prelabel", source, out, "--write", "masks,overlays,soft", "--block-images", 8, *QUICK, *changed
+        "prelabel",
+        source,
+        out,
+        "--write",
+        "masks,overlays,soft",
+        "--block-images",
+        8,
+        *QUICK,
+        *changed,
     )
     assert result.returncode == 2, result.stdout
     assert "holds a different run" in result.stderr
@@ -192,7 +226,15 @@ def test_component_segments_min_area_and_min_confidence(tmp_path, maskmill, shar
     out = tmp_path / "out"
     picture = shared / "data/voc/2011_000006.jpg"
     result = maskmill(
-        "prelabel", picture, out, "--segments", "component", "--min-area", 400, "--min-confidence", 0.6
+        "prelabel",
+        picture,
+        out,
+        "--segments",
+        "component",
+        "--min-area",
+        400,
+        "--min-confidence",
+        0.6,
     )
     assert result.returncode == 0, result.stderr
     row = rows_of(out)[0]
@@ -216,9 +258,13 @@ def test_component_segments_min_area_and_min_confidence(tmp_path, maskmill, shar
         ((".", "out", "--labels", "cityscapes"), "21 classes"),
     ],
 )
-def test_wrong_usage_is_said_plainly_before_anything_is_written(tmp_path, maskmill, arguments, message):
+def test_wrong_usage_is_said_plainly_before_anything_is_written(
+    tmp_path, maskmill, arguments, message
+):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    given = [str(tmp_path) if a == "." else str(tmp_path / a) if a == "out" else a for a in arguments]
+    given = [
+        str(tmp_path) if a == "." else str(tmp_path / a) if a == "out" else a for a in arguments
+    ]
     result = maskmill("prelabel", *given)
     assert result.returncode in (1, 2), result.stdout
     assert message in result.stderr
@@ -239,5 +285,7 @@ def test_metadata_types_survive(finished):
     _, out, _, _ = finished
     row = next(row for row in rows_of(out) if row["status"] == "ok")
     assert isinstance(row["classes"], list)
-    assert np.isclose(sum(entry["fraction"] for entry in row["classes"]) + row["ignored_fraction"], 1)
+    assert np.isclose(
+        sum(entry["fraction"] for entry in row["classes"]) + row["ignored_fraction"], 1
+    )
     assert pa.types.is_struct(METADATA.field("classes").type.value_type)
