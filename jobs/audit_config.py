@@ -65,8 +65,8 @@ class AuditPlan:
             yield {
                 **empty, "pair_id": number, "key": pair.key,
                 **_place("prediction", pair.prediction), **_place("truth", pair.truth),
-                "image_uri": _uri(pair.key, self.pictures),
-                "confidence_uri": _uri(_prediction_key(pair), self.confidences),
+                "image_uri": _uri(pair, self.pictures),
+                "confidence_uri": _uri(pair, self.confidences),
                 "error_code": pair.problem.value if pair.problem else None,
                 "error_message": pair.message or None,
             }  # fmt: skip
@@ -153,10 +153,8 @@ def _place(side: str, file: MaskFile | None) -> dict[str, str | None]:
     return {f"{side}_uri": file.uri if file else None, f"{side}_item": file.item if file else None}
 
 
-def _prediction_key(pair: Pair) -> str:
-    return pair.prediction.key if pair.prediction else pair.key
-
-
-def _uri(key: str, index: dict[str, MaskFile | None]) -> str | None:
-    found = find_picture(key, index)
-    return found.uri if found else None
+def _uri(pair: Pair, index: dict[str, MaskFile | None]) -> str | None:
+    """What belongs to a pair by the prediction's name, else by the truth's."""
+    keys = (file.key for file in (pair.prediction, pair.truth) if file)
+    found = (find_picture(key, index) for key in keys)
+    return next((one.uri for one in found if one), None)

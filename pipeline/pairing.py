@@ -1,5 +1,6 @@
 """Which prediction belongs to which truth: by written rules, one to one, nothing left out."""
 
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from pipeline.sources.entries import IMAGE_EXTENSIONS
 from schemas.errors import ErrorCode
 
 SUFFIXES: Final = (
@@ -19,6 +21,13 @@ SUFFIXES: Final = (
 OTHER_VARIANTS: Final = ("_instanceIds", "_instanceTrainIds", "_color", "_polygons")
 """Endings of files that lie beside Cityscapes label masks and are none."""
 
+SHARED_ENDING: Final = "same file name without an ending that all files of a side share"
+
+KeyOf = Callable[[str], str | None]
+"""A file's key -> what it must share with its partner; None where the rule does not apply."""
+
+_EXTENSIONS = IMAGE_EXTENSIONS | {".npz", ".npy", ".json"}
+_ENDING = re.compile(r"[_.-](?=.*[A-Za-z]).*")
 _CITYSCAPES = re.compile(r"[a-z][a-z-]*_\d{6}_\d{6}")
 
 
@@ -61,7 +70,8 @@ def pair_masks(
 
     The rules, tried in this order on what the rules before have left: the same path without its
     extension; the same path without a role's ending (``SUFFIXES``); the same file name without a
-    role's ending, in whatever folder; the same Cityscapes frame ``city_000000_000000``. A rule
+    role's ending, in whatever folder; the same Cityscapes frame ``city_000000_000000``; the same
+    file name without the ending that all files left on a side share (``_official``). A rule
     pairs files only where it finds one on each side; two or more on a side are ``ambiguous_pair``.
 
     Args:
@@ -75,9 +85,12 @@ def pair_masks(
     pairs: list[Pair] = []
     rules: Counter[str] = Counter()
     for name, key_of in RULES.items():
-        found, left, right = _match(left, right, key_of)
+        found, left, right = _match(left, right, (key_of, key_of))
         rules[name] = sum(pair.problem is None for pair in found)
         pairs += found
+    found, left, right = _match(left, right, (_without_shared(left), _without_shared(right)))
+    rules[SHARED_ENDING] = sum(pair.problem is None for pair in found)
+    pairs += found
     pairs += [_lonely(file, is_truth=False) for file in left]
     pairs += [_lonely(file, is_truth=True) for file in right]
     ordered = tuple(sorted(pairs, key=lambda pair: (pair.key, pair.problem is not None)))
@@ -105,8 +118,9 @@ def find_picture(key: str, index: Mapping[str, MaskFile | None]) -> MaskFile | N
 
 
 def stem_path(key: str) -> str:
-    """The key without its extension."""
-    return str(PurePosixPath(key).with_suffix(""))
+    """The key without a picture's extension: ``a.b.png`` gives ``a.b``, and ``a.b`` stays."""
+    stem, dot, extension = key.rpartition(".")
+    return stem if dot and stem and f".{extension.lower()}" in _EXTENSIONS else key
 
 
 def without_role(key: str) -> str:
@@ -127,7 +141,7 @@ def _cityscapes_frame(key: str) -> str | None:
     return match.group() if match else None
 
 
-RULES: Final[dict[str, Callable[[str], str | None]]] = {
+RULES: Final[dict[str, KeyOf]] = {
     "same path": stem_path,
     "same path without a role's ending": without_role,
     "same file name without a role's ending": _name_without_role,
@@ -164,9 +178,9 @@ def _unwanted_variant(stem: str, stems: set[str], train_ids: bool) -> str | None
 
 
 def _match(
-    left: Sequence[MaskFile], right: Sequence[MaskFile], key_of: Callable[[str], str | None]
+    left: Sequence[MaskFile], right: Sequence[MaskFile], keys: tuple[KeyOf, KeyOf]
 ) -> tuple[list[Pair], list[MaskFile], list[MaskFile]]:
-    sides = _grouped(left, key_of), _grouped(right, key_of)
+    sides = _grouped(left, keys[0]), _grouped(right, keys[1])
     pairs: list[Pair] = []
     used: set[str] = set()
     for name in sides[0].keys() & sides[1].keys():
@@ -176,13 +190,23 @@ def _match(
             pairs.append(Pair(stem_path(truths[0].key), predictions[0], truths[0]))
         else:
             pairs += _ambiguous(name, predictions, truths)
-    rest = [[file for file in side if key_of(file.key) not in used] for side in (left, right)]
+    rest = [
+        [file for file in side if key_of(file.key) not in used]
+        for side, key_of in zip((left, right), keys, strict=True)
+    ]
     return pairs, rest[0], rest[1]
 
 
-def _grouped(
-    files: Iterable[MaskFile], key_of: Callable[[str], str | None]
-) -> dict[str, list[MaskFile]]:
+def _without_shared(files: Sequence[MaskFile]) -> KeyOf:
+    """File name without the ending all ``files`` share, from a separator on; it holds a letter."""
+    names = [PurePosixPath(stem_path(file.key)).name for file in files]
+    shared = posixpath.commonprefix([name[::-1] for name in names])[::-1]
+    found = _ENDING.search(shared)
+    ending = found.group() if found and len(files) > 1 else ""
+    return lambda key: PurePosixPath(stem_path(key)).name.removesuffix(ending)
+
+
+def _grouped(files: Iterable[MaskFile], key_of: KeyOf) -> dict[str, list[MaskFile]]:
     groups: dict[str, list[MaskFile]] = defaultdict(list)
     for file in files:
         name = key_of(file.key)

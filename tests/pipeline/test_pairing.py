@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pairing import (
+    SHARED_ENDING,
     MaskFile,
     find_picture,
     index_by_picture,
@@ -54,6 +55,29 @@ def test_missing_files_are_rows():
 def test_the_exact_path_wins_over_looser_rules():
     pairing = pair_masks(files("a/x.png", "b/x.png"), files("b/x.png", "a/x.png"))
     assert sorted(matched(pairing)) == [("a/x.png", "a/x.png"), ("b/x.png", "b/x.png")]
+
+
+def test_an_ending_of_ones_own_is_seen_where_all_files_share_it():
+    pairing = pair_masks(
+        files("out/1.png", "out/2.png"), files("1_target_official.png", "2_target_official.png")
+    )
+    assert len(matched(pairing)) == 2 and list(pairing.rules) == [SHARED_ENDING]
+    both = pair_masks(files("1_a_ids.png", "2_a_ids.png"), files("1_b_ids.png", "2_b_ids.png"))
+    assert matched(both) == [("1_a_ids.png", "1_b_ids.png"), ("2_a_ids.png", "2_b_ids.png")]
+
+
+def test_numbers_are_no_ending():
+    pairing = pair_masks(files("a_01.png", "b_01.png"), files("a_02.png", "b_02.png"))
+    assert matched(pairing) == []
+    one = pair_masks(files("a.png"), files("a_official.png"))  # one file shares with nobody
+    assert matched(one) == []
+
+
+def test_names_with_dots():
+    pairing = pair_masks(files("frame.001", "frame.002.png"), files("frame.001.tif", "frame.002"))
+    assert len(matched(pairing)) == 2
+    index = index_by_picture(files("frame.001.jpg", "frame.002.jpg"))
+    assert find_picture("frame.002", index).key == "frame.002.jpg"
 
 
 def test_two_candidates_are_said_and_not_guessed():
