@@ -15,6 +15,8 @@ COMMANDS = {
         "jobs.audit:audit",
         "Compare masks with their truth, and two audits with each other.",
     ),
+    "convert": ("jobs.convert:convert", "Convert masks and annotations to another format."),
+    "inspect": ("jobs.inspect:inspect", "Say what is in masks, and what is wrong with them."),
     "models": ("jobs.models:models", "List, describe, fetch, import and export models."),
 }
 
