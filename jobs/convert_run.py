@@ -193,7 +193,9 @@ def _open_record(
 
 
 def _with_info(plan: ConversionPlan, record: RunRecord) -> ConversionPlan:
-    return replace(plan, info={name: str(record.info[name]) for name in sorted(record.info)})
+    return replace(
+        plan, info={name: str(record.info[name]) for name in sorted(record.info) if name != "check"}
+    )
 
 
 def _convert(
