@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,9 @@ def load_pictures(folder: Path, count: int) -> list:
     return [prepare(image, SPEC.preprocessing) for image in images]
 
 
-def forward_rate(folder: Path, precision: str, threads: int, barrier=None, result=None) -> float:
+def forward_rate(
+    folder: Path, precision: str, threads: int, barrier: Any = None, result: Any = None
+) -> float:
     """Images per second of the network alone, one image per forward, inputs ready in memory."""
     segmenter = Segmenter(SPEC, resolve_weights(SPEC), precision=precision, threads=threads)
     pictures = load_pictures(folder, 32)

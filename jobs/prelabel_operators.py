@@ -93,44 +93,57 @@ def full_identity(plan: Plan, facts: WorkerFacts) -> dict[str, Any]:
 
 def build_graph(plan: Plan, identity: dict[str, Any], pool: Pool, session: str) -> PrelabelGraph:
     """The operators of this session."""
-    config, choice = plan.config, plan.choice
-    limits = {"max_pixels": config.max_pixels, "max_bytes": MAX_FILE_BYTES}
     return PrelabelGraph(
         layout=plan.layout,
         session=session,
         workers=pool.workers,
         gpus_per_worker=pool.gpus_per_worker,
-        load=LoadImages(
-            layout=plan.layout,
-            session=session,
-            preprocessing=choice.spec.preprocessing,
-            image_size=config.image_size,
-            **limits,
-        ),
-        predict=WorkerSettings(
-            spec=choice.spec,
-            weights_path=choice.weights_path,
-            untrained=config.untrained,
+        load=_load_operator(plan, session),
+        predict=_worker_settings(plan, identity),
+        save=_save_operator(plan, identity, session),
+    )
+
+
+def _load_operator(plan: Plan, session: str) -> LoadImages:
+    return LoadImages(
+        layout=plan.layout,
+        session=session,
+        preprocessing=plan.choice.spec.preprocessing,
+        image_size=plan.config.image_size,
+        max_pixels=plan.config.max_pixels,
+        max_bytes=MAX_FILE_BYTES,
+    )
+
+
+def _worker_settings(plan: Plan, identity: dict[str, Any]) -> WorkerSettings:
+    return WorkerSettings(
+        spec=plan.choice.spec,
+        weights_path=plan.choice.weights_path,
+        weights_sha256=plan.choice.weights_sha256,
+        untrained=plan.config.untrained,
+        device=identity["device"],
+        precision=identity["precision"],
+        threads=plan.config.threads_per_worker,
+        group_size=identity["group_size"],
+    )
+
+
+def _save_operator(plan: Plan, identity: dict[str, Any], session: str) -> SavePrelabels:
+    config, choice = plan.config, plan.choice
+    return SavePrelabels(
+        layout=plan.layout,
+        session=session,
+        labels=choice.labels,
+        provenance=Provenance(
+            model=choice.spec.name,
             weights_sha256=choice.weights_sha256,
-            device=identity["device"],
-            precision=identity["precision"],
-            threads=config.threads_per_worker,
-            group_size=identity["group_size"],
+            settings_fingerprint=settings_fingerprint_of(identity),
+            tool_version=tool_version(),
         ),
-        save=SavePrelabels(
-            layout=plan.layout,
-            session=session,
-            labels=choice.labels,
-            provenance=Provenance(
-                model=choice.spec.name,
-                weights_sha256=choice.weights_sha256,
-                settings_fingerprint=settings_fingerprint_of(identity),
-                tool_version=tool_version(),
-            ),
-            segments_per=config.segments,
-            min_confidence=config.min_confidence,
-            min_area=config.min_area,
-            writers=config.writers,
-            **limits,
-        ),
+        segments_per=config.segments,
+        min_confidence=config.min_confidence,
+        min_area=config.min_area,
+        writers=config.writers,
+        max_pixels=config.max_pixels,
+        max_bytes=MAX_FILE_BYTES,
     )

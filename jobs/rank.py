@@ -1,5 +1,6 @@
 """`maskmill rank`: the order in which people should look at a run's images."""
 
+import sys
 from typing import Any
 
 import click
@@ -63,6 +64,6 @@ def _say(out: str, images: int, shown: list[dict[str, Any]], paths: list[str]) -
             f"{row['low_confidence_fraction']:.1%}",
             str(row["rarest_class"] or "–"),
         )
-    console = Console(width=None if click.get_text_stream("stdout").isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     click.echo(f"{out}: {images:,} images ranked; written to {' and '.join(paths)}")

@@ -26,12 +26,14 @@ HOMES = {
         "pipeline/reports/",
     ),
     "pycocotools": ("pipeline/masks/rle.py",),
-    "cv2": (
+    "cv2": (  # pixel geometry: components, contours, distances
         "pipeline/segments.py",
-        "pipeline/metrics/boundary.py",
         "pipeline/polygons.py",
+        "pipeline/metrics/boundary.py",
         "pipeline/disagreement.py",
-        "pipeline/cutout.py",
+        "pipeline/alignment.py",
+        "pipeline/truth_checks.py",
+        "pipeline/mask_census.py",
     ),
     "jinja2": ("pipeline/reports/",),
     "matplotlib": ("pipeline/reports/",),
