@@ -7,7 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from schemas.arrays import LabelMask
+from schemas.arrays import BoolMask, LabelMask
 
 ISLAND_PIXELS = 8  # a class's component up to this size, away from the picture's edge, is an island
 THIN_VOID_SHARE = 0.5
@@ -32,24 +32,42 @@ def check_truth(classes: LabelMask, num_classes: int) -> list[Finding]:
 
 def islands(classes: LabelMask, num_classes: int) -> list[Finding]:
     """Components of a class of at most ``ISLAND_PIXELS`` pixels: slips of a brush, mostly."""
+    if not classes.size:
+        return []
     findings = []
-    for label in np.flatnonzero(np.bincount(classes.ravel(), minlength=num_classes)[:num_classes]):
-        binary = (classes == label).astype(np.uint8)
-        _, _, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
-        small = [box for box in stats[1:].tolist() if _is_island(box, classes.shape)]
+    thin = _thin_parts(classes)
+    for index in np.flatnonzero(np.bincount(classes[thin], minlength=num_classes)[:num_classes]):
+        small = _islands_of(classes == index, thin)
         if small:
-            x, y, width, height, _ = small[0]
             message = f"{len(small)} islands of at most {ISLAND_PIXELS} pixels"
-            findings.append(
-                Finding("island", int(label), len(small), (x, y, width, height), message)
-            )
+            findings.append(Finding("island", int(index), len(small), small[0], message))
     return findings
 
 
-def _is_island(box: list[int], shape: tuple[int, ...]) -> bool:
-    x, y, width, height, area = box
-    at_edge = x == 0 or y == 0 or x + width == shape[1] or y + height == shape[0]
-    return area <= ISLAND_PIXELS and not at_edge
+def _thin_parts(classes: LabelMask) -> BoolMask:
+    """(H, W): in no 3 x 3 square of one value. Islands have fewer than 9 pixels and lie here."""
+    square = np.ones((3, 3), dtype=np.uint8)
+    uniform = (cv2.dilate(classes, square) == cv2.erode(classes, square)).astype(np.uint8)
+    uniform[0], uniform[-1], uniform[:, 0], uniform[:, -1] = 0, 0, 0, 0
+    thin: BoolMask = cv2.dilate(uniform, square) == 0
+    return thin
+
+
+def _islands_of(inside: BoolMask, thin: BoolMask) -> list[tuple[int, int, int, int]]:
+    """Boxes of the islands of one class, by position. Components at the picture's edge are none.
+
+    Only the box around the thin parts is labelled, one pixel larger on each side: what is cut off
+    there touches the cut, and no island does.
+    """
+    left, top, width, height = cv2.boundingRect((inside & thin).astype(np.uint8))
+    left, top = max(0, left - 1), max(0, top - 1)
+    crop = inside[top : top + height + 2, left : left + width + 2].astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
+    return [
+        (x + left, y + top, w, h)
+        for x, y, w, h, area in stats[1:].tolist()
+        if area <= ISLAND_PIXELS and min(x, y, crop.shape[1] - x - w, crop.shape[0] - y - h) > 0
+    ]
 
 
 def ragged_void(classes: LabelMask, num_classes: int) -> list[Finding]:

@@ -1,6 +1,9 @@
 """Planted oddities are found; real hand-made masks are not accused."""
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.truth_checks import TRUTH_CHECKS, check_truth
@@ -33,6 +36,30 @@ def test_a_hole_of_one_pixel_is_an_island_of_what_fills_it():
     mask = square()
     mask[20, 20] = 0
     assert found(mask)["island"].index == 0
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30), st.integers(1, 4))
+def test_islands_equal_labelling_every_class_whole(seed, height, width, blocks):
+    measure = pytest.importorskip("skimage.measure")
+    rng = np.random.default_rng(seed)
+    mask = np.kron(rng.integers(0, 3, (height, width)), np.ones((blocks, blocks), int))
+    mask = np.where(rng.random(mask.shape) < 0.05, rng.integers(0, 3, mask.shape), mask)
+    expected = {}
+    for label in range(3):
+        boxes = []
+        for one in measure.regionprops(measure.label(mask == label, connectivity=2)):
+            y0, x0, y1, x1 = one.bbox
+            inside = y0 > 0 and x0 > 0 and y1 < mask.shape[0] and x1 < mask.shape[1]
+            if one.area <= 8 and inside:
+                boxes.append((x0, y0, x1 - x0, y1 - y0))
+        if boxes:
+            expected[label] = (len(boxes), boxes[0])
+    found = check_truth(mask.astype(np.uint8), 3)
+    islands = {one.index: (one.count, one.bbox) for one in found if one.check == "island"}
+    assert {key: value[0] for key, value in islands.items()} == {
+        key: value[0] for key, value in expected.items()
+    }
 
 
 def test_ragged_void():
