@@ -25,6 +25,7 @@ from schemas.arrays import LabelMask
 from schemas.errors import ErrorCode, MaskFailure
 from schemas.labels import LabelMap
 
+cv2.setNumThreads(1)  # there is a process per core already
 Per = Literal["class", "component"]
 Box = tuple[int, int, int, int]
 Indices = npt.NDArray[np.int64]
