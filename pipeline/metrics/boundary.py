@@ -37,6 +37,11 @@ class BoundaryCounts:
         return self.trimap_intersection[row], self.trimap_union[row]
 
 
+def use_one_thread() -> None:
+    """Keep OpenCV to the calling thread: a worker process per core has no other to spend."""
+    cv2.setNumThreads(1)
+
+
 def boundary_width(height: int, width: int) -> int:
     """Pixels of the boundary of Boundary IoU: 2 % of the diagonal, at least 1."""
     return max(1, round(DILATION_RATIO * float(np.hypot(height, width))))

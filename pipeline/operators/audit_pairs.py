@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.audit_sides import MAX_MASK_BYTES, AuditSide, read_side
 from pipeline.confidences import read_confidence
 from pipeline.filesystems import read_bytes
+from pipeline.metrics.boundary import use_one_thread
 from pipeline.metrics.confusion import ValueTable, value_table
 from pipeline.pair_audit import Measures, Row, ValueTables, audit_masks, resized_nearest
 from schemas.arrays import LabelMask, ScoreMap
@@ -52,6 +53,7 @@ class AuditPairs:
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """A table of schema WORK in (or of PAIRS, as one block), one of schema AUDIT out."""
+        use_one_thread()
         if "pairs" in work.column_names:
             pairs = [pair for block in work.to_pylist() for pair in block["pairs"]]
         else:
