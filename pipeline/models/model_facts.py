@@ -18,7 +18,7 @@ def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
         "name": spec.name,
         "description": spec.description,
         "architecture": spec.architecture,
-        "parameters": count_parameters(spec),
+        "parameters": parameters_of(spec),
         "output_stride": spec.output_stride,
         "grid_stride": spec.grid_stride,
         "input": spec.preprocessing.describe(),
@@ -34,12 +34,12 @@ def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
     }
 
 
-def count_parameters(spec: ModelSpec) -> int:
+def parameters_of(spec: ModelSpec) -> int:
     """Numbers that training would change; buffers are not among them."""
     import torch
 
+    from pipeline.models.cost import count_parameters
     from pipeline.models.segmenter import build_network
 
     with torch.device("meta"):
-        network = build_network(spec, len(labels_of(spec).classes))
-    return sum(parameter.numel() for parameter in network.parameters())
+        return count_parameters(build_network(spec, len(labels_of(spec).classes)))

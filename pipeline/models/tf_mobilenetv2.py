@@ -106,8 +106,8 @@ def on_grid(features: Tensor, step: Tensor | None, zero: Tensor | None) -> Tenso
     """Rounded to and clamped into step * (-128 - zero, …, 127 - zero), in float32."""
     if step is None or zero is None:
         return features
-    kept = torch.fake_quantize_per_tensor_affine(features.float(), step, zero, -128, 127)
-    return kept.to(features.dtype)
+    steps = (features.float() / step).round_()
+    return steps.clamp_(-128 - zero, 127 - zero).mul_(step).to(features.dtype)
 
 
 def activated(features: Tensor, activation: Activation) -> Tensor:
