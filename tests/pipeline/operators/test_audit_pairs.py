@@ -186,3 +186,12 @@ def test_work_blocks_hold_consecutive_pairs():
     table = pa.Table.from_pylist(work, schema=WORK)
     with pytest.raises(Exception, match="NoneType"):  # no uris: a bug, and loud
         AuditPairs(AuditSettings(labels=LABELS))(table)
+
+
+@pytest.mark.parametrize("ignore", [255, 65535])
+def test_both_ignore_values_of_sixteen_bit_files(run, ignore):
+    truth = scene().astype(np.uint16)
+    truth[truth == 255] = ignore
+    (row,) = run({"a": (scene(), truth)})
+    assert row["ignored_pixels"] == 320 and row["strange_values"] == []
+    assert row["miou"] == 1.0
