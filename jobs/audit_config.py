@@ -8,7 +8,15 @@ from pipeline.audit_sides import SideListing, list_side, with_mapping
 from pipeline.metrics.thresholds import Threshold, parse_thresholds
 from pipeline.operators.audit_pairs import AuditSettings
 from pipeline.pair_audit import Measures
-from pipeline.pairing import MaskFile, Pair, Pairing, find_picture, index_by_picture, pair_masks
+from pipeline.pairing import (
+    MaskFile,
+    Pair,
+    Pairing,
+    find_picture,
+    index_by_picture,
+    pair_masks,
+    stem_path,
+)
 from schemas.audit_rows import PAIRS
 from schemas.errors import SettingsError
 from schemas.label_files import load_label_map
@@ -107,6 +115,7 @@ def make_plan(config: AuditConfig) -> AuditPlan:
     predictions = with_mapping(predictions, labels, config.map_path)
     train_ids = labels.name.startswith("cityscapes") and len(labels.classes) < 30
     pairing = pair_masks(predictions.files, truth.files, train_ids=train_ids)
+    _refuse_other_ids(pairing, labels, train_ids=train_ids)
     pairs = pairing.pairs[: config.limit]
     pictures = _pictures(config.images, predictions, truth)
     every = max(1, -(-len(pairs) // ALIGNMENT_PAIRS))
@@ -121,6 +130,21 @@ def make_plan(config: AuditConfig) -> AuditPlan:
         confidences=_confidences(config.confidences, predictions),
         notes=(*predictions.notes, *truth.notes),
     )  # fmt: skip
+
+
+def _refuse_other_ids(pairing: Pairing, labels: LabelMap, *, train_ids: bool) -> None:
+    """Cityscapes' two numberings overlap, so reading one as the other would go unnoticed."""
+    if not labels.name.startswith("cityscapes"):
+        return
+    wrong = "_labelIds" if train_ids else "_labelTrainIds"
+    files = (file for pair in pairing.pairs for file in (pair.prediction, pair.truth) if file)
+    for file in files:
+        if file.item is None and stem_path(file.key).endswith(wrong):
+            other = "cityscapes_labelids" if train_ids else "cityscapes"
+            raise SettingsError(
+                f"{file.key} holds {wrong[1:]}, which {labels.name!r} does not number; give "
+                f"--labels {other}, or say what the side is: --truth-format cityscapes"
+            )
 
 
 def _labels(given: LabelMap | None, truth: SideListing, predictions: SideListing) -> LabelMap:

@@ -93,7 +93,7 @@ class AuditPairs:
         )
         row: Row = {"prediction_kind": prediction_kind, "truth_kind": truth_kind}
         if settings.hash_images and pair["image_uri"]:
-            row["image_sha256"] = hashlib.sha256(_read(pair["image_uri"])).hexdigest()
+            row["image_sha256"] = _picture_hash(pair["image_uri"], notes)
         row["read_ms"] = (time.perf_counter() - started) * 1000
         prediction = _fitted(prediction, truth, settings.resize, notes)
         return row | audit_masks(
@@ -102,7 +102,7 @@ class AuditPairs:
                 tables.of(truth, is_prediction=False), tables.of(prediction, is_prediction=True)
             ),
             measures=_measures_of(pair, settings),
-            read_confidence=lambda: _confidence(pair, prediction.shape),
+            read_confidence=lambda: _confidence(pair, prediction.shape, notes),
         )  # fmt: skip
 
 
@@ -156,10 +156,24 @@ def _fitted(prediction: LabelMask, truth: LabelMask, resize: bool, notes: list[s
     return resized_nearest(prediction, truth.shape)
 
 
-def _confidence(pair: Row, shape: tuple[int, ...]) -> ScoreMap | None:
+def _picture_hash(uri: str, notes: list[str]) -> str | None:
+    """The numbers need no picture, so one that is gone is noted and no failure."""
+    try:
+        return hashlib.sha256(_read(uri)).hexdigest()
+    except FileFailure as failure:
+        notes.append(f"picture not read: {failure.code.value}")
+        return None
+
+
+def _confidence(pair: Row, shape: tuple[int, ...], notes: list[str]) -> ScoreMap | None:
+    """Confidences that cannot be used are noted: only the calibration numbers need them."""
     if not pair["confidence_uri"]:
         return None
-    return read_confidence(_read(pair["confidence_uri"]), shape, name="confidences")
+    try:
+        return read_confidence(_read(pair["confidence_uri"]), shape, name="confidences")
+    except FileFailure as failure:
+        notes.append(f"confidences not used: {failure.code.value}")
+        return None
 
 
 def pairs_to_work(rows: Iterable[Row], block_pairs: int) -> Iterator[Row]:

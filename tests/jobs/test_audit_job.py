@@ -197,3 +197,23 @@ def test_help_is_quick_and_complete():
         "Exit codes",
     ):
         assert word in ended.stdout
+
+
+@pytest.mark.parametrize("labels, kind, fits", [
+    ("cityscapes", "labelTrainIds", True), ("cityscapes", "labelIds", False),
+    ("cityscapes_labelids", "labelIds", True), ("cityscapes_labelids", "labelTrainIds", False),
+])  # fmt: skip
+def test_cityscapes_numberings_are_not_mixed_up(tmp_path, labels, kind, fits):
+    from jobs.audit_config import AuditConfig, make_plan
+    from schemas.errors import SettingsError
+
+    mask = np.zeros((8, 8), np.uint8)
+    save(tmp_path / "p", {"ulm_000000_000019": mask})
+    save(tmp_path / "t", {f"ulm_000000_000019_gtFine_{kind}": mask})
+    config = AuditConfig(predictions=str(tmp_path / "p"), truth=str(tmp_path / "t"), labels=labels)
+    if fits:
+        (pair,) = make_plan(config).pairs
+        assert pair.problem is None
+    else:
+        with pytest.raises(SettingsError, match=f"holds {kind}"):
+            make_plan(config)

@@ -195,3 +195,17 @@ def test_both_ignore_values_of_sixteen_bit_files(run, ignore):
     (row,) = run({"a": (scene(), truth)})
     assert row["ignored_pixels"] == 320 and row["strange_values"] == []
     assert row["miou"] == 1.0
+
+
+def test_what_the_numbers_do_not_need_is_noted_when_it_is_gone(tmp_path):
+    for name in ("p.png", "t.png"):
+        Image.fromarray(scene()).save(tmp_path / name)
+    pair = {
+        "pair_id": 1, "key": "a", "prediction_uri": str(tmp_path / "p.png"),
+        "truth_uri": str(tmp_path / "t.png"), "image_uri": str(tmp_path / "gone.jpg"),
+        "confidence_uri": str(tmp_path / "gone.npz"),
+    }  # fmt: skip
+    table = pa.Table.from_pylist([pair], schema=PAIRS)
+    (row,) = AuditPairs(AuditSettings(labels=LABELS, hash_images=True))(table).to_pylist()
+    assert row["status"] == "ok" and row["miou"] == 1.0 and row["image_sha256"] is None
+    assert row["notes"] == ["picture not read: vanished", "confidences not used: vanished"]
