@@ -24,13 +24,17 @@ class AuditGroup(click.Group):
             args = ["", *args]
         return super().parse_args(ctx, args)
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The nameless command audits."""
+        return audit_masks if cmd_name == "" else super().get_command(ctx, cmd_name)
+
 
 @click.group(cls=AuditGroup, add_help_option=False)
 def audit() -> None:
     """Compare masks with their truth, and two audits with each other."""
 
 
-@audit.command("")
+@click.command("")
 @click.argument("predictions")
 @click.argument("truth")
 @click.option(

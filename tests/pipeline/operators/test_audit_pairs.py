@@ -209,3 +209,30 @@ def test_what_the_numbers_do_not_need_is_noted_when_it_is_gone(tmp_path):
     (row,) = AuditPairs(AuditSettings(labels=LABELS, hash_images=True))(table).to_pylist()
     assert row["status"] == "ok" and row["miou"] == 1.0 and row["image_sha256"] is None
     assert row["notes"] == ["picture not read: vanished", "confidences not used: vanished"]
+
+
+def test_a_real_models_predictions_equal_scikit_learn(shared, run):
+    from sklearn.metrics import jaccard_score
+
+    folder = shared / "data" / "vainf_voc"
+    names = sorted(path.name.removesuffix("_target_ids.png") for path in folder.glob("*_target_*"))
+    rows = run(
+        {
+            name: ((folder / f"{name}_pred_ids.png").read_bytes(),
+                   (folder / f"{name}_target_ids.png").read_bytes())
+            for name in names
+        },
+        builtin("voc"),
+    )  # fmt: skip
+    assert len(rows) == 3
+    for row in rows:
+        truth, prediction = (
+            np.asarray(Image.open(folder / f"{row['key']}_{side}_ids.png")).ravel()
+            for side in ("target", "pred")
+        )
+        kept = truth != 255
+        for score in row["classes"]:
+            expected = jaccard_score(
+                truth[kept], prediction[kept], labels=[score["index"]], average=None
+            )[0]
+            assert score["iou"] == pytest.approx(expected, abs=1e-9)
