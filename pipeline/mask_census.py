@@ -26,8 +26,10 @@ class FileCensus:
 
     ``values`` counts stored indices or grey levels, ``colors`` counts RGB colours (of an RGB
     file); one of the two is empty. ``num_distinct`` counts all of them. ``islands`` are pixels
-    unlike all their eight neighbours. ``pixels_sha256`` is over size and pixels, so equal masks
-    have one. ``failure`` is a sentence where the file cannot be read.
+    unlike all their eight neighbours; ``gradient_share`` is the share of borders, along rows,
+    that are crossed in more than one step up or down, as interpolation leaves them.
+    ``pixels_sha256`` is over size and pixels, so equal masks have one. ``failure`` is a sentence
+    where the file cannot be read.
     """
 
     name: str
@@ -44,6 +46,7 @@ class FileCensus:
     colors: Mapping[Color, int]
     num_distinct: int = 0
     islands: int = 0
+    gradient_share: float = 0.0
     pixels_sha256: str = ""
 
     @property
@@ -105,6 +108,14 @@ def count_islands(pixels: npt.NDArray[np.int64]) -> int:
     return int(np.count_nonzero(alone)) if pixels.size > 1 else 0
 
 
+def gradient_share(pixels: npt.NDArray[np.int64]) -> float:
+    """Of the pixels unlike their left neighbour, the share strictly between left and right one."""
+    steps = np.diff(pixels, axis=1)
+    borders = int(np.count_nonzero(steps))
+    between = int(np.count_nonzero(np.sign(steps[:, 1:]) * np.sign(steps[:, :-1]) > 0))
+    return between / borders if borders else 0.0
+
+
 def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
     image = picture.image
     by_color = image.mode not in ("L", "P", "1", "I;16", "I", "LA")
@@ -128,6 +139,7 @@ def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
         colors={_unpacked(value): count for value, count in kept.items()} if by_color else {},
         num_distinct=len(found),
         islands=count_islands(pixels),
+        gradient_share=0.0 if by_color else gradient_share(pixels),
         pixels_sha256=digest.hexdigest(),
     )
 

@@ -17,6 +17,8 @@ ISLAND_SHARE: Final = 0.005
 """Real hand-made masks have a few islands each; noise has them everywhere."""
 BLENDED_COLORS: Final = 256
 BLENDED_VALUES: Final = 12
+GRADIENT_SHARE: Final = 0.25
+"""Hand-made masks stay below 0.01, masks resized by interpolation lie above 0.5."""
 SHOWN: Final = 3
 
 
@@ -68,8 +70,8 @@ def _of_file(
             "blended",
             "sick",
             file.name,
-            f"{file.num_distinct} different values: resized or anti-aliased; resize labels by "
-            "nearest neighbour only",
+            f"{file.num_distinct} different values that blend at borders: resized or anti-aliased; "
+            "resize labels by nearest neighbour only",
         )
     elif labels is not None and convention.name != "panoptic":
         yield from _unknown(file, labels, convention)
@@ -92,6 +94,8 @@ def _is_blended(file: FileCensus, labels: LabelMap | None, convention: Conventio
     """Many rare values between a few frequent ones: what resizing and JPEG leave behind."""
     if convention.name == "panoptic":
         return False
+    if file.gradient_share > GRADIENT_SHARE:
+        return True
     if file.colors:
         if labels is None:
             return file.num_distinct > BLENDED_COLORS
