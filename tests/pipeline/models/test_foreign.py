@@ -1,0 +1,211 @@
+"""Other people's checkpoints: built there, saved, loaded here, the same outputs to 1e-4."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import segmentation
+
+from pipeline.models.foreign import adapt_checkpoint, foreign_layout
+from pipeline.models.registry import MODELS
+from pipeline.models.segmenter import build_network
+from pipeline.models.spec import load_attribute
+from pipeline.models.weights import fill_network, load_state
+from schemas.errors import ModelError
+from tests.pipeline.models.foreign_networks import Mmseg, Vainf, make_separable, randomize
+
+CLASSES = 5
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(8)
+
+
+def loaded(path, **options):
+    """The adapted checkpoint of a file, and its network here."""
+    adapted = adapt_checkpoint(load_state(path), where=str(path), **options)
+    network = load_attribute(adapted.builder)(adapted.num_classes, **dict(adapted.options))
+    network.load_state_dict(adapted.state)  # strict
+    return adapted, network.eval()
+
+
+@torch.no_grad()
+def assert_same(theirs: nn.Module, ours: nn.Module, height=65, width=97):
+    images = torch.randn(2, 3, height, width)
+    expected = theirs(images)
+    scale = (expected - expected.mean((0, 2, 3), keepdim=True)).std()
+    assert scale > 0  # equality of constants would prove nothing
+    torch.testing.assert_close(ours(images) / scale, expected / scale, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("backbone", ["mobilenet", "resnet50"])
+@pytest.mark.parametrize("plus", [True, False])
+def test_vainf(tmp_path, backbone, plus, output_stride):
+    theirs = randomize(Vainf(backbone, CLASSES, output_stride, plus=plus))
+    document = {"cur_itrs": 30000, "model_state": theirs.state_dict(), "best_score": 0.7}
+    torch.save(document, tmp_path / "best.pth")
+    adapted, ours = loaded(tmp_path / "best.pth", output_stride=output_stride)
+    assert adapted.layout == ("vainf_v3plus" if plus else "vainf_v3")
+    assert adapted.grid_stride == (4 if plus else output_stride)
+    assert adapted.alignment == "half_pixel"
+    assert_same(theirs, ours)
+
+
+def test_vainf_separable(tmp_path):
+    theirs = Vainf("mobilenet", CLASSES, 16, plus=True)
+    make_separable(theirs.classifier)
+    randomize(theirs)
+    torch.save({"model_state": theirs.state_dict()}, tmp_path / "best.pth")
+    adapted, ours = loaded(tmp_path / "best.pth")
+    assert dict(adapted.options)["aspp_separable"] == "plain"
+    assert_same(theirs, ours)
+
+
+@pytest.mark.parametrize("options", [
+    {"plus": True}, {"plus": True, "separable_bottleneck": True}, {"plus": True, "width": 48},
+    {"plus": True, "deep_stem": False}, {"plus": False}, {"plus": False, "deep_stem": False},
+])  # fmt: skip
+def test_mmsegmentation(tmp_path, options):
+    theirs = randomize(Mmseg(CLASSES, **options))
+    document = {"meta": {"epoch": 3, "PALETTE": [[1, 2, 3]]}, "state_dict": theirs.state_dict()}
+    torch.save(document, tmp_path / "iter_80000.pth")
+    adapted, ours = loaded(tmp_path / "iter_80000.pth")
+    assert adapted.layout == ("mmseg_v3plus" if options["plus"] else "mmseg_v3")
+    assert any("auxiliary_head" in note for note in adapted.notes)
+    assert_same(theirs, ours)
+
+
+class Wrapped(nn.Module):
+    """Their network up to the logits, before the upsampling that is in its last layer."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        network = self.network
+        return network.segmentation_head[0](network.decoder(network.encoder(images)))
+
+
+@pytest.mark.parametrize(("architecture", "encoder", "options"), [
+    ("DeepLabV3Plus", "resnet34", {}),
+    ("DeepLabV3Plus", "resnet50", {"encoder_output_stride": 8}),
+    ("DeepLabV3Plus", "resnet18", {"decoder_aspp_separable": False, "decoder_channels": 64}),
+    ("DeepLabV3Plus", "tu-mobilenetv3_large_100", {}),
+    ("DeepLabV3Plus", "tu-xception65", {}),
+    ("DeepLabV3", "resnet18", {}),
+    ("DeepLabV3", "resnet50", {"decoder_aspp_separable": True}),
+])  # fmt: skip
+def test_segmentation_models_pytorch(tmp_path, architecture, encoder, options):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    model = getattr(smp, architecture)(
+        encoder, encoder_weights=None, classes=CLASSES, aux_params={"classes": 3}, **options
+    )
+    randomize(model)
+    lightning = {f"model.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": lightning, "epoch": 4}, tmp_path / "last.ckpt")
+    adapted, ours = loaded(
+        tmp_path / "last.ckpt", output_stride=options.get("encoder_output_stride")
+    )
+    assert adapted.layout == ("smp_v3plus" if architecture.endswith("Plus") else "smp_v3")
+    assert adapted.alignment == "align_corners"
+    assert any("classification_head" in note for note in adapted.notes)
+    assert_same(Wrapped(model), ours, 64, 96)  # it takes multiples of 16 only
+
+
+def test_segmentation_models_pytorch_before_its_decoder_had_names(tmp_path):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    model = randomize(smp.DeepLabV3("resnet18", encoder_weights=None, classes=CLASSES))
+    places = {"decoder.aspp": "decoder.0", "decoder.conv": "decoder.1", "decoder.bn": "decoder.2"}
+    old = {}
+    for key, value in model.state_dict().items():
+        part = ".".join(key.split(".")[:2])
+        old[key.replace(part, places.get(part, part), 1)] = value
+    torch.save(old, tmp_path / "old.pth")
+    adapted, ours = loaded(tmp_path / "old.pth")
+    assert adapted.layout == "smp_v3_sequential"
+    assert_same(Wrapped(model), ours, 64, 96)
+
+
+@pytest.mark.parametrize(
+    "variant", ["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"]
+)
+def test_torchvision_reference_training(tmp_path, variant):
+    model = randomize(
+        getattr(segmentation, variant)(
+            weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True
+        )
+    )
+    parallel = {f"module.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"model": parallel, "optimizer": {}, "epoch": 2}, tmp_path / "model_2.pth")
+    adapted, ours = loaded(tmp_path / "model_2.pth")
+    assert dict(adapted.options) == {"variant": variant}
+    assert any("aux_classifier" in note for note in adapted.notes)
+    images = torch.randn(2, 3, 65, 97)
+    with torch.no_grad():
+        logits = nn.functional.interpolate(
+            ours(images), (65, 97), mode="bilinear", align_corners=False
+        )
+        expected = model(images)["out"]
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_old_files_without_batch_counters_load(tmp_path):
+    theirs = randomize(Vainf("mobilenet", CLASSES, 16, plus=True))
+    state = {k: v for k, v in theirs.state_dict().items() if "num_batches" not in k}
+    torch.save(state, tmp_path / "old.pth")
+    _, ours = loaded(tmp_path / "old.pth")
+    assert_same(theirs, ours)
+
+
+def test_the_spec_of_a_checkpoint_builds_its_network():
+    theirs = randomize(Vainf("mobilenet", 1, 16, plus=True))
+    adapted = adapt_checkpoint(theirs.state_dict())
+    base = next(iter(MODELS.values()))
+    spec = adapted.spec(base)
+    assert (spec.labels, spec.preprocessing) == (base.labels, base.preprocessing)
+    network = build_network(spec, adapted.num_classes)
+    fill_network(network, adapted.state)
+    assert_same(theirs, network)
+
+
+@pytest.fixture(scope="module")
+def vainf_state():
+    torch.manual_seed(9)
+    return Vainf("mobilenet", CLASSES, 16, plus=True).state_dict()
+
+
+def test_unmapped_tensors_are_listed(vainf_state):
+    state = {**vainf_state, "ocr_head.weight": torch.zeros(3), "edge.bias": torch.zeros(1)}
+    with pytest.raises(ModelError, match=r"2 of its tensors.*ocr_head\.weight, edge\.bias"):
+        adapt_checkpoint(state, where="mine.pth")
+
+
+def test_missing_tensors_are_listed(vainf_state):
+    state = {k: v for k, v in vainf_state.items() if k != "classifier.aspp.convs.2.1.bias"}
+    with pytest.raises(ModelError, match=r"1 tensors do not fit.*aspp\.branches\.2\.norm\.bias"):
+        adapt_checkpoint(state, where="mine.pth")
+
+
+def test_another_encoder_is_refused_with_what_differs(vainf_state):
+    state = dict(vainf_state)
+    key = "backbone.high_level_features.17.conv.2.weight"
+    state[key] = torch.zeros(400, *state[key].shape[1:])
+    with pytest.raises(ModelError, match=r"nearest is mobilenetv2.*blocks\.6\.0\.conv_pwl\.weight"):
+        adapt_checkpoint(state)
+
+
+def test_unknown_layouts_are_refused_with_their_keys():
+    state = {"blah.weight": torch.zeros(1)}
+    assert foreign_layout(state) is None
+    with pytest.raises(ModelError, match=r"none of the known layouts.*blah\.weight"):
+        adapt_checkpoint(state)
+
+
+def test_our_own_state_dicts_are_not_foreign():
+    with torch.device("meta"):
+        for builder in ("deeplabv3plus:build_mobilenetv2", "cascaded:build_parallel_resnet50"):
+            network = load_attribute(f"pipeline.models.{builder}")(2)
+            assert foreign_layout(network.state_dict()) is None
