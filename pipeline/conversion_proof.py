@@ -12,8 +12,9 @@ from pyarrow import fs
 from pipeline.conversion import DATASET_FOLDER, ConversionPlan
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import stem_of
+from pipeline.datasets.trees import open_tree
 from pipeline.layout import RunLayout
-from pipeline.operators.check_masks import CheckMasks, Readback
+from pipeline.operators.check_masks import CheckMasks, Readback, written_trees
 from schemas.errors import SettingsError
 
 CHECK_FOLDER: Final = "check"
@@ -65,6 +66,7 @@ class Proof:
     ignore_lost: int = 0
     unreadable: int = 0
     worst: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def is_lossless(self) -> bool:
@@ -76,7 +78,7 @@ class Proof:
         """True where nothing was lost that the target promises to hold."""
         lost_ignore = self.ignore_lost and self.holds_ignore
         lost_pixels = self.differing and self.is_exact
-        return not (lost_ignore or lost_pixels or self.unreadable)
+        return not (lost_ignore or lost_pixels or self.unreadable or self.problems)
 
     def add(self, row: dict[str, Any]) -> None:
         """Count one row of schema CHECK."""
@@ -92,15 +94,19 @@ class Proof:
 
     def lines(self) -> list[str]:
         """The verdict for people."""
+        refused = [f"    importers would refuse it: {one}" for one in self.problems[:3]]
         if self.is_lossless:
-            return [f"  check: lossless, all {self.pixels:,} pixels of {self.samples:,} came back"]
+            return [
+                *refused,
+                f"  check: lossless, all {self.pixels:,} pixels of {self.samples:,} came back",
+            ]
         lines = [f"  check: {self.differing:,} of {self.pixels:,} class pixels differ"]
         if self.ignore_lost:
             why = "" if self.holds_ignore else ", the target holds no ignore"
             lines.append(f"    {self.ignore_lost:,} ignore pixels came back as a class{why}")
         if self.unreadable:
             lines.append(f"    {self.unreadable:,} samples cannot be read back")
-        return [*lines, *(f"    {sentence}" for sentence in self.worst)]
+        return [*lines, *(f"    {sentence}" for sentence in self.worst), *refused]
 
 
 def proof_of(layout: RunLayout, plan: ConversionPlan) -> Proof:
@@ -108,6 +114,7 @@ def proof_of(layout: RunLayout, plan: ConversionPlan) -> Proof:
     target = dataset_format(plan.request.to_format)
     exact = target.exact and not (target.polygons and plan.request.max_loss > 0)
     proof = Proof(holds_ignore=target.holds_ignore, is_exact=exact)
+    proof.problems = package_problems(plan, layout)
     selector = fs.FileSelector(layout.path(CHECK_FOLDER), allow_not_found=True)
     worst: list[tuple[int, str]] = []
     for info in layout.filesystem.get_file_info(selector):
@@ -121,6 +128,15 @@ def proof_of(layout: RunLayout, plan: ConversionPlan) -> Proof:
         worst = sorted(worst, key=lambda entry: -entry[0])[:3]
     proof.worst = [sentence for _, sentence in worst]
     return proof
+
+
+def package_problems(plan: ConversionPlan, layout: RunLayout) -> list[str]:
+    """What the target's importer would refuse in the written package, where its rules are known."""
+    target = dataset_format(plan.request.to_format)
+    if target.validator is None:
+        return []
+    folder = layout.path(DATASET_FOLDER)
+    return [problem for uri in written_trees(folder) for problem in target.problems(open_tree(uri))]
 
 
 def _work(layout: RunLayout, payloads: dict[str, str]) -> pa.Table:

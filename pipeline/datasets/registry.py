@@ -8,7 +8,10 @@ from pipeline.masks.registry import MASK_FORMATS
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:  # the hub brings Arrow; --help is not to wait for it
+    from collections.abc import Iterator
+
     from pipeline.datasets.samples import DatasetReader, DatasetWriter
+    from pipeline.datasets.trees import FileTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,8 @@ class DatasetFormat:
     ``exact``: every class pixel comes back as it was (with ``max_loss`` 0 for polygons);
     ``holds_ignore``: ignore pixels come back as ignore; ``needs_images``: reading needs the
     pictures, for their sizes; ``takes_images``: the output holds the pictures; ``max_classes``
-    counts background; ``mask_format``: a folder of masks in that format of MASK_FORMATS.
+    counts background; ``validator``: ``tree -> problems`` of its
+    importer; ``mask_format``: a folder of masks in that format of MASK_FORMATS.
     """
 
     summary: str
@@ -31,6 +35,7 @@ class DatasetFormat:
     max_classes: int = 65535
     mask_format: str | None = None
     takes_images: bool = False
+    validator: str | None = None
 
     @property
     def can_read(self) -> bool:
@@ -49,6 +54,10 @@ class DatasetFormat:
         reader: DatasetReader = _load(self.reader)
         return reader
 
+    def problems(self, tree: "FileTree") -> "Iterator[str]":
+        """What the importing program would refuse in a written dataset, if that is known here."""
+        return iter(()) if self.validator is None else _load(self.validator)(tree)
+
     def load_writer(self) -> "DatasetWriter":
         """The writer; the format must have one."""
         if self.mask_format:
@@ -65,7 +74,7 @@ DATASET_FORMATS: dict[str, DatasetFormat] = {
     "panoptic": DatasetFormat(summary="COCO panoptic JSON and PNGs", reader="pipeline.datasets.panoptic:READER", writer="pipeline.datasets.panoptic:WRITER", holds_ignore=True),  # noqa: E501
     "panoptic_two_channels": DatasetFormat(summary="panoptic PNGs, class in R and instance in G", reader="pipeline.datasets.panoptic:TWO_CHANNEL_READER", holds_ignore=True, max_classes=256),  # noqa: E501
     "voc": DatasetFormat(summary="Pascal VOC segmentation", reader="pipeline.datasets.voc:READER", writer="pipeline.datasets.voc:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
-    "cvat_mask": DatasetFormat(summary="CVAT 'Segmentation mask 1.1' zip", reader="pipeline.datasets.cvat_mask:READER", writer="pipeline.datasets.cvat_mask:WRITER", max_classes=254),  # noqa: E501
+    "cvat_mask": DatasetFormat(summary="CVAT 'Segmentation mask 1.1' zip", reader="pipeline.datasets.cvat_mask:READER", writer="pipeline.datasets.cvat_mask:WRITER", validator="pipeline.datasets.cvat_validator:validate", max_classes=254),  # noqa: E501
     "cvat_images": DatasetFormat(summary="CVAT for images 1.1 XML, mask shapes", reader="pipeline.datasets.cvat_images:READER", writer="pipeline.datasets.cvat_images:WRITER"),  # noqa: E501
     "cvat_images_polygons": DatasetFormat(summary="CVAT for images 1.1 XML, polygons", reader="pipeline.datasets.cvat_images:READER", writer="pipeline.datasets.cvat_images:POLYGON_WRITER", polygons=True),  # noqa: E501
     "label_studio": DatasetFormat(summary="Label Studio predictions, brush masks", reader="pipeline.datasets.label_studio:READER", writer="pipeline.datasets.label_studio:WRITER"),  # noqa: E501

@@ -20,6 +20,13 @@ from schemas.errors import ErrorCode, FileFailure, SettingsError
 from schemas.labels import LabelMap
 
 
+def written_trees(folder: str) -> list[str]:
+    """What a reader is pointed at: the archives of a written dataset, else its folder."""
+    names = open_tree(folder).names()
+    archives = [name for name in names if name.endswith(".zip") and "/" not in name]
+    return [f"{folder}/{name}" for name in archives] or [folder]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readback:
     """The written dataset as its reader sees it: one entry per part (a folder, or each archive)."""
@@ -36,9 +43,7 @@ class Readback:
             FileFailure: the target's own reader cannot make sense of it.
         """
         name = plan.request.to_format
-        tree = open_tree(folder)
-        archives = [entry for entry in tree.names() if entry.endswith(".zip") and "/" not in entry]
-        uris = [f"{folder}/{entry}" for entry in archives] or [folder]
+        uris = written_trees(folder)
         images = None if plan.copies_images else plan.request.images
         parts = tuple(ReadbackPart.open(name, uri, plan.mapping.target, images) for uri in uris)
         return cls(format=name, parts=parts, images=images)
