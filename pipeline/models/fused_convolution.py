@@ -11,13 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.frozen_graph import Activation
-from pipeline.models.tf_mobilenetv2 import (
-    ImagePoolingAspp,
-    SameConv2d,
-    TfMobileNetV2DeepLab,
-    on_grid,
-    same_padded,
-)
+from pipeline.models.same_convolution import SameConv2d, on_grid, same_padded
+from pipeline.models.tf_mobilenetv2 import ImagePoolingAspp, TfMobileNetV2DeepLab
 
 _ATTRIBUTES: dict[Activation, tuple[str, list[float]]] = {
     "none": ("none", []),

@@ -3,26 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.geometry import AxisMap
+from pipeline.models.loading import build_network as build_network
+from pipeline.models.loading import load_model
+from pipeline.models.loading import load_network as load_network
+from pipeline.models.loading import num_classes_of as num_classes_of
 from pipeline.models.precision import DTYPES, resolve_precision
 from pipeline.models.preparation import NetworkPicture, grid_maps, valid_grid_hw
-from pipeline.models.spec import ModelSpec, Preprocessing, labels_of, load_attribute
-from pipeline.models.weights import (
-    classes_in_state,
-    classifier_name,
-    fill_network,
-    load_state,
-    weights_sha256,
-)
+from pipeline.models.spec import ModelSpec, Preprocessing
+from pipeline.models.weights import weights_sha256
 from schemas.arrays import LogitGrid
-from schemas.errors import ErrorCode, ImageFailure, ModelError, WeightsRefused
-
-UNTRAINED_SEED = 20
+from schemas.errors import ErrorCode, ImageFailure, WeightsRefused
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,14 +60,14 @@ class Segmenter:
         untrained: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
-        self.spec = spec
         self.device = torch.device(device)
         self.precision = resolve_precision(precision, device, spec.precisions)
         self.group_size = group_size
         self.weights_sha256 = _checked_sha256(weights_path, expected_sha256)
-        network = load_network(spec, weights_path, untrained=untrained)
-        self.num_classes = num_classes_of(network)
-        self.network = self._placed(network)
+        model = load_model(spec, weights_path, untrained=untrained)
+        self.spec, self.notes = model.spec, model.notes
+        self.num_classes = num_classes_of(model.network)
+        self.network = self._placed(model.network)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
@@ -157,45 +152,6 @@ def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tens
     used.copy_(pixels).sub_(mean).div_(std)
     slot[height:] = 0
     slot[:height, width * 3 :] = 0
-
-
-def load_network(
-    spec: ModelSpec, weights_path: Path | None, *, untrained: bool = False
-) -> nn.Module:
-    """The network of a spec in eval mode; its class count is the file's.
-
-    Raises:
-        ModelError: no weights and not ``untrained``, or weights that do not fit.
-    """
-    if weights_path is None and not untrained:
-        raise ModelError(
-            f"model {spec.name} has no weights: give a file with --weights FILE "
-            "(or --untrained, to try it with random weights)"
-        )
-    num_classes = len(labels_of(spec).classes)
-    if weights_path is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(UNTRAINED_SEED)
-            return build_network(spec, num_classes)
-    state = load_state(weights_path)
-    with torch.device("meta"):
-        classifier = classifier_name(build_network(spec, num_classes))
-    network = build_network(spec, classes_in_state(state, classifier) or num_classes)
-    fill_network(network, state, str(weights_path))
-    return network
-
-
-def build_network(spec: ModelSpec, num_classes: int) -> nn.Module:
-    """The spec's network with random weights, in eval mode."""
-    builder = load_attribute(spec.builder)
-    network: nn.Module = builder(num_classes, **dict(spec.options))
-    return network.eval()
-
-
-def num_classes_of(network: nn.Module) -> int:
-    """Output channels of the last layer."""
-    classifier: Any = network.get_submodule(classifier_name(network))
-    return int(classifier.out_channels)
 
 
 def _checked_sha256(path: Path | None, expected: str | None) -> str:

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline.models.frozen_graph import FrozenConvolution, FrozenGraph
-from pipeline.models.tf_mobilenetv2 import (
-    REPEATS,
-    MobileNetV2Layout,
-    SameConv2d,
-    TfMobileNetV2DeepLab,
-)
+from pipeline.models.same_convolution import SameConv2d
+from pipeline.models.tf_mobilenetv2 import REPEATS, MobileNetV2Layout, TfMobileNetV2DeepLab
 from schemas.errors import ModelError
 
 _TAIL = ("aspp.projection", "classifier")

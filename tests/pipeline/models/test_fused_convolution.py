@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.models import fused_convolution
 from pipeline.models.fused_convolution import FusedConv2d, fuse_network, fusion_works
-from pipeline.models.tf_mobilenetv2 import SameConv2d, build
+from pipeline.models.same_convolution import SameConv2d
+from pipeline.models.tf_mobilenetv2 import build
 
 pytestmark = pytest.mark.skipif(
     not fusion_works(torch.float32), reason="this PyTorch has no fused CPU convolution"

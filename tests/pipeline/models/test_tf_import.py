@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.models.same_convolution import SameConv2d
 from pipeline.models.tf_import import graph_to_network
-from pipeline.models.tf_mobilenetv2 import SameConv2d, build, resize_bilinear
+from pipeline.models.tf_mobilenetv2 import build, resize_bilinear
 from pipeline.models.tfjs_file import read_tfjs
 from pipeline.models.tflite_file import read_tflite
 from schemas.errors import ModelError

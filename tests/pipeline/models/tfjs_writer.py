@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.models.tf_mobilenetv2 import SameConv2d, TfMobileNetV2DeepLab
+from pipeline.models.same_convolution import SameConv2d
+from pipeline.models.tf_mobilenetv2 import TfMobileNetV2DeepLab
 
 
 class TfjsWriter:

@@ -1,0 +1,101 @@
+"""A spec and a weights file -> a network ready to answer, whoever trained it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.foreign import adapt_checkpoint, foreign_layout
+from pipeline.models.foreign_layouts import LAYOUTS
+from pipeline.models.spec import IMAGENET_MEAN, ModelSpec, labels_of, load_attribute
+from pipeline.models.weights import classes_in_state, classifier_name, fill_network, load_state
+from schemas.errors import ModelError
+
+UNTRAINED_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A network in eval mode, and the spec it really has.
+
+    For another project's checkpoint that is the asked-for spec with the network of the checkpoint;
+    ``notes`` are sentences for the user: what was left out, what had to be assumed.
+    """
+
+    spec: ModelSpec
+    network: nn.Module
+    notes: tuple[str, ...] = ()
+
+
+def load_model(
+    spec: ModelSpec, weights_path: Path | None, *, untrained: bool = False
+) -> LoadedModel:
+    """The model of a spec; its class count is the file's.
+
+    Raises:
+        WeightsRefused: a file that would run code.
+        ModelError: no weights and not ``untrained``, or weights that do not fit.
+    """
+    if weights_path is not None:
+        return _filled(spec, load_state(weights_path), str(weights_path))
+    if not untrained:
+        raise ModelError(
+            f"model {spec.name} has no weights: give a file with --weights FILE "
+            "(or --untrained, to try it with random weights)"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return LoadedModel(spec, build_network(spec, len(labels_of(spec).classes)))
+
+
+def load_network(
+    spec: ModelSpec, weights_path: Path | None, *, untrained: bool = False
+) -> nn.Module:
+    """The network alone of :func:`load_model`, which see."""
+    return load_model(spec, weights_path, untrained=untrained).network
+
+
+def build_network(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The spec's network with random weights, in eval mode."""
+    builder = load_attribute(spec.builder)
+    network: nn.Module = builder(num_classes, **dict(spec.options))
+    return network.eval()
+
+
+def num_classes_of(network: nn.Module) -> int:
+    """Output channels of the last layer."""
+    classifier: Any = network.get_submodule(classifier_name(network))
+    return int(classifier.out_channels)
+
+
+def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedModel:
+    notes: tuple[str, ...] = ()
+    with torch.device("meta"):
+        outline = build_network(spec, len(labels_of(spec).classes))
+    num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
+    if not _speaks(outline, state) and foreign_layout(state) is not None:
+        adapted = adapt_checkpoint(state, where=where)
+        _check_family(spec, LAYOUTS[adapted.layout].title, where)
+        spec, state, notes = adapted.spec(spec), adapted.state, adapted.notes
+        num_classes = adapted.num_classes
+    network = build_network(spec, num_classes)
+    fill_network(network, state, where)
+    return LoadedModel(spec, network, notes)
+
+
+def _speaks(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Whether most names of the file are the network's: then a misfit is said in its names."""
+    known = network.state_dict()
+    return 2 * sum(name in known for name in state) > len(state)
+
+
+def _check_family(spec: ModelSpec, title: str, where: str) -> None:
+    # Those projects normalise by ImageNet's mean; another model's input rule would spoil them.
+    if spec.preprocessing.mean != IMAGENET_MEAN:
+        raise ModelError(
+            f"{where} holds weights of {title}, which {spec.name} cannot take: choose a model of "
+            "that kind with --model"
+        )
