@@ -10,6 +10,7 @@ from schemas.errors import DocumentFailure, ErrorCode
 CHUNK: Final = 8 << 20
 LARGEST_ELEMENT: Final = 512 << 20
 BLANKS: Final = " \t\n\r"
+DELIMITERS: Final = frozenset(",:]}" + BLANKS)
 BYTE_ORDER_MARK: Final = "\xef\xbb\xbf"  # UTF-8's mark as Latin-1 sees it
 
 ReadRange = Callable[[int, int], bytes]
@@ -64,7 +65,8 @@ class _Window:
         while True:
             try:
                 value, end = self._decode(self._text, self.position)
-                if end < len(self._text) or not self._grow():
+                whole = self._text[end : end + 1] in DELIMITERS  # "0" may go on as "0.5"
+                if (whole and end < len(self._text)) or not self._grow():
                     start, self.position = self.position, end
                     return self._as_utf8(start, end, value)
             except RecursionError as error:
