@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pipeline.models.geometry import AxisMap, onto_grid, resized
 from pipeline.models.spec import Preprocessing
@@ -84,9 +86,17 @@ def valid_grid_hw(
     return min(grid_hw[0], math.ceil(rows.high) + 1), min(grid_hw[1], math.ceil(cols.high) + 1)
 
 
+def pixel_tensor(pixels: RgbImage) -> Tensor:
+    """(H, W, 3) uint8 on the same memory; a copy where torch could not take it as it is.
+
+    Read-only arrays come out of Ray's object store, reversed ones out of a flip.
+    """
+    return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
+
+
 def _resize(image: RgbImage, size_hw: tuple[int, int]) -> RgbImage:
     # Channels last throughout: torch's uint8 kernel then moves whole pixels, twice as fast.
-    tensor = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W) view
+    tensor = pixel_tensor(image).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W) view
     scaled = F.interpolate(tensor, size_hw, mode="bilinear", align_corners=False, antialias=True)
     pixels: RgbImage = scaled.squeeze(0).permute(1, 2, 0).contiguous().numpy()
     return pixels

@@ -13,7 +13,12 @@ from pipeline.models.loading import load_model
 from pipeline.models.loading import load_network as load_network
 from pipeline.models.loading import num_classes_of as num_classes_of
 from pipeline.models.precision import DTYPES, resolve_precision
-from pipeline.models.preparation import NetworkPicture, grid_maps, valid_grid_hw
+from pipeline.models.preparation import (
+    NetworkPicture,
+    grid_maps,
+    pixel_tensor,
+    valid_grid_hw,
+)
 from pipeline.models.spec import ModelSpec, Preprocessing
 from pipeline.models.weights import weights_sha256
 from schemas.arrays import LogitGrid
@@ -143,7 +148,7 @@ def network_input(
 def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tensor) -> None:
     """Fill one (H, 3 W) slot; a row is one long vector, as broadcasting over 3 channels is slow."""
     height, width = picture.pixels.shape[:2]
-    pixels = torch.from_numpy(picture.pixels).view(height, width * 3)
+    pixels = pixel_tensor(picture.pixels).view(height, width * 3)
     if slot.is_cuda:
         pixels = pixels.pin_memory().to(slot.device, non_blocking=True)
     mean = torch.tensor(preprocessing.mean).repeat(width).to(slot.device, non_blocking=True)

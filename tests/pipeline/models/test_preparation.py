@@ -1,5 +1,7 @@
 """Sizes, padding and positions of what enters the network."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,19 @@ def test_no_upscaling_where_the_rule_says_so():
     rule = Preprocessing(resize="longest_side", size=300, upscale=False)
     assert prepare(picture_of(100, 200), rule).pixels.shape == (100, 200, 3)
     assert prepare(picture_of(600, 300), rule).pixels.shape == (300, 150, 3)
+
+
+@pytest.mark.parametrize("size_hw", [(60, 90), (129, 97)])
+def test_read_only_and_reversed_pictures(size_hw):
+    """As they come out of an object store, and out of a flip; without a warning."""
+    image = picture_of(*size_hw)
+    expected = prepare(image, SQUARE, image_size=129).pixels
+    locked = image.copy()
+    locked.flags.writeable = False
+    reversed_twice = image[:, ::-1].copy()[:, ::-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in (locked, reversed_twice):
+            picture = prepare(same, SQUARE, image_size=129)
+            assert np.array_equal(picture.pixels, expected)
+            network_input([picture], SQUARE, torch.device("cpu"))
