@@ -34,6 +34,8 @@ HOMES = {
         "pipeline/alignment.py",
         "pipeline/truth_checks.py",
         "pipeline/mask_census.py",
+        "pipeline/cutout.py",
+        "pipeline/edge_fit.py",
     ),
     "jinja2": ("pipeline/reports/",),
     "matplotlib": ("pipeline/reports/",),
