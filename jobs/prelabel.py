@@ -1,6 +1,7 @@
 """`maskmill prelabel`: options -> PrelabelConfig -> run -> summary and exit code."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,7 +14,17 @@ from jobs.options import (
     say_json,
 )
 from pipeline.models.registry import DEFAULT_MODEL
+from pipeline.models.test_time import (
+    AUTO_WINDOW,
+    AUTO_WINDOW_PIXELS,
+    DEFAULT_OVERLAP,
+    MAX_OVERLAP,
+    OUTPUT_STRIDES,
+    SCALE_RANGE,
+)
 from pipeline.writers.registry import WRITERS
+
+MIN_WINDOW = 64
 
 
 def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
@@ -22,6 +33,25 @@ def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ..
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(WRITERS)}")
     return ("masks", *(name for name in WRITERS if name in names and name != "masks"))
+
+
+def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
+    least, most = SCALE_RANGE
+    try:
+        scales = sorted({float(part) for part in value.split(",")})
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers like 0.5,1,1.5") from error
+    if not all(least <= scale <= most for scale in scales):
+        raise click.BadParameter(f"scales lie between {least:g} and {most:g}")
+    return tuple(scales)
+
+
+def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | None:
+    if value is not None and 0 < value < MIN_WINDOW:
+        raise click.BadParameter(
+            f"{value} is too small: {MIN_WINDOW} or more, or 0 for none at all"
+        )
+    return value
 
 
 @click.command()
@@ -74,6 +104,41 @@ def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ..
     help="Network input size. [default: the model's own]",
 )
 @click.option(
+    "--output-stride",
+    type=click.Choice([str(stride) for stride in OUTPUT_STRIDES]),
+    callback=lambda _, __, value: None if value is None else int(value),
+    help="Input pixels per feature of the encoder: 8 is finer, 16 quicker. [default: the model's]",
+)
+@click.option(
+    "--scales",
+    default="1",
+    show_default=True,
+    callback=_scales,
+    metavar="LIST",
+    help="Show each picture at these multiples of the input size and average, as 0.5,1,1.5.",
+)
+@click.option("--flip", is_flag=True, help="Show each picture mirrored too, and average.")
+@click.option(
+    "--window",
+    type=click.IntRange(0),
+    callback=_window,
+    metavar="PX",
+    help="Cut larger pictures into windows of so many of their own pixels; 0: never. "
+    f"[default: {AUTO_WINDOW} above {AUTO_WINDOW_PIXELS // 10**6} megapixels]",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, MAX_OVERLAP),
+    default=DEFAULT_OVERLAP,
+    show_default=True,
+    help="Least share of a window that its neighbour has too; there they blend.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Models of two classes: the second wins where its probability is above. [default: 0.5]",
+)
+@click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
@@ -112,9 +177,7 @@ def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ..
 @click.option(
     "--block-images",
     type=click.IntRange(1),
-    default=32,
-    show_default=True,
-    help="Images that commit together.",
+    help="Images that commit together. [default: 32; with --scales or --flip fewer]",
 )
 @click.option(
     "--max-pixels",
@@ -147,19 +210,31 @@ def prelabel(as_json: bool, dry_run: bool, **options: Any) -> None:
       maskmill prelabel photos/ labels/
       maskmill prelabel 'photos/**/*.jpg' labels/ --write masks,overlays
       maskmill prelabel todo.txt labels/ --model deeplabv3_resnet101 --weights mine.pth
+      maskmill prelabel photos/ labels/ --scales 0.75,1,1.25 --flip
+      maskmill prelabel scans/ labels/ --window 1024 --max-pixels 400
       maskmill prelabel photos/ labels/ --retry-failed
 
     \b
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 done but some images failed.
     """
+    carry_out(options, as_json=as_json, dry_run=dry_run)
+
+
+def carry_out(options: dict[str, Any], *, as_json: bool, dry_run: bool) -> None:
+    """Run what the options of a labelling command ask for, and say how it went.
+
+    Ends the process with EXIT_FAILED_ROWS where images failed that were not allowed to.
+    """
     # Arrow, torch and Ray are heavy; --help is not to wait for them.
-    from jobs.prelabel_config import PrelabelConfig
+    from jobs.prelabel_config import PrelabelConfig, default_block_images
     from jobs.prelabel_plan import dry_run as report_plan
     from jobs.prelabel_plan import dry_run_text
     from jobs.prelabel_run import run
 
     megapixels = options.pop("max_pixels")
+    block_images = options.pop("block_images")
     config = PrelabelConfig(**options, max_pixels=int(megapixels * 1e6))
+    config = replace(config, block_images=block_images or default_block_images(config.views()))
     if dry_run:
         report = report_plan(config)
         say_json(report) if as_json else click.echo(dry_run_text(report))

@@ -2,15 +2,25 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.manifest import manifest_sha256
+from pipeline.cutout import CutoutSettings, chosen_classes
+from pipeline.manifest import BLOCK_IMAGES, manifest_sha256
 from pipeline.models.choice import ModelChoice
+from pipeline.models.test_time import (
+    DEFAULT_OVERLAP,
+    ViewSettings,
+    at_output_stride,
+    check_scales,
+    check_threshold,
+)
 from pipeline.run_record import PIXELS_VERSION
 from pipeline.segments import Per
+from pipeline.writers.cutout_file import cutout_writer
+from pipeline.writers.registry import WriterSpec
 
 BLOCK_BYTES = 64 << 20
 """A block closes early at this many bytes of encoded files, so that large images stay in memory."""
@@ -62,12 +72,19 @@ class PrelabelConfig:
     threads_per_worker: int = 1
     batch_size: int | None = None
     image_size: int | None = None
+    output_stride: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: int | None = None
+    overlap: float = DEFAULT_OVERLAP
+    threshold: float | None = None
     precision: str = "auto"
     min_confidence: float | None = None
     min_area: int = 0
     segments: Per = "class"
     writers: tuple[str, ...] = ("masks",)
-    block_images: int = 32
+    cutout: CutoutSettings | None = None
+    block_images: int = BLOCK_IMAGES
     max_pixels: int = 128_000_000
     limit: int | None = None
     retry_failed: bool = False
@@ -77,11 +94,45 @@ class PrelabelConfig:
 
     def settings(self) -> dict[str, Any]:
         """Every option, plain, for run.json."""
-        return {**asdict(self), "writers": list(self.writers)}
+        lists = {"writers": list(self.writers), "scales": list(self.scales)}
+        return {**asdict(self), **lists, "cutout": self.cutout and self.cutout.to_dict()}
 
     def pixel_settings(self) -> dict[str, Any]:
         """The options that decide pixels or rows as they stand."""
         return {name: value for name, value in self.settings().items() if name not in NOT_IDENTITY}
+
+    def views(self) -> ViewSettings:
+        """How often, how large and in which parts the network is to see each picture."""
+        return ViewSettings(
+            scales=self.scales, flip=self.flip, window=self.window, overlap=self.overlap
+        )
+
+    @property
+    def command(self) -> str:
+        """Which command such a run is."""
+        return "cutout" if self.cutout else "prelabel"
+
+    def own_writers(self) -> tuple[WriterSpec, ...]:
+        """The per-image outputs that have settings, beside those that ``writers`` names."""
+        return (cutout_writer(self.cutout),) if self.cutout else ()
+
+    def adapted(self, choice: ModelChoice) -> ModelChoice:
+        """The model at the output stride asked for, once the options are seen to suit it.
+
+        Raises:
+            SettingsError: an output stride, threshold, scale or class that the model cannot have.
+        """
+        spec = at_output_stride(choice.spec, self.output_stride)
+        check_threshold(self.threshold, spec, len(choice.labels.classes))
+        check_scales(self.views(), spec, self.image_size)
+        if self.cutout:
+            chosen_classes(self.cutout, choice.labels)
+        return replace(choice, spec=spec)
+
+
+def default_block_images(views: ViewSettings) -> int:
+    """Fewer where each image is seen often, so that what a block holds at once stays the same."""
+    return max(1, int(BLOCK_IMAGES / max(1.0, views.forward_cost())))
 
 
 def identity_before_start(
@@ -97,4 +148,6 @@ def identity_before_start(
         "pixels_version": PIXELS_VERSION,
         "threads_per_worker": config.threads_per_worker,
         **config.pixel_settings(),
+        "output_stride": choice.spec.output_stride,
+        "window": config.views().window_rule(),
     }

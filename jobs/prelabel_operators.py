@@ -65,10 +65,11 @@ def ask_facts(plan: Plan, pool: Pool) -> WorkerFacts:
     if isinstance(facts, MaskmillError):
         raise facts
     wanted = len(choice.labels.classes)
-    if facts.num_classes not in (wanted, 1 if wanted == 2 else wanted):
+    fitting = (1, 2) if wanted == 2 else (wanted,)  # one channel says "is it or not" of two
+    if facts.num_classes not in fitting or wanted == 1:
         raise SettingsError(
             f"the network has {facts.num_classes} classes and label map {choice.labels.name!r} has "
-            f"{wanted}: give the right one with --labels"
+            f"{wanted}: give the right one with --labels (for one class, background and that class)"
         )
     return facts
 
@@ -109,7 +110,9 @@ def _load_operator(plan: Plan, session: str) -> LoadImages:
         layout=plan.layout,
         session=session,
         preprocessing=plan.choice.spec.preprocessing,
+        alignment=plan.choice.spec.alignment,
         image_size=plan.config.image_size,
+        views=plan.config.views(),
         max_pixels=plan.config.max_pixels,
         max_bytes=MAX_FILE_BYTES,
     )
@@ -125,6 +128,7 @@ def _worker_settings(plan: Plan, identity: dict[str, Any]) -> WorkerSettings:
         precision=identity["precision"],
         threads=plan.config.threads_per_worker,
         group_size=identity["group_size"],
+        flip=plan.config.flip,
     )
 
 
@@ -140,10 +144,13 @@ def _save_operator(plan: Plan, identity: dict[str, Any], session: str) -> SavePr
             settings_fingerprint=settings_fingerprint_of(identity),
             tool_version=tool_version(),
         ),
+        views=config.views(),
+        threshold=config.threshold,
         segments_per=config.segments,
         min_confidence=config.min_confidence,
         min_area=config.min_area,
         writers=config.writers,
+        own_writers=config.own_writers(),
         max_pixels=config.max_pixels,
         max_bytes=MAX_FILE_BYTES,
     )

@@ -35,7 +35,9 @@ def make_plan(config: PrelabelConfig, layout: RunLayout) -> Plan:
     """
     record = load_record(layout)
     work = work_list(config, layout)
-    choice = choose_model(config.model, config.weights, config.labels, untrained=config.untrained)
+    choice = config.adapted(
+        choose_model(config.model, config.weights, config.labels, untrained=config.untrained)
+    )
     identity = identity_before_start(config, work.manifest, choice)
     if record is not None:
         expected = {**identity, "inputs": record.identity["inputs"]} if work.is_new else identity
@@ -65,7 +67,8 @@ def dry_run(config: PrelabelConfig) -> dict[str, Any]:
         "notes": plan.work.notes(),
         "model": plan.choice.spec.name,
         "would_write": [
-            f"{WRITERS[name].folder}/…{WRITERS[name].extension}" for name in config.writers
+            f"{spec.folder}/…{spec.extension}"
+            for spec in (*(WRITERS[name] for name in config.writers), *config.own_writers())
         ]
         + ["metadata/…parquet", *(spec.path for spec in FINISHERS.values()), "run.json"],
     }

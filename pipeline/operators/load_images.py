@@ -11,8 +11,9 @@ from pipeline.attempts import begin_stage
 from pipeline.filesystems import read_bytes
 from pipeline.images import DecodedImage, decode_image
 from pipeline.layout import RunLayout
-from pipeline.models.preparation import prepare
 from pipeline.models.spec import Preprocessing
+from pipeline.models.test_time import ViewPlan, ViewSettings, plan_views
+from pipeline.models.view_pictures import view_pictures
 from pipeline.operators.isolation import each_image
 from pipeline.operators.parcels import ImageFacts, Item, Parcel, pack
 from schemas.errors import FileFailure
@@ -22,6 +23,7 @@ from schemas.errors import FileFailure
 class LoadImages:
     """Reads, checks and decodes every image of a block, and scales it for the network.
 
+    An image has a picture for each scale of each of its windows: one, unless asked otherwise.
     A bad file becomes a failed item with code and message; the others of its block go on. Any other
     exception is a bug and stops the run.
     """
@@ -29,7 +31,9 @@ class LoadImages:
     layout: RunLayout
     session: str
     preprocessing: Preprocessing
+    alignment: str
     image_size: int | None
+    views: ViewSettings
     max_pixels: int
     max_bytes: int
 
@@ -52,11 +56,20 @@ class LoadImages:
             facts = replace(facts, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             image = decode_image(data, name=item.key, max_pixels=self.max_pixels)
             facts = _facts_of(image, facts)
-            picture = prepare(image.pixels, self.preprocessing, image_size=self.image_size)
+            plan = plan_views((image.pixels.shape[0], image.pixels.shape[1]), self.views)
+            pictures = tuple(
+                view_pictures(
+                    image.pixels,
+                    plan,
+                    self.preprocessing,
+                    image_size=self.image_size,
+                    alignment=self.alignment,
+                )
+            )
         except FileFailure as failure:
             return replace(item, facts=facts).failing(failure.code, str(failure))
         facts = replace(facts, decode_ms=(time.perf_counter() - started) * 1000)
-        return replace(item, facts=facts, pictures=(picture,))
+        return replace(item, facts=_noting_windows(facts, plan), pictures=pictures)
 
 
 def _facts_of(image: DecodedImage, facts: ImageFacts) -> ImageFacts:
@@ -70,3 +83,11 @@ def _facts_of(image: DecodedImage, facts: ImageFacts) -> ImageFacts:
         exif_orientation=image.exif_orientation,
         notes=tuple(image.notes),
     )
+
+
+def _noting_windows(facts: ImageFacts, plan: ViewPlan) -> ImageFacts:
+    first = plan.windows[0]
+    if first is None:
+        return facts
+    size = f"{first.width}x{first.height}"
+    return facts.noting(f"seen in {len(plan.windows)} windows of {size} pixels")

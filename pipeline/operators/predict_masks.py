@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pyarrow as pa
 from pipeline.attempts import begin_stage
 from pipeline.layout import RunLayout
 from pipeline.models.geometry import GridView
+from pipeline.models.preparation import NetworkPicture
 from pipeline.models.segmenter import PictureLogits, Segmenter
 from pipeline.models.spec import ModelSpec
+from pipeline.models.view_pictures import mirrored
 from pipeline.operators.isolation import each_image
 from pipeline.operators.parcels import Item, Parcel, pack, unpack
 from pipeline.staged_weights import local_weights
@@ -33,6 +36,7 @@ class WorkerSettings:
     threads: int
     group_size: int
     untrained: bool = False
+    flip: bool = False  # show each picture a second time, mirrored
 
     def load(self, layout: RunLayout) -> Segmenter:
         """The network, ready; a file that changed since the run began is refused."""
@@ -55,6 +59,7 @@ class PredictMasks:
         self._layout = layout
         self._session = session
         self._segmenter = settings.load(layout)
+        self._flip = settings.flip
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
@@ -74,15 +79,22 @@ class PredictMasks:
         """Forward what has pictures; groups are formed inside the segmenter by a fixed rule."""
         waiting = [item for item in items if not item.failed]
         started = time.perf_counter()
-        results = iter(self._segmenter.forward([p for item in waiting for p in item.pictures]))
+        shown = {item.image_id: self._shown(item) for item in waiting}
+        results = iter(self._segmenter.forward([p for part in shown.values() for p in part]))
         milliseconds = (time.perf_counter() - started) * 1000 / max(1, len(waiting))
         done = {
             item.image_id: self._answered(
-                item, [next(results) for _ in item.pictures], milliseconds
+                item, [next(results) for _ in shown[item.image_id]], milliseconds
             )
             for item in waiting
         }
         return tuple(done.get(item.image_id, item) for item in items)
+
+    def _shown(self, item: Item) -> Sequence[NetworkPicture]:
+        """The item's pictures, each followed by its mirror image where that is asked for."""
+        if not self._flip:
+            return item.pictures
+        return [shown for picture in item.pictures for shown in (picture, mirrored(picture))]
 
     def _answered(
         self, item: Item, results: list[PictureLogits | ImageFailure], milliseconds: float

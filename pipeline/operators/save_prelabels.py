@@ -12,13 +12,14 @@ from pipeline.filesystems import read_bytes
 from pipeline.images import decode_image
 from pipeline.layout import RunLayout
 from pipeline.masks.rle import class_runs, runs_area
-from pipeline.models.confidence import GridConfidence, grid_confidence
+from pipeline.models.fusion import FusedPicture
 from pipeline.models.geometry import GridView
-from pipeline.models.upsample import sample_bilinear, upsample_argmax
+from pipeline.models.labelling import average_answer, ignore_unsure, label_picture
+from pipeline.models.test_time import ViewPlan, ViewSettings, plan_views
 from pipeline.operators.isolation import each_image
 from pipeline.operators.parcels import Item, Parcel, unpack
 from pipeline.segments import Per, class_statistics, drop_small, segments_of
-from pipeline.writers.registry import WRITERS, ImageOutputs
+from pipeline.writers.registry import WRITERS, ImageOutputs, WriterSpec
 from schemas.arrays import LabelMask, RgbImage
 from schemas.errors import ErrorCode, FileFailure, ImageFailure
 from schemas.labels import LabelMap
@@ -37,7 +38,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavePrelabels:
-    """Turns each grid into a mask at the original size, writes it, and describes it in a row.
+    """Turns the grids of each image into a mask at its size, writes it, and describes it in a row.
 
     Files are put in place whole at a path that the key decides, so doing a block again is harmless.
     """
@@ -46,12 +47,15 @@ class SavePrelabels:
     session: str
     labels: LabelMap
     provenance: Provenance
+    views: ViewSettings
+    threshold: float | None
     segments_per: Per
     min_confidence: float | None
     min_area: int
     writers: tuple[str, ...]
     max_pixels: int
     max_bytes: int
+    own_writers: tuple[WriterSpec, ...] = ()  # those with settings, beside the named ones
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
@@ -94,9 +98,13 @@ class SavePrelabels:
 
     def _save(self, item: Item) -> dict[str, Any]:
         """Write one image's files; its columns beyond :meth:`_facts`."""
-        view, size = item.views[0], _size_of(item)
-        confidence = grid_confidence(view.grid)
-        mask = self._mask(view, size, confidence)
+        size = _size_of(item)
+        plan = plan_views(size, self.views)
+        dtype = self.labels.mask_dtype
+        picture = label_picture(item.views, plan, size, dtype=dtype, threshold=self.threshold)
+        confidence = picture.confidence
+        mask = self._reduced(picture)
+        answers = self._answers(item, plan, picture)
         runs = class_runs(mask)
         scores = confidence.class_confidence.tolist()
         segments = segments_of(
@@ -106,7 +114,7 @@ class SavePrelabels:
             runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
         )
         return {
-            **self._write(item, mask),
+            **self._write(item, mask, answers),
             "classes": class_statistics(mask, self.labels, scores, runs=runs),
             "segments": [segment.to_row() for segment in segments],
             "ignored_fraction": ignored / mask.size,
@@ -116,27 +124,28 @@ class SavePrelabels:
             "low_confidence_fraction": confidence.low_confidence_fraction,
         }
 
-    def _mask(
-        self, view: GridView, size_hw: tuple[int, int], confidence: GridConfidence
-    ) -> LabelMask:
-        """Argmax at the original size, then what --min-confidence and --min-area take away."""
-        mask = upsample_argmax(
-            view.grid, view.rows, view.cols, size_hw, dtype=self.labels.mask_dtype
-        )
+    def _reduced(self, picture: FusedPicture) -> LabelMask:
+        """The mask without what --min-confidence and --min-area take away."""
         if self.min_confidence is not None:
-            top1 = sample_bilinear(confidence.top1, view.rows, view.cols, size_hw)
-            mask[top1 < self.min_confidence] = self.labels.ignore_index
+            ignore_unsure(picture, self.min_confidence, self.labels.ignore_index)
+        mask = picture.mask
         return drop_small(mask, self.min_area, self.labels) if self.min_area else mask
 
-    def _write(self, item: Item, mask: LabelMask) -> dict[str, Any]:
+    def _answers(self, item: Item, plan: ViewPlan, picture: FusedPicture) -> tuple[GridView, ...]:
+        """One grid for the writers, the average of all; only those that store it pay for it."""
+        if not any(spec.needs_grid for spec in self._specs()):
+            return ()
+        return (average_answer(item.views, plan, _size_of(item), picture),)
+
+    def _write(self, item: Item, mask: LabelMask, answers: tuple[GridView, ...]) -> dict[str, Any]:
         """Every output file asked for; path and hash of the mask."""
-        specs = [WRITERS[name] for name in self.writers]
+        specs = self._specs()
         outputs = ImageOutputs(
             key=item.key,
             output=item.output,
             mask=mask,
             labels=self.labels,
-            views=item.views,
+            views=answers,
             image=self._pixels(item) if any(spec.needs_image for spec in specs) else None,
             text=self._text(),
         )
@@ -150,6 +159,9 @@ class SavePrelabels:
                     "mask_sha256": hashlib.sha256(data).hexdigest(),
                 }
         return columns
+
+    def _specs(self) -> list[WriterSpec]:
+        return [*(WRITERS[name] for name in self.writers), *self.own_writers]
 
     def _pixels(self, item: Item) -> RgbImage:
         """The picture again, for writers that draw on it; only they pay for reading it twice.

@@ -5,6 +5,7 @@ Functions are named as "module:attribute", so that listing the names imports non
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -24,7 +25,7 @@ class ImageOutputs:
     mask: LabelMask
     labels: LabelMap
     image: RgbImage | None = None  # (H, W, 3), the size of the mask
-    views: tuple[GridView, ...] = ()  # the network's answers the mask was made from
+    views: tuple[GridView, ...] = ()  # what the network said, averaged; for who asks for it
     text: Mapping[str, str] = field(default_factory=dict)  # provenance, the same for every image
 
 
@@ -48,6 +49,8 @@ class WriterSpec:
     function: str
     needs_image: bool
     description: str
+    needs_grid: bool = False
+    options: tuple[tuple[str, Any], ...] = ()  # keyword arguments of the function
 
     def path(self, output: str) -> str:
         """Path of the file for the image with that ``output``, relative to the run folder."""
@@ -56,7 +59,7 @@ class WriterSpec:
     def load(self) -> Writer:
         """The function that makes the bytes."""
         writer: Writer = _attribute(self.function)
-        return writer
+        return partial(writer, **dict(self.options)) if self.options else writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,7 @@ WRITERS: dict[str, WriterSpec] = {
         extension=".npz",
         function="pipeline.writers.soft:write_soft",
         needs_image=False,
+        needs_grid=True,
         description="class probabilities on the network's grid, 8 bit",
     ),
 }
