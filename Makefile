@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ORACLES := .venv-oracles/.installed
 TEST_ARGS ?=
 
 .PHONY: help demo test lint bench clean
@@ -13,14 +14,22 @@ help:  ## this list
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,demo]'
+	@# Its requirements name the long obsolete "typing" package, which must not be installed.
+	$(BIN)/python -m pip install --quiet --no-deps cityscapesScripts
 	touch $(STAMP)
 
 install: $(STAMP)  ## make .venv with everything
 
+# Programs of others that read what we write; they want other versions than we do.
+$(ORACLES): tests/oracles/requirements.txt
+	$(PYTHON) -m venv .venv-oracles
+	.venv-oracles/bin/python -m pip install --quiet -r tests/oracles/requirements.txt
+	touch $(ORACLES)
+
 demo: $(STAMP)  ## pull the default model and label real pictures into demo/
 	$(BIN)/python examples/demo.py demo
 
-test: $(STAMP)  ## every test (TEST_ARGS='-m "not slow"' for the quick ones)
+test: $(STAMP) $(ORACLES)  ## every test (TEST_ARGS='-m "not slow"' for the quick ones)
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict
@@ -31,4 +40,4 @@ bench: $(STAMP)  ## the figures of docs/benchmarks.md, one JSON line each
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oracles demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

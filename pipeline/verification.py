@@ -20,7 +20,7 @@ from pipeline.pending import count_ledger
 from pipeline.run_record import RunRecord, load_record
 from pipeline.writers.registry import FINISHERS, WRITERS
 from schemas.arrays import LabelMask
-from schemas.errors import ErrorCode, FileFailure, SettingsError
+from schemas.errors import ErrorCode, FileFailure, RunFailed, SettingsError
 from schemas.labels import LabelMap
 
 THREADS = 4
@@ -160,7 +160,11 @@ def _mask_problems(row: dict[str, Any], mask: LabelMask, labels: LabelMap) -> It
         if entry is None:
             yield f"a segment has the unknown category {segment['category_id']}"
             continue
-        inside = decode({"size": size, "counts": segment["counts"]}, name=row["key"])
+        try:
+            inside = decode({"size": size, "counts": segment["counts"]}, name=row["key"])
+        except FileFailure as failure:
+            yield str(failure)
+            continue
         drawn[entry.index] += inside.sum()
         yield from _segment_problems(segment, inside, mask == entry.index)
     for entry in classes.values():
@@ -201,7 +205,11 @@ def _document_problems(layout: RunLayout, record: RunRecord, labels: LabelMap) -
             yield f"{spec.path} is missing"
             continue
         with tempfile.TemporaryFile() as again:
-            write_document(layout, name, cast(BinaryIO, again), labels, record.info)
+            try:
+                write_document(layout, name, cast(BinaryIO, again), labels, record.info)
+            except RunFailed as failure:
+                yield f"{spec.path} cannot be made from the rows: {failure}"
+                continue
             again.seek(0)
             with layout.filesystem.open_input_stream(layout.path(spec.path)) as there:
                 if not _same_bytes(there, cast(BinaryIO, again)):

@@ -1,0 +1,58 @@
+"""Counting starts and deaths: who is blamed, when, and who never is."""
+
+from pipeline.attempts import BLOCK_DEATHS, IMAGE_DEATHS, begin_stage
+from pipeline.layout import RunLayout
+
+
+def layout_in(tmp_path) -> RunLayout:
+    return RunLayout(str(tmp_path))
+
+
+def test_a_block_that_goes_through_was_started_once(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for stage in ("load", "predict", "save"):
+        attempt = begin_stage(layout, 3, stage, "s")
+        assert attempt.starts == 1
+        assert not attempt.one_by_one
+        attempt.finish()
+
+
+def test_deaths_lead_to_one_by_one_and_then_to_the_image(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    begin_stage(layout, 0, "load", "s").finish()
+    for death in range(BLOCK_DEATHS):
+        attempt = begin_stage(layout, 0, "predict", "s")
+        assert attempt.starts == 1 + death
+        attempt.mark(7)  # not one by one yet: leaves no trace
+    for _ in range(IMAGE_DEATHS):
+        attempt = begin_stage(layout, 0, "predict", "s")
+        assert attempt.one_by_one
+        assert not attempt.is_deadly(7)
+        attempt.mark(6)
+        attempt.mark(7)  # dies here
+    attempt = begin_stage(layout, 0, "predict", "s")
+    assert attempt.is_deadly(7)
+    assert not attempt.is_deadly(6)
+
+
+def test_a_killed_driver_blames_nobody(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for session in range(10):
+        attempt = begin_stage(layout, 0, "load", f"session {session}")
+        assert not attempt.one_by_one
+        assert attempt.starts == 1 + session
+
+
+def test_a_stage_done_again_because_its_output_was_lost_is_no_death(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for _ in range(5):
+        attempt = begin_stage(layout, 0, "load", "s")
+        assert not attempt.one_by_one
+        attempt.finish()
+
+
+def test_blocks_do_not_mix(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for _ in range(BLOCK_DEATHS + 1):
+        begin_stage(layout, 1, "save", "s")
+    assert not begin_stage(layout, 2, "save", "s").one_by_one

@@ -1,0 +1,114 @@
+"""run.json, fingerprints, refusals and the lock."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.layout import RunLayout
+from pipeline.run_lock import LEASE_SECONDS, run_lock
+from pipeline.run_record import (
+    Ledger,
+    RunRecord,
+    fingerprint_of,
+    load_record,
+    refuse_difference,
+    settings_fingerprint_of,
+)
+from schemas.errors import RunFailed, RunRefused
+
+
+def test_record_round_trip(tmp_path) -> None:
+    layout = RunLayout(str(tmp_path))
+    record = RunRecord(command="prelabel", identity={"model": "m", "größe": 3}, fingerprint="f")
+    record.save(layout)
+    assert load_record(layout) == record
+    assert load_record(RunLayout(str(tmp_path / "elsewhere"))) is None
+
+
+@pytest.mark.parametrize("text", ["{", '{"other": 1}', "[]"])
+def test_a_foreign_run_json_is_not_taken_for_ours(tmp_path, text) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunFailed, match="not a run record"):
+        load_record(RunLayout(str(tmp_path)))
+
+
+def test_fingerprint_does_not_hang_on_order_and_does_on_every_value() -> None:
+    assert fingerprint_of({"a": 1, "b": 2}) == fingerprint_of({"b": 2, "a": 1})
+    assert fingerprint_of({"a": 1}) != fingerprint_of({"a": 1.5})
+    one, other = {"inputs": "x", "model": "m"}, {"inputs": "y", "model": "m"}
+    assert settings_fingerprint_of(one) == settings_fingerprint_of(other)
+    assert fingerprint_of(one) != fingerprint_of(other)
+
+
+def test_refusal_names_each_difference_and_the_remedy(tmp_path) -> None:
+    layout = RunLayout(str(tmp_path))
+    old = {"model": "a", "min_area": 0, "device": "cpu"}
+    refuse_difference(layout, old, {"model": "a", "min_area": 0}, {})  # device not known yet
+    with pytest.raises(RunRefused) as refusal:
+        refuse_difference(
+            layout, old, {"model": "b", "min_area": 9}, {"model": "Take another folder."}
+        )
+    assert "model: a there, b asked for" in str(refusal.value)
+    assert "min_area: 0 there, 9 asked for" in str(refusal.value)
+    assert "Take another folder." in str(refusal.value)
+
+
+def test_ledger_adds_up() -> None:
+    ledger = Ledger(inputs=5)
+    ledger.add([None, "truncated", None, "truncated"])
+    assert (ledger.ok, ledger.failed, ledger.pending) == (2, 2, 1)
+    assert ledger.failures == {"truncated": 2}
+
+
+def test_a_second_run_is_refused_naming_the_first(tmp_path) -> None:
+    layout = RunLayout(str(tmp_path))
+    with run_lock(layout), pytest.raises(RunRefused, match="process"), run_lock(layout):
+        pass
+    with run_lock(layout):
+        pass
+
+
+def test_the_lock_of_a_killed_process_does_not_outlive_it(tmp_path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pipeline.layout import RunLayout\n"
+        "from pipeline.run_lock import run_lock\n"
+        "with run_lock(RunLayout(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with (
+        pytest.raises(RunRefused, match=f"process {holder.pid}"),
+        run_lock(RunLayout(str(tmp_path))),
+    ):
+        pass
+    holder.kill()
+    holder.wait()
+    with run_lock(RunLayout(str(tmp_path))):
+        pass
+
+
+def test_a_lease_is_held_renewed_and_dies(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(RunLayout, "is_local", False)
+    layout = RunLayout(str(tmp_path))
+    monkeypatch.setattr(
+        RunLayout,
+        "write",
+        lambda self, relative, data: (tmp_path / "lease").write_bytes(bytes(data)),
+    )
+    monkeypatch.setattr(RunLayout, "read", lambda self, relative: (tmp_path / "lease").read_bytes())
+    monkeypatch.setattr(RunLayout, "delete", lambda self, relative: (tmp_path / "lease").unlink())
+    with run_lock(layout):
+        with pytest.raises(RunRefused), run_lock(layout):
+            pass
+        lease = json.loads((tmp_path / "lease").read_bytes())
+    assert not (tmp_path / "lease").exists()
+    lease["renewed"] = time.time() - LEASE_SECONDS - 1
+    (tmp_path / "lease").write_text(json.dumps(lease))
+    with run_lock(layout):
+        pass
