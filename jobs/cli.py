@@ -9,6 +9,10 @@ COMMANDS = {
         "jobs.prelabel:prelabel",
         "Label every image of a collection with a DeepLab model.",
     ),
+    "cutout": (
+        "jobs.cutout:cutout",
+        "Keep the subject of every image: blur, remove or paint the background.",
+    ),
     "verify": ("jobs.verify:verify", "Prove that rows, files, COCO and inputs of a run agree."),
     "rank": ("jobs.rank:rank", "Order the images of a run for review, most uncertain first."),
     "audit": (

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.progress import ProgressMeter, progress_meter
-from jobs.runtime import TASK_CPUS, cluster
+from jobs.runtime import SPARE_CPUS, Capacity, cluster
 from pipeline.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
@@ -22,6 +22,7 @@ from pipeline.conversion import (
 )
 from pipeline.conversion_finish import finish_conversion
 from pipeline.conversion_proof import Proof, plan_check, proof_of
+from pipeline.filesystems import local_path
 from pipeline.layout import RunLayout
 from pipeline.masks.registry import Unknown
 from pipeline.operators.check_masks import CheckMasks
@@ -74,18 +75,23 @@ class ConvertConfig:
     def request(self) -> ConversionRequest:
         """What decides the output."""
         return ConversionRequest(
-            source=self.source,
+            source=_absolute(self.source),
             from_format=self.from_format,
             to_format=self.to_format,
             labels=self.labels,
             rules=self.rules,
             unknown=self.unknown,
             max_loss=self.max_loss,
-            images=self.images,
+            images=_absolute(self.images) if self.images else None,
             with_images=self.with_images,
             shares=self.shares,
             seed=self.seed,
         )
+
+
+def _absolute(path: str) -> str:
+    """Workers may stand in another folder."""
+    return local_path(path) or path
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,19 +156,25 @@ def run(config: ConvertConfig) -> ConvertSummary:
         pending = pending_conversions(layout, manifest, retry_failed=config.retry_failed)
         summary = ConvertSummary(out=config.out, ledger=Ledger())
         if pending.num_rows or check is not None:
-            with cluster(config.address):
+            with cluster(config.address) as capacity:
+                workers = config.workers or _default_workers(capacity)
                 if pending.num_rows:
-                    _convert(config, layout, plan, record, pending, summary)
+                    _convert(layout, plan, record, pending, workers, summary)
                 if pending.num_rows or record.state != "finished":
                     finish_conversion(layout, _with_info(plan, record))
                 if check is not None:
-                    _check(layout, check.operator(layout), manifest)
+                    _check(layout, check.operator(layout), manifest, workers)
                     summary.proof = proof_of(layout, plan)
         elif record.state != "finished":
             finish_conversion(layout, _with_info(plan, record))
         summary.ledger = count_ledger(layout, manifest.num_rows)
         _close_record(layout, record, summary)
         return summary
+
+
+def _default_workers(capacity: Capacity) -> int:
+    """One task per core; our own cluster counts two CPUs that are not there."""
+    return max(1, capacity.cpus - (SPARE_CPUS if capacity.is_local else 0))
 
 
 def _open_record(
@@ -199,11 +211,11 @@ def _with_info(plan: ConversionPlan, record: RunRecord) -> ConversionPlan:
 
 
 def _convert(
-    config: ConvertConfig,
     layout: RunLayout,
     plan: ConversionPlan,
     record: RunRecord,
     pending: pa.Table,
+    workers: int,
     summary: ConvertSummary,
 ) -> None:
     """The Ray graph of `convert`: pending blocks -> ConvertMasks, which commits each."""
@@ -222,7 +234,7 @@ def _convert(
     total = record_inputs(record)
     todo = sum(len(samples) for samples in pending["samples"].to_pylist())
     with progress_meter(total, total - todo, "convert") as meter:
-        for tally in _blocks(layout, layout.pending, operator, config.workers):
+        for tally in _blocks(layout, layout.pending, operator, workers):
             _count(tally, meter, summary)
         summary.rate = meter.rate
     summary.seconds = time.monotonic() - started
@@ -240,29 +252,27 @@ def _count(tally: list[dict[str, Any]], meter: ProgressMeter, summary: ConvertSu
     meter.advance(len(tally), len(failures))
 
 
-def _check(layout: RunLayout, operator: CheckMasks, manifest: pa.Table) -> None:
+def _check(layout: RunLayout, operator: CheckMasks, manifest: pa.Table, workers: int) -> None:
     """The Ray graph of --check: every block of the manifest is read back and compared."""
     layout.clear(operator.folder)
     with progress_meter(manifest.num_rows, 0, "check") as meter:
-        for tally in _blocks(layout, operator.work, operator, None):
+        for tally in _blocks(layout, operator.work, operator, workers):
             meter.advance(len(tally), sum(bool(row["error_code"]) for row in tally))
     layout.delete(operator.work)
 
 
 def _blocks(
-    layout: RunLayout, work: str, operator: Any, workers: int | None
+    layout: RunLayout, work: str, operator: Any, workers: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Run an operator over the blocks of a work table; a row is a block and stays one row."""
     import ray.data
     import ray.exceptions
 
-    compute = ray.data.TaskPoolStrategy(size=workers) if workers else None
+    compute = ray.data.TaskPoolStrategy(size=workers)
     tallies = (
         ray.data.read_parquet(layout.path(work), filesystem=layout.filesystem)
         .repartition(target_num_rows_per_block=1)
-        .map_batches(
-            operator, batch_size=1, batch_format="pyarrow", num_cpus=1 - TASK_CPUS, compute=compute
-        )
+        .map_batches(operator, batch_size=1, batch_format="pyarrow", num_cpus=1, compute=compute)
     )
     try:
         for table in tallies.iter_batches(

@@ -98,7 +98,7 @@ def _open_record(plan: Plan, identity: dict[str, Any]) -> RunRecord:
         known = {**identity, "inputs": plan.record.identity["inputs"]}
         refuse_difference(plan.layout, plan.record.identity, known, REMEDIES)
     choice = plan.choice
-    record = plan.record or RunRecord(command="prelabel", identity=identity)
+    record = plan.record or RunRecord(command=plan.config.command, identity=identity)
     record.identity, record.fingerprint = identity, fingerprint_of(identity)
     record.settings = plan.config.settings()
     record.label_map = choice.labels.to_dict()
@@ -136,7 +136,8 @@ def _finish(plan: Plan, record: RunRecord, ledger: Ledger, outcome: Outcome) -> 
 
 
 def _summary(plan: Plan, ledger: Ledger, outcome: Outcome) -> RunSummary:
-    folders = {name: plan.layout.path(WRITERS[name].folder) + "/" for name in plan.config.writers}
+    specs = (*(WRITERS[name] for name in plan.config.writers), *plan.config.own_writers())
+    folders = {spec.name: plan.layout.path(spec.folder) + "/" for spec in specs}
     documents = {name: plan.layout.path(spec.path) for name, spec in FINISHERS.items()}
     return RunSummary(
         out=plan.config.out,

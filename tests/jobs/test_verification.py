@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.jobs.in_process import run_in_process
-from tests.sick_images import write_sick_images, write_small_pictures
 
 from pipeline.layout import RunLayout
 from pipeline.verification import verify_run
 from schemas.errors import SettingsError
 from schemas.rows import METADATA
+from tests.jobs.in_process import run_in_process
+from tests.sick_images import write_sick_images, write_small_pictures
 
 
 @pytest.fixture(scope="module")

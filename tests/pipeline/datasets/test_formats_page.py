@@ -9,8 +9,8 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 def test_the_table_of_formats_is_the_registry() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|–) \| (yes|–) \| (kept|lost, counted) \| ([\d,]+) \|$",
-                      (DOCS / "formats.md").read_text(encoding="utf-8"), re.M)  # fmt: skip
+    row = r"^\| `(\w+)` \| .* \| (yes|–) \| (yes|–) \| (kept|lost, counted) \| ([\d,]+) \|$"
+    rows = re.findall(row, (DOCS / "formats.md").read_text(encoding="utf-8"), re.M)
     told = {
         name: (read == "yes", write == "yes", ignore == "kept", int(most.replace(",", "")))
         for name, read, write, ignore, most in rows
