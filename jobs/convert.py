@@ -42,7 +42,7 @@ from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writab
     "--map",
     "map_file",
     metavar="FILE",
-    help="Rename, merge and drop classes: lines `old = new`, `old = @background`, `* = @keep`; or JSON.",
+    help="Rename, merge and drop classes: lines `old = new`, `* = @keep`; see docs/formats.md.",
 )
 @click.option(
     "--unknown",
@@ -109,7 +109,8 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
     for name in ("source", "out", "from_format", "to_format"):
         if options[name] is None:
             raise click.UsageError(f"{name.removesuffix('_format').upper()} is missing; see --help")
-    from jobs.convert_run import ConvertConfig, run
+    from jobs.convert_config import ConvertConfig
+    from jobs.convert_run import run
     from pipeline.class_mapping import read_rules
     from pipeline.splits import parse_shares
     from schemas.label_files import load_label_map

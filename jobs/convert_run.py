@@ -2,19 +2,19 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
 
+from jobs.convert_config import REMEDIES, ConvertConfig
 from jobs.progress import ProgressMeter, progress_meter
 from jobs.runtime import SPARE_CPUS, Capacity, cluster
 from pipeline.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
-    ConversionRequest,
     conversion_identity,
     conversion_manifest,
     pending_conversions,
@@ -22,9 +22,7 @@ from pipeline.conversion import (
 )
 from pipeline.conversion_finish import finish_conversion
 from pipeline.conversion_proof import Proof, plan_check, proof_of
-from pipeline.filesystems import local_path
 from pipeline.layout import RunLayout
-from pipeline.masks.registry import Unknown
 from pipeline.operators.check_masks import CheckMasks
 from pipeline.operators.convert_masks import ConvertMasks
 from pipeline.pending import count_ledger
@@ -39,59 +37,8 @@ from pipeline.run_record import (
     tool_version,
 )
 from schemas.errors import RunFailed
-from schemas.labels import LabelMap
 
-REMEDIES = {
-    "inputs": "The source has changed since this run began: choose another output folder.",
-    "from": "OUT holds a conversion from another format: choose another output folder.",
-    "to": "OUT holds a conversion to another format: choose another output folder.",
-}
 MAX_EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertConfig:
-    """The options of the command; see `maskmill convert --help` for each."""
-
-    source: str
-    out: str
-    from_format: str
-    to_format: str
-    labels: LabelMap | None = None
-    rules: Mapping[str, str] | None = None
-    unknown: Unknown = "error"
-    max_loss: float = 0.01
-    images: str | None = None
-    with_images: bool = False
-    shares: Mapping[str, float] = field(default_factory=dict)
-    seed: int = 0
-    check: bool = False
-    workers: int | None = None
-    block_samples: int = 64
-    retry_failed: bool = False
-    allow_failures: bool = False
-    address: str | None = None
-
-    def request(self) -> ConversionRequest:
-        """What decides the output."""
-        return ConversionRequest(
-            source=_absolute(self.source),
-            from_format=self.from_format,
-            to_format=self.to_format,
-            labels=self.labels,
-            rules=self.rules,
-            unknown=self.unknown,
-            max_loss=self.max_loss,
-            images=_absolute(self.images) if self.images else None,
-            with_images=self.with_images,
-            shares=self.shares,
-            seed=self.seed,
-        )
-
-
-def _absolute(path: str) -> str:
-    """Workers may stand in another folder."""
-    return local_path(path) or path
 
 
 @dataclass(slots=True, kw_only=True)

@@ -67,6 +67,9 @@ def importable_colors(labels: LabelMap) -> LabelMap:
     """The same classes with colours CVAT can tell apart: background black, no other twice.
 
     Classes whose colour is black, void or taken get the first free one of the VOC colormap.
+
+    Raises:
+        SettingsError: more classes than the VOC colormap has colours.
     """
     taken: set[Color] = {BLACK, VOID_COLOR}
     colors: dict[int, Color] = {}
@@ -78,7 +81,9 @@ def importable_colors(labels: LabelMap) -> LabelMap:
             colors[entry.index] = entry.color
     for entry in labels.classes:
         if entry.index not in colors:
-            free = next(color for color in map(voc_color, range(1, 255)) if color not in taken)
+            free = next((one for one in map(voc_color, range(1, 255)) if one not in taken), None)
+            if free is None:
+                raise SettingsError("there are not enough colours for so many classes; merge some")
             taken.add(free)
             colors[entry.index] = free
     return replace(
