@@ -78,7 +78,10 @@ def _label(plan: Plan, pending: pa.Table, outcome: Outcome) -> RunRecord:
         click.echo(f"note: {note}", err=True)
     with cluster(plan.config.address) as capacity:
         pool = pool_of(plan, capacity)
-        identity = full_identity(plan, ask_facts(plan, pool))
+        facts = ask_facts(plan, pool)
+        for note in facts.notes:
+            click.echo(f"note: {note}", err=True)
+        identity = full_identity(plan, facts)
         record = _open_record(plan, identity)
         plan.layout.clear(plan.layout.scratch)
         plan.layout.write_table(plan.layout.pending, pending)

@@ -19,9 +19,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
-from torchvision.io import ImageReadMode
 
 from pipeline.image_markers import (
     ends_early,
@@ -31,6 +29,7 @@ from pipeline.image_markers import (
     png_exif,
 )
 from pipeline.image_modes import array_to_rgb
+from pipeline.jpeg import jpeg_to_rgb
 from schemas.arrays import RgbImage
 from schemas.errors import ErrorCode, ImageFailure
 
@@ -152,22 +151,13 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 def _decode_jpeg(data: bytes, name: str) -> RgbImage:
     with _typed_failures(data, name):
-        pixels = _torchvision_jpeg(data)
+        pixels = jpeg_to_rgb(data)
         if (pixels[-8:, -8:] == _GREY).all() and _is_cut(data, pixels):
             raise ImageFailure(
                 ErrorCode.TRUNCATED,
                 f"{name}: the lower part of the JPEG is missing though it has an end marker; "
                 "fetch or copy it again",
             )
-    return pixels
-
-
-def _torchvision_jpeg(data: bytes) -> RgbImage:
-    # A bytearray because torch warns about memory that cannot be written. The operator and not
-    # torchvision's Python function, which warns of its own future at every call since 0.29.
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    decoded = torch.ops.image.decode_jpeg(encoded, ImageReadMode.RGB.value)
-    pixels: RgbImage = decoded.permute(1, 2, 0).numpy()
     return pixels
 
 
@@ -181,7 +171,7 @@ def _is_cut(data: bytes, pixels: RgbImage) -> bool:
     if end is None:
         return True
     filled = data[:end] + bytes(range(1, 255)) * 8 + data[end:]
-    return not np.array_equal(_torchvision_jpeg(filled), pixels)
+    return not np.array_equal(jpeg_to_rgb(filled), pixels)
 
 
 def _decode_by_pillow(image: Image.Image, data: bytes, name: str) -> tuple[RgbImage, str]:

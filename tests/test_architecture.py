@@ -15,8 +15,8 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
-    "torch": ("pipeline/models/", "pipeline/training/", "pipeline/images.py"),
-    "torchvision": ("pipeline/models/", "pipeline/training/", "pipeline/images.py"),
+    "torch": ("pipeline/models/", "pipeline/training/", "pipeline/jpeg.py"),
+    "torchvision": ("pipeline/models/", "pipeline/training/", "pipeline/jpeg.py"),
     "timm": ("pipeline/models/", "pipeline/training/"),
     "PIL": (
         "pipeline/images.py",

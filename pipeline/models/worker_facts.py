@@ -3,10 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from pipeline.models.precision import resolve_precision
-from pipeline.models.segmenter import load_network, num_classes_of
 from pipeline.models.spec import ModelSpec
 from schemas.errors import MaskmillError
 
@@ -19,6 +15,7 @@ class WorkerFacts:
     precision: str
     torch_version: str
     num_classes: int
+    notes: tuple[str, ...] = ()  # what the user should hear of the weights
 
 
 def describe_worker(
@@ -28,14 +25,20 @@ def describe_worker(
 
     A failure of ours is returned, not raised, so that it reaches the user as it is.
     """
+    import torch  # here, because whoever asks for the facts needs none of it
+
+    from pipeline.models.loading import load_model, num_classes_of
+    from pipeline.models.precision import resolve_precision
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        network = load_network(spec, weights_path, untrained=untrained)
+        model = load_model(spec, weights_path, untrained=untrained)
         return WorkerFacts(
             device=device,
-            precision=resolve_precision(precision, device),
+            precision=resolve_precision(precision, device, spec.precisions),
             torch_version=torch.__version__,
-            num_classes=num_classes_of(network),
+            num_classes=num_classes_of(model.network),
+            notes=model.notes,
         )
     except MaskmillError as error:
         return error

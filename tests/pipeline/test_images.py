@@ -406,7 +406,7 @@ def test_memory_exhaustion_is_named(monkeypatch, error):
     def exhausted(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("pipeline.images._torchvision_jpeg", exhausted)
+    monkeypatch.setattr("pipeline.images.jpeg_to_rgb", exhausted)
     assert failure_of(encode(PHOTO, "JPEG")).code is ErrorCode.OUT_OF_MEMORY
 
 
