@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from pipeline.masks.picture import MaskPicture, open_picture
 from schemas.errors import FileFailure
@@ -85,8 +84,9 @@ def census_of(data: bytes, name: str) -> FileCensus:
         )
 
 
-def palette_kind(image: Image.Image) -> str:
+def palette_kind(picture: MaskPicture) -> str:
     """``voc``, ``grey`` or ``own`` for a palette picture, '' for others."""
+    image = picture.image
     if image.mode != "P":
         return ""
     palette = image.getpalette() or []
@@ -119,7 +119,7 @@ def gradient_share(pixels: npt.NDArray[np.int64]) -> float:
 def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
     image = picture.image
     by_color = image.mode not in ("L", "P", "1", "I;16", "I", "LA")
-    pixels = _packed(image) if by_color else _values(image)
+    pixels = _packed(picture) if by_color else _values(picture)
     found, counts = _counted(pixels)
     order = np.argsort(-counts)[:MOST_COLORS]
     kept = dict(zip(found[order].tolist(), counts[order].tolist(), strict=True))
@@ -132,7 +132,7 @@ def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
         format=image.format or "",
         mode=image.mode,
         size_hw=(height, width),
-        palette=palette_kind(image),
+        palette=palette_kind(picture),
         is_lossy=picture.is_lossy,
         orientation=int(image.getexif().get(0x0112, 1)),
         values={} if by_color else kept,
@@ -155,13 +155,14 @@ def _counted(
     return found, counts
 
 
-def _values(image: Image.Image) -> npt.NDArray[np.int64]:
+def _values(picture: MaskPicture) -> npt.NDArray[np.int64]:
+    image = picture.image
     plain = image.getchannel("L") if image.mode == "LA" else image
     return np.asarray(plain).astype(np.int64)
 
 
-def _packed(image: Image.Image) -> npt.NDArray[np.int64]:
-    pixels = np.asarray(image.convert("RGB")).astype(np.int64)
+def _packed(picture: MaskPicture) -> npt.NDArray[np.int64]:
+    pixels = np.asarray(picture.image.convert("RGB")).astype(np.int64)
     packed: npt.NDArray[np.int64] = pixels[:, :, 0] << 16 | pixels[:, :, 1] << 8 | pixels[:, :, 2]
     return packed
 

@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.datasets.class_masks import MASK_SUFFIXES
@@ -147,7 +148,7 @@ def inspect_masks(
 def census_in(path: str, name: str) -> FileCensus:
     """The census of one file of the tree at ``path``; never raises for a bad file."""
     try:
-        return census_of(open_tree(path).read(name), name)
+        return census_of(_opened(path).read(name), name)
     except FileFailure as failure:
         return FileCensus(
             name=name,
@@ -157,6 +158,12 @@ def census_in(path: str, name: str) -> FileCensus:
             values={},
             colors={},
         )
+
+
+@lru_cache(maxsize=2)
+def _opened(path: str) -> FileTree:
+    """A tree once per process: the members of an archive are checked once."""
+    return open_tree(path)
 
 
 def mask_names(tree: FileTree) -> list[str]:

@@ -1,0 +1,194 @@
+"""The operators of a conversion without the engine: blocks that commit, finish, check, verify."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.conversion import (
+    ConversionPlan,
+    ConversionRequest,
+    conversion_manifest,
+    pending_conversions,
+    plan_conversion,
+)
+from pipeline.conversion_finish import finish_conversion
+from pipeline.conversion_proof import Proof, plan_check, proof_of
+from pipeline.datasets.registry import DATASET_FORMATS
+from pipeline.layout import RunLayout
+from pipeline.operators.convert_masks import ConvertMasks, committed_samples
+from schemas.errors import SettingsError
+from schemas.labels import LabelMap, builtin
+
+LABELS = LabelMap.from_names("op", ["background", "cat", "big dog"])
+KEYS = ["a", "sub/b.1", "sub/b.2", "ü x"]
+
+
+def write_source(folder: Path, *, ignore: bool = False) -> dict[str, np.ndarray]:
+    """VOC masks with pictures; arrays by key without extension."""
+    generator = np.random.default_rng(0)
+    masks = {}
+    (folder / "SegmentationClass/sub").mkdir(parents=True)
+    (folder / "JPEGImages/sub").mkdir(parents=True)
+    (folder / "labelmap.txt").write_text("background:0,0,0::\ncat:128,0,0::\nbig dog:0,128,0::\n")
+    for number, key in enumerate(KEYS):
+        mask = generator.integers(0, 3, (9, 7 + number)).astype(np.uint8)
+        if ignore:
+            mask[0] = 255
+        masks[key] = mask
+        image = Image.fromarray(mask, "P")
+        image.putpalette(LABELS.palette)
+        image.save(folder / f"SegmentationClass/{key}.png")
+        picture = Image.new("RGB", (mask.shape[1], mask.shape[0]))
+        picture.save(folder / f"JPEGImages/{key}.jpg")
+    return masks
+
+
+def request_for(source: Path, to_format: str, **fields: object) -> ConversionRequest:
+    values = {
+        "source": str(source), "from_format": "voc", "to_format": to_format, "max_loss": 0.0,
+        "with_images": True, **fields,
+    }  # fmt: skip
+    return ConversionRequest(**values)
+
+
+def convert(request: ConversionRequest, out: Path) -> tuple[ConversionPlan, RunLayout, pa.Table]:
+    layout = RunLayout(str(out))
+    plan, items = plan_conversion(request)
+    manifest = conversion_manifest(items, request, block_samples=3)
+    layout.write_table(layout.manifest, manifest)
+    operator = ConvertMasks(
+        layout=layout, session="s", plan=plan, fingerprint="f", tool_version="t"
+    )
+    tally = operator(pending_conversions(layout, manifest, retry_failed=False))
+    assert pending_conversions(layout, manifest, retry_failed=False).num_rows == 0
+    finish_conversion(layout, plan)
+    return plan, layout, tally
+
+
+def proof(plan: ConversionPlan, layout: RunLayout) -> Proof:
+    operator = plan_check(plan, layout).operator(layout)
+    operator(layout.read_table(operator.work))
+    return proof_of(layout, plan)
+
+
+CHECKABLE = [
+    name for name, entry in DATASET_FORMATS.items()
+    if entry.can_read and entry.can_write and entry.max_classes > 2
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHECKABLE)
+def test_check_proves_every_format(tmp_path: Path, name: str) -> None:
+    write_source(tmp_path / "in")
+    plan, layout, tally = convert(request_for(tmp_path / "in", name), tmp_path / "out")
+    assert tally["error_message"].to_pylist() == [None] * 4
+    found = proof(plan, layout)
+    assert found.samples == 4
+    assert found.is_lossless, found.lines()
+    assert found.is_kept
+    assert found.problems == []
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKABLE if name != "masks_per_class"])
+def test_check_counts_ignore_that_a_target_cannot_hold(tmp_path: Path, name: str) -> None:
+    masks = write_source(tmp_path / "in", ignore=True)
+    plan, layout, _ = convert(request_for(tmp_path / "in", name), tmp_path / "out")
+    found = proof(plan, layout)
+    ignored = sum(int((mask == 255).sum()) for mask in masks.values())
+    assert found.ignore_lost == (0 if DATASET_FORMATS[name].holds_ignore else ignored)
+    assert found.differing == 0
+    assert found.is_kept
+
+
+def test_check_finds_what_was_changed_behind_its_back(tmp_path: Path) -> None:
+    write_source(tmp_path / "in")
+    plan, layout, _ = convert(request_for(tmp_path / "in", "indexed"), tmp_path / "out")
+    path = tmp_path / "out/dataset/masks/sub/b.1.png"
+    array = np.array(Image.open(path))
+    array[2, 3] = (array[2, 3] + 1) % 3
+    Image.fromarray(array).save(path)
+    found = proof(plan, layout)
+    assert (found.differing, found.is_lossless, found.is_kept) == (1, False, False)
+    assert "sub/b.1" in found.worst[0]
+    assert "y=2 x=3" in found.worst[0]
+    path.unlink()
+    assert proof(plan, layout).unreadable == 1
+
+
+def test_rows_say_what_was_written(tmp_path: Path) -> None:
+    masks = write_source(tmp_path / "in", ignore=True)
+    _, layout, _ = convert(request_for(tmp_path / "in", "coco_polygons"), tmp_path / "out")
+    columns = ["key", "files", "files_sha256", "ignore_pixels", "classes", "segment_ious"]
+    rows = list(committed_samples(layout, [*columns, "width", "height"]))
+    assert [row["key"] for row in rows] == ["a.jpg", "sub/b.1.jpg", "sub/b.2.jpg", "ü x.jpg"]
+    for row in rows:
+        mask = masks[row["key"].removesuffix(".jpg")]
+        assert (row["height"], row["width"]) == mask.shape
+        assert row["ignore_pixels"] == (mask == 255).sum()
+        assert row["classes"] == sorted(set(np.unique(mask).tolist()) - {255})
+        assert row["segment_ious"] == [1.0, 1.0]
+        for path, digest in zip(row["files"], row["files_sha256"], strict=True):
+            data = (tmp_path / "out" / path).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == digest
+
+
+def test_doing_a_block_again_changes_nothing(tmp_path: Path) -> None:
+    write_source(tmp_path / "in")
+    plan, layout, _ = convert(request_for(tmp_path / "in", "label_studio"), tmp_path / "out")
+    before = (tmp_path / "out/dataset/tasks.json").read_bytes()
+    manifest = layout.read_table(layout.manifest)
+    for block in layout.committed_blocks():
+        layout.delete(layout.block_path(block))
+    operator = ConvertMasks(
+        layout=layout, session="again", plan=plan, fingerprint="f", tool_version="t"
+    )
+    operator(pending_conversions(layout, manifest, retry_failed=False))
+    finish_conversion(layout, plan)
+    assert (tmp_path / "out/dataset/tasks.json").read_bytes() == before
+
+
+def test_sources_that_collide_or_escape(tmp_path: Path) -> None:
+    def coco(*names: str) -> Path:
+        images = [
+            {"id": number, "file_name": name, "width": 2, "height": 2}
+            for number, name in enumerate(names)
+        ]
+        document = {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": []}
+        path = tmp_path / f"{len(names)}{names[0].replace('/', '_')}.json"
+        path.write_text(json.dumps(document))
+        return path
+
+    for names, told in ((("../a.jpg",), "leaves its folder"), (("a.jpg", "a.jpg"), "two samples"),
+                        (("/etc/a.jpg",), "leaves its folder")):  # fmt: skip
+        with pytest.raises(SettingsError, match=told):
+            plan_conversion(replace(request_for(coco(*names), "voc"), from_format="coco"))
+    request = replace(request_for(coco("a.jpg", "a.png", "b.jpg"), "voc"), from_format="coco")
+    manifest = conversion_manifest(plan_conversion(request)[1], request)
+    assert manifest["output"].to_pylist() == ["a.jpg", "a.png", "b"]
+
+
+def test_more_classes_than_the_target_holds(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "masks/a.png")
+    labels = builtin("ade20k")
+    request = ConversionRequest(
+        source=str(tmp_path), from_format="masks", to_format="binary", labels=labels
+    )
+    with pytest.raises(SettingsError, match="holds 2 classes, the masks have 151"):
+        plan_conversion(request)
+
+
+def test_a_target_that_is_written_only_cannot_be_checked(tmp_path: Path) -> None:
+    write_source(tmp_path / "in")
+    plan, _ = plan_conversion(request_for(tmp_path / "in", "coco_results"))
+    with pytest.raises(SettingsError, match="written only"):
+        plan_check(plan, RunLayout(str(tmp_path / "out")))
+    plan, _ = plan_conversion(request_for(tmp_path / "in", "yolo", with_images=False))
+    with pytest.raises(SettingsError, match="--with-images"):
+        plan_check(plan, RunLayout(str(tmp_path / "out")))
