@@ -137,7 +137,7 @@ def _highest_two(
 
     ``values`` must not be negative; the highest ones are overwritten.
     """
-    points = values.shape[1]
     winner = values.argmax(axis=0)
-    values.reshape(-1)[winner * points + np.arange(points)] = 0
+    # By both indices: a network's logits come channels last, and reshaping those makes a copy.
+    values[winner, np.arange(values.shape[1])] = 0
     return winner, values.max(axis=0)

@@ -87,6 +87,14 @@ def test_the_grid_is_left_as_it_was(grid):
     assert np.array_equal(grid, before)
 
 
+def test_channels_last_as_networks_give_them():
+    """The same values in another order in memory have the same confidence, margin included."""
+    logits = np.random.default_rng(4).normal(size=(7, 9, 5)).astype(np.float32).transpose(2, 0, 1)
+    assert not logits.flags.c_contiguous
+    assert_same(grid_confidence(logits), logits)
+    assert grid_confidence(logits).mean_margin > 0.05
+
+
 def test_one_channel_is_two_classes():
     logit = np.array([[[-2.0, 0.5, 3.0]]], dtype=np.float32)
     probability = 1 / (1 + np.exp(-logit[0].astype(np.float64)))
