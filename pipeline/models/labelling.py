@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.models.bilinear import IndexArray
 from pipeline.models.binary import two_class_grid
 from pipeline.models.confidence import grid_confidence, grid_probabilities
 from pipeline.models.fusion import FusedPicture, fuse, grid_step
@@ -116,6 +117,7 @@ def _views(answers: Sequence[GridView], plan: ViewPlan) -> Iterator[View]:
         yield View(grid_probabilities(answer.grid), answer.rows, answer.cols, window)
 
 
-def _pixels(axis: AxisMap, points: int) -> npt.NDArray[np.intp]:
+def _pixels(axis: AxisMap, points: int) -> IndexArray:
     """The pixels that lie exactly on the points of a lattice (see ``fusion.fuse``)."""
-    return np.rint((np.arange(points) - axis.offset) / axis.scale).astype(np.intp)
+    pixels: IndexArray = np.rint((np.arange(points) - axis.offset) / axis.scale).astype(np.intp)
+    return pixels
