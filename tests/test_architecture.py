@@ -1,6 +1,9 @@
 """The house stands: import direction, homes of third parties, no cycles, short files."""
 
 import ast
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,7 +108,6 @@ def test_third_parties_stay_in_their_homes(path: Path) -> None:
     "path", [p for p in SOURCES if relative(p).startswith("schemas/")], ids=relative
 )
 def test_schemas_need_little(path: Path) -> None:
-    import sys
 
     names = {module.split(".")[0] for module in imported_modules(path)}
     foreign = names - set(sys.stdlib_module_names) - SCHEMAS_THIRD_PARTIES - {"schemas"}
@@ -156,3 +158,20 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 def test_every_package_folder_is_a_package() -> None:
     folders = {path.parent for path in SOURCES}
     assert all((folder / "__init__.py").exists() for folder in folders)
+
+
+def test_the_machine_that_starts_a_run_needs_no_torch() -> None:
+    """Its import takes seconds and hundreds of megabytes that only workers have a use for."""
+    code = "import sys, jobs.prelabel_run; print({'torch', 'timm', 'ray'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
+
+
+def test_help_is_quick() -> None:
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "jobs", "--help"], cwd=ROOT, capture_output=True, check=True
+    )
+    assert time.perf_counter() - started < 1.0

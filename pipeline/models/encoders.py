@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-import timm
 import torch
 from torch import nn
 
@@ -87,6 +86,8 @@ def build_encoder(
     if output_stride not in OUTPUT_STRIDES:
         raise SettingsError(f"output stride {output_stride} is not one of 8, 16")
     spec = ENCODERS[name]
+    import timm  # its import takes a second, and most models have no need of it
+
     encoder: nn.Module = timm.create_model(
         spec.timm_name, features_only=True, pretrained=False, **spec.options
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.models.cache import cache_dir
+from pipeline.models.cache import cache_dir, weights_sha256
 from pipeline.models.spec import ModelSpec, Preprocessing, WeightsOrigin
 from schemas.errors import ModelError, SettingsError
 from schemas.labels import LabelMap
@@ -38,7 +38,7 @@ def import_model(
     from safetensors.torch import save_file
 
     from pipeline.models.tf_import import graph_to_network
-    from pipeline.models.weights import read_graph, weights_sha256
+    from pipeline.models.weights import read_graph
 
     _check_name(name, taken)
     graph = read_graph(file)

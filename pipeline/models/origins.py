@@ -9,11 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
-from safetensors.torch import save_file
-
-from pipeline.models.cache import cache_dir
+from pipeline.models.cache import cache_dir, weights_sha256
 from pipeline.models.spec import ModelSpec, WeightsOrigin
-from pipeline.models.weights import load_state, weights_sha256
 from schemas.errors import ModelError, WeightsRefused
 
 Say = Callable[[str], None]
@@ -70,6 +67,10 @@ def _origin_of(spec: ModelSpec) -> WeightsOrigin:
 
 
 def _convert(source: Path, target: Path) -> None:
+    from safetensors.torch import save_file  # torch is heavy, and cached weights need none of it
+
+    from pipeline.models.weights import load_state
+
     state = load_state(source)
     save_file({name: value.contiguous() for name, value in state.items()}, target)
 

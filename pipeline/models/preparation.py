@@ -2,15 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from pipeline.models.geometry import AxisMap, onto_grid, resized
 from pipeline.models.spec import Preprocessing
 from schemas.arrays import RgbImage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,15 +87,19 @@ def valid_grid_hw(
     return min(grid_hw[0], math.ceil(rows.high) + 1), min(grid_hw[1], math.ceil(cols.high) + 1)
 
 
-def pixel_tensor(pixels: RgbImage) -> Tensor:
+def pixel_tensor(pixels: RgbImage) -> "Tensor":
     """(H, W, 3) uint8 on the same memory; a copy where torch could not take it as it is.
 
     Read-only arrays come out of Ray's object store, reversed ones out of a flip.
     """
+    import torch
+
     return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
 
 
 def _resize(image: RgbImage, size_hw: tuple[int, int]) -> RgbImage:
+    import torch.nn.functional as F  # here, because the machine that starts a run needs no torch
+
     # Channels last throughout: torch's uint8 kernel then moves whole pixels, twice as fast.
     tensor = pixel_tensor(image).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W) view
     scaled = F.interpolate(tensor, size_hw, mode="bilinear", align_corners=False, antialias=True)

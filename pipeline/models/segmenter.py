@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.cache import weights_sha256
 from pipeline.models.geometry import AxisMap
 from pipeline.models.loading import build_network as build_network
 from pipeline.models.loading import load_model
@@ -20,7 +21,6 @@ from pipeline.models.preparation import (
     valid_grid_hw,
 )
 from pipeline.models.spec import ModelSpec, Preprocessing
-from pipeline.models.weights import weights_sha256
 from schemas.arrays import LogitGrid
 from schemas.errors import ErrorCode, ImageFailure, WeightsRefused
 

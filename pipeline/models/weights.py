@@ -1,6 +1,5 @@
 """Weights files: safetensors, PyTorch (without running any code in them), TFLite, TFJS."""
 
-import hashlib
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,15 +24,6 @@ _SHOWN = 4
 _GRAPHS: MappingProxyType[str, Callable[[Path], FrozenGraph]] = MappingProxyType(
     {".tflite": read_tflite, ".json": read_tfjs}
 )
-
-
-def weights_sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return str(digest.hexdigest())
 
 
 def read_graph(path: Path) -> FrozenGraph:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,13 +14,15 @@ from pipeline.attempts import begin_stage
 from pipeline.layout import RunLayout
 from pipeline.models.geometry import GridView
 from pipeline.models.preparation import NetworkPicture
-from pipeline.models.segmenter import PictureLogits, Segmenter
 from pipeline.models.spec import ModelSpec
 from pipeline.models.view_pictures import mirrored
 from pipeline.operators.isolation import each_image
 from pipeline.operators.parcels import Item, Parcel, pack, unpack
 from pipeline.staged_weights import local_weights
 from schemas.errors import ImageFailure
+
+if TYPE_CHECKING:
+    from pipeline.models.segmenter import PictureLogits, Segmenter
 
 HALVED_NOTE = "computed in a smaller group than set, because memory ran out"
 
@@ -38,8 +41,10 @@ class WorkerSettings:
     untrained: bool = False
     flip: bool = False  # show each picture a second time, mirrored
 
-    def load(self, layout: RunLayout) -> Segmenter:
+    def load(self, layout: RunLayout) -> "Segmenter":
         """The network, ready; a file that changed since the run began is refused."""
+        from pipeline.models.segmenter import Segmenter  # workers need torch; who starts them, not
+
         return Segmenter(
             self.spec,
             local_weights(layout, self.weights_path),
@@ -97,7 +102,7 @@ class PredictMasks:
         return [shown for picture in item.pictures for shown in (picture, mirrored(picture))]
 
     def _answered(
-        self, item: Item, results: list[PictureLogits | ImageFailure], milliseconds: float
+        self, item: Item, results: "list[PictureLogits | ImageFailure]", milliseconds: float
     ) -> Item:
         views = []
         for result in results:

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from pipeline.models import origins
-from pipeline.models.cache import cache_dir
+from pipeline.models.cache import cache_dir, weights_sha256
 from pipeline.models.origins import cached_path, resolve_weights
 from pipeline.models.registry import MODELS
 from pipeline.models.segmenter import build_network, load_network
 from pipeline.models.spec import ModelSpec
-from pipeline.models.weights import load_state, weights_sha256
+from pipeline.models.weights import load_state
 from schemas.errors import ModelError, WeightsRefused
 from tests.pipeline.models.tfjs_writer import write_tfjs
 
