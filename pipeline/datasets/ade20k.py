@@ -45,7 +45,7 @@ FULL_SUFFIX: Final = "_seg.png"
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every mask below ``annotations/``. Labels: ``--labels``, objectInfo.csv, ADE20K's own.
+    """Every mask below ``annotations/``. Labels: objectInfo.csv, ``--labels``, ADE20K's own.
 
     Raises:
         DocumentFailure: no such folder, or a broken table.
@@ -76,7 +76,9 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         SampleItem(key=_without_split(item.key, item.split), split=item.split, payload=item.payload)
         for item in items
     ]
-    return DatasetIndex(labels=options.labels or _table_labels(tree, prefix), items=plain)
+    return DatasetIndex(
+        labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=plain
+    )
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -151,10 +153,10 @@ def read_full(item: SampleItem, context: ReadContext) -> Sample:
     )
 
 
-def _table_labels(tree: FileTree, prefix: str) -> LabelMap:
+def _table_labels(tree: FileTree, prefix: str) -> LabelMap | None:
     name = next((prefix + one for one in (WRITTEN_TABLE,) if prefix + one in tree.names()), None)
     if name is None:
-        return builtin("ade20k")
+        return None
     try:
         rows = list(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8-sig"))))
         names = ["other", *(str(row["Name"]) for row in rows)]

@@ -53,7 +53,7 @@ KINDS: Final = {
 def index(tree: FileTree, options: ReadOptions, kind: str) -> DatasetIndex:
     """Every ``*_gtFine_<kind>.png`` below ``gtFine/``.
 
-    Labels: ``--labels``, label_colors.txt (own classes), else Cityscapes' own.
+    Labels: label_colors.txt (own classes), ``--labels``, else Cityscapes' own.
 
     Raises:
         DocumentFailure: no such file.
@@ -81,7 +81,7 @@ def index(tree: FileTree, options: ReadOptions, kind: str) -> DatasetIndex:
         )
         for item in found
     ]
-    return DatasetIndex(labels=options.labels or _labels(tree, kind), items=items)
+    return DatasetIndex(labels=_labels(tree, kind, options), items=items)
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
@@ -187,10 +187,10 @@ def _city_path(stem: str) -> str:
     return plain if "/" in plain else f"{NO_CITY}{plain}"
 
 
-def _labels(tree: FileTree, kind: str) -> LabelMap:
+def _labels(tree: FileTree, kind: str, options: ReadOptions) -> LabelMap:
     if COLORS in tree.names():
         return text_to_labels(tree.read(COLORS), COLORS)
-    return builtin(KINDS[kind])
+    return options.labels or builtin(KINDS[kind])
 
 
 def _reader_of(kind: str) -> DatasetReader:

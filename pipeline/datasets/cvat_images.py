@@ -45,7 +45,7 @@ SHAPES = ("mask", "polygon")
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """One pass for names, sizes, byte ranges and labels.
 
-    Labels: ``--labels``, else those of ``meta`` in their order, else the names the shapes use.
+    Labels: those of ``meta`` in their order, then other names that shapes use.
 
     Raises:
         DocumentFailure: not CVAT's XML, or unsafe.
@@ -67,8 +67,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
                 declared.setdefault(last_name, None)
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no XML with <image> elements")
-    labels = options.labels or _labels(declared, used)
-    return DatasetIndex(labels=labels, items=items)
+    return DatasetIndex(labels=_labels(declared, used), items=items)
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:

@@ -216,7 +216,7 @@ def _open(tree: FileTree, name: str) -> pq.ParquetFile:
 
 
 def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
-    if options.labels is not None or NAMES not in tree.names():
+    if NAMES not in tree.names():
         return labels_or(options.labels, "a Hugging Face dataset without id2label.json")
     document = parse_json(tree.read(NAMES), NAMES)
     try:

@@ -51,7 +51,7 @@ KINDS: Final = ("brushlabels", "polygonlabels")
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """One pass over the tasks. Labels: ``--labels``, the config beside them, or names in use.
+    """One pass over the tasks. Labels: the config beside them, or the names in use.
 
     Raises:
         DocumentFailure: not Label Studio's JSON.
@@ -75,9 +75,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
                     payload={"document": name, "place": [element.start, element.length]},
                 )
             )
-    labels = (
-        options.labels or _config_labels(tree) or labels_with_background("labels", sorted(used))
-    )
+    labels = _config_labels(tree) or labels_with_background("labels", sorted(used))
     return DatasetIndex(labels=labels, items=items)
 
 

@@ -52,10 +52,10 @@ KINDS: Final = ("mask", "polygon")
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """The JSON files. Labels: ``--labels``, ``labels.txt``, or the names in use (all are read)."""
+    """The JSON files. Labels: ``labels.txt``, or the names in use (all files are read)."""
     items: list[SampleItem] = []
     used: set[str] = set()
-    known = options.labels or _listed_labels(tree)
+    known = _listed_labels(tree)
     for name in documents(tree, ".json"):
         if known is None:
             used.update(str(shape.get("label")) for shape in _shapes(_document(tree, name), name))

@@ -48,7 +48,7 @@ def writer_of(mask_format: str) -> DatasetWriter:
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """Every picture below ``masks/``, or of the whole tree where there is no such folder.
 
-    Labels: ``--labels``, else ``labels.json`` beside the masks.
+    Labels: ``labels.json`` beside the masks, else ``--labels``.
 
     Raises:
         DocumentFailure: no picture.
@@ -147,7 +147,7 @@ def _key_of(prefix: str, name: str) -> str | None:
 
 
 def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
-    if options.labels is None and tree.selected is None and LABELS in tree.names():
+    if tree.selected is None and LABELS in tree.names():
         return LabelMap.from_dict(parse_json(tree.read(LABELS), LABELS))
     return labels_or(options.labels, "a folder of masks")
 

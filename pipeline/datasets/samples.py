@@ -56,7 +56,7 @@ class SampleItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What the user said about the source."""
+    """What the user said about the source. ``labels`` serve sources that name no classes."""
 
     labels: LabelMap | None = None
     unknown: Unknown = "error"

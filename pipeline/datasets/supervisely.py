@@ -51,7 +51,7 @@ KINDS: Final = ("bitmap", "polygon")
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every ``ann/*.json``. Labels: ``--labels``, else the classes of ``meta.json``.
+    """Every ``ann/*.json``. Labels: the classes of ``meta.json``.
 
     Raises:
         DocumentFailure: no such file, or a meta.json that is none.
@@ -61,7 +61,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no ann/*.json")
     prefix = _project_prefix(tree)
     items = [SampleItem(key=_key(name.removeprefix(prefix)), payload=name) for name in names]
-    return DatasetIndex(labels=options.labels or _meta_labels(tree, prefix), items=items)
+    return DatasetIndex(labels=_meta_labels(tree, prefix), items=items)
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:

@@ -192,3 +192,22 @@ def test_a_target_that_is_written_only_cannot_be_checked(tmp_path: Path) -> None
     plan, _ = plan_conversion(request_for(tmp_path / "in", "yolo", with_images=False))
     with pytest.raises(SettingsError, match="--with-images"):
         plan_check(plan, RunLayout(str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("name", ["labelme", "cvat_images", "coco", "label_studio", "supervisely"])
+def test_labels_beside_a_source_with_names_are_the_targets_vocabulary(
+    tmp_path: Path, name: str
+) -> None:
+    """Own names go through the rules first, then meet the target's by name."""
+    write_source(tmp_path / "in")
+    convert(request_for(tmp_path / "in", name), tmp_path / "first")
+    target = LabelMap.from_names("target", ["background", "tree", "animal", "cat"])
+    request = ConversionRequest(
+        source=str(tmp_path / "first/dataset"), from_format=name, to_format="indexed",
+        labels=target, rules={"big dog": "animal", "*": "@keep"},
+    )  # fmt: skip
+    plan, _, _ = convert(request, tmp_path / "second")
+    assert plan.mapping.target == target
+    written = np.asarray(Image.open(tmp_path / "second/dataset/masks/a.png"))
+    source = np.asarray(Image.open(tmp_path / "in/SegmentationClass/a.png"))
+    assert np.array_equal(written, np.array([0, 3, 2])[source])
