@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.models.cache import weights_sha256
 from pipeline.models.origins import resolve_weights
 from pipeline.models.registry import find_model
 from pipeline.models.spec import ModelSpec, labels_of
-from pipeline.models.cache import weights_sha256
 from schemas.errors import ModelError
 from schemas.label_files import load_label_map
 from schemas.labels import LabelMap

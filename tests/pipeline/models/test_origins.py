@@ -78,7 +78,7 @@ def test_a_wrong_member_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
     spec = npm_spec(tmp_path, monkeypatch)
     wrong = (("model/model.json", "0" * 64),)
     spec = replace(spec, weights=replace(spec.weights, member_sha256=wrong))
-    monkeypatch.setattr(origins, "load_state", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr("pipeline.models.weights.load_state", lambda _: pytest.fail("parsed"))
     with pytest.raises(WeightsRefused, match=r"model\.json has sha256"):
         resolve_weights(spec, cache=tmp_path / "cache")
 
