@@ -1,4 +1,4 @@
-"""`maskmill models`: list, info, pull, import."""
+"""`maskmill models`: list, info, pull, import, export."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from jobs.options import exits_cleanly, json_option, say_json
+
+EXPORT_KINDS = {".onnx": "onnx", ".pt2": "torch"}
 
 
 @click.group()
@@ -18,6 +20,7 @@ def models() -> None:
       maskmill models info deeplabv3_mobilenetv2_x05_voc
       maskmill models pull deeplabv3_mobilenetv2_x05_voc
       maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
+      maskmill models export deeplabv3_mobilenetv2_x05_voc deeplab.onnx
     """
 
 
@@ -134,6 +137,84 @@ def import_file(file: Path, name: str, labels: str, image_size: int, licence: st
         taken=tuple(MODELS),
     )
     click.echo(f"{spec.name}: {spec.architecture}; use it with --model {spec.name}")
+
+
+@models.command("export")
+@click.argument("name")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--weights", metavar="FILE", help="Your own weights for the model.")
+@click.option(
+    "--labels", metavar="FILE", help="Label map of your weights: a file, or a built-in name."
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(33, 4097),
+    help="Input size that the file tells its users of; it takes any. [default: the model's own]",
+)
+@json_option
+@exits_cleanly
+def export(
+    name: str,
+    file: Path,
+    weights: str | None,
+    labels: str | None,
+    image_size: int | None,
+    as_json: bool,
+) -> None:
+    """Write a model with its weights to FILE: ONNX (.onnx) or a torch.export program (.pt2).
+
+    Both take normalised images of any number and size and give logits on the network's own grid.
+    How to normalise, how the grid lies under the image, and the class names are in the file too.
+
+    \b
+    Examples:
+      maskmill models export deeplabv3_mobilenetv2_x05_voc deeplab.onnx
+      maskmill models export deeplabv3_resnet50 shelves.pt2 --weights mine.pth --labels mine.json
+    """
+    from schemas.errors import SettingsError
+
+    kind = EXPORT_KINDS.get(file.suffix.lower())
+    if kind is None:
+        raise SettingsError(f"{file}: name it .onnx for ONNX, or .pt2 for a torch.export program")
+    facts = _exported(name, file, kind, weights, labels, image_size)
+    if as_json:
+        say_json({"file": str(file), "kind": kind, "bytes": file.stat().st_size, **facts})
+        return
+    click.echo(f"{file}: {facts['architecture']}, {len(facts['classes'])} classes, {kind}")
+    click.echo(f"  images (N, 3, H, W): {facts['input']}; mean {facts['mean']}, std {facts['std']}")
+    click.echo(f"  logits (N, C, h, w): every {facts['grid_stride']} pixels")
+
+
+def _exported(
+    name: str, file: Path, kind: str, weights: str | None, labels: str | None, size: int | None
+) -> dict[str, Any]:
+    """Write the file; what it says of itself."""
+    from dataclasses import replace
+
+    from pipeline.models.choice import choose_model
+    from pipeline.models.export import export_metadata, export_model
+    from pipeline.models.loading import load_model, num_classes_of
+    from schemas.errors import SettingsError
+
+    choice = choose_model(name, weights, labels)
+    loaded = load_model(choice.spec, choice.weights_path)
+    for note in loaded.notes:
+        click.echo(f"note: {note}", err=True)
+    found, wanted = num_classes_of(loaded.network), len(choice.labels.classes)
+    if found != wanted and (found, wanted) != (1, 2):
+        raise SettingsError(
+            f"the network has {found} classes and label map {choice.labels.name!r} has {wanted}: "
+            "give the right one with --labels"
+        )
+    spec = replace(
+        loaded.spec,
+        own_labels=choice.labels,
+        preprocessing=loaded.spec.preprocessing.sized(size),
+    )
+    facts = export_metadata(spec)
+    example = (spec.preprocessing.size, spec.preprocessing.size)
+    export_model(loaded.network, file, kind, example, metadata=facts)
+    return facts
 
 
 def _shown(value: Any) -> str:
