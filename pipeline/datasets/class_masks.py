@@ -35,7 +35,7 @@ def mask_items(
     """
     pictures = picture_beside(options.images or tree)
     items = []
-    for name in tree.names():
+    for name in tree.names() if tree.selected is None else (tree.selected,):
         key = key_of(name) if name.lower().endswith(MASK_SUFFIXES) else None
         if key is None:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.datasets.coco_outline import CocoOutline, annotations_at, outline
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.painting import (
     Region,
     largest_first,
@@ -15,7 +16,6 @@ from pipeline.datasets.painting import (
 )
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -255,7 +255,7 @@ def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
     return f"{item.key}, annotation {annotation.get('id')}"
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 WRITER = DatasetWriter(write_rle, finish)
 UNCOMPRESSED_WRITER = DatasetWriter(write_uncompressed, finish)
 POLYGON_WRITER = DatasetWriter(write_polygons, finish)

@@ -11,7 +11,6 @@ import numpy as np
 
 from pipeline.datasets import coco
 from pipeline.datasets.samples import (
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -57,5 +56,5 @@ def _palette(labels: LabelMap) -> bytes:
     return bytes(channel for color in colors for channel in color)
 
 
-READER = DatasetReader(coco.index, coco.read)
+READER = coco.READER
 WRITER = DatasetWriter(write, finish)

@@ -12,11 +12,11 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from pipeline.datasets.documents_xml import parse_xml, xml_elements
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.painting import Region, class_regions, paint
 from pipeline.datasets.runs import lengths_to_mask, mask_to_lengths
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -246,6 +246,6 @@ def _hex_color(text: str, name: str) -> Color:
     return value >> 16 & 255, value >> 8 & 255, value & 255
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 WRITER = DatasetWriter(write_masks, finish)
 POLYGON_WRITER = DatasetWriter(write_polygons, finish)

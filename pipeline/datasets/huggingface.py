@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.class_masks import read_class_mask
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -231,7 +231,7 @@ def _write_names(labels: LabelMap, out: OutputFolder) -> None:
         stream.write(to_json({str(entry.index): entry.name for entry in labels.classes}))
 
 
-FOLDER_READER = DatasetReader(index_folder, read_class_mask)
+FOLDER_READER = document_reader(index_folder, read_class_mask)
 FOLDER_WRITER = DatasetWriter(write_folder, finish_folder)
-PARQUET_READER = DatasetReader(index_parquet, read_parquet)
+PARQUET_READER = document_reader(index_parquet, read_parquet)
 PARQUET_WRITER = DatasetWriter(write_parquet, finish_parquet)

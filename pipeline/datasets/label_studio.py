@@ -13,12 +13,12 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from pipeline.datasets.documents_xml import parse_xml
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.json_elements import json_elements
 from pipeline.datasets.label_studio_brush import brush_to_mask, mask_to_brush
 from pipeline.datasets.painting import Region, paint
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -290,6 +290,6 @@ def _size(
     return declared_size(*told, name=name)
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 WRITER = DatasetWriter(write_brush, finish)
 POLYGON_WRITER = DatasetWriter(write_polygons, finish)

@@ -17,10 +17,10 @@ from pipeline.datasets.binary_png import (
     mask_to_png,
     png_to_mask,
 )
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.painting import Region, class_regions, paint
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -49,6 +49,7 @@ VERSION: Final = "6.3.1"
 IGNORE_NAME: Final = "__ignore__"
 LABELS_FILE: Final = "labels.txt"
 KINDS: Final = ("mask", "polygon")
+LARGEST: Final = 1e7  # no picture is so wide; NaN is not below it either
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -183,7 +184,7 @@ def _region(
 ) -> Region:
     class_index = known_index(by_name, shape.get("label"), name)
     points = np.array(shape.get("points"), dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2:
+    if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < LARGEST).all():
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: points must be a list of [x, y]")
     if shape.get("shape_type", "polygon") == "polygon":
         inside = rings_to_mask([points], size_hw, name=name)
@@ -232,6 +233,6 @@ def _indented(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=1).encode()
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 WRITER = DatasetWriter(write_masks, finish)
 POLYGON_WRITER = DatasetWriter(write_polygons, finish)

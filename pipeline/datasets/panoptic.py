@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.datasets.coco_outline import CocoOutline, annotations_at, outline
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.picture_sizes import picture_beside
 from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
@@ -285,6 +286,6 @@ def _items(tree: FileTree, one: CocoOutline, name: str) -> Iterator[SampleItem]:
         )
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 TWO_CHANNEL_READER = DatasetReader(index_two_channels, read_two_channels)
 WRITER = DatasetWriter(write, finish)

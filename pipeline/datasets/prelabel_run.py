@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.class_masks import read_class_mask
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     ReadContext,
     ReadOptions,
     Sample,
@@ -78,4 +78,4 @@ def _payload(row: dict[str, Any]) -> dict[str, Any]:
     return {"mask": row["mask_path"], "image": row["uri"], "scores": scores}
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)

@@ -15,10 +15,10 @@ from pipeline.datasets.binary_png import (
     mask_to_palette_png,
     png_to_mask,
 )
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.painting import Region, class_regions, paint
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -232,5 +232,5 @@ def _meta_labels(tree: FileTree, prefix: str) -> LabelMap:
     return labels_with_background("supervisely", names, colors=colors)
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 WRITER = DatasetWriter(write, finish)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pipeline.masks.picture import MAX_PIXELS
 from schemas.errors import DocumentFailure, ErrorCode, SettingsError
 from schemas.labels import Color, LabelClass, LabelMap, voc_color
 
@@ -144,7 +145,7 @@ def declared_size(height: object, width: object, *, name: str) -> tuple[int, int
     """(height, width) that a document declares, before anything of that size is allocated.
 
     Raises:
-        DocumentFailure: MALFORMED where they are no positive integers, UNSAFE_SIZE beyond 2^30
+        DocumentFailure: MALFORMED where they are no positive integers, UNSAFE_SIZE beyond 2^28
             pixels.
     """
     if (
@@ -159,7 +160,7 @@ def declared_size(height: object, width: object, *, name: str) -> tuple[int, int
             ErrorCode.MALFORMED,
             f"{name}: height {height!r} and width {width!r} must be positive integers",
         )
-    if height * width > 1 << 30:
+    if height * width > MAX_PIXELS:
         raise DocumentFailure(
             ErrorCode.UNSAFE_SIZE, f"{name}: declares {height} x {width} pixels; that is refused"
         )

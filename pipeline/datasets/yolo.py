@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
+from pipeline.datasets.guards import document_reader
 from pipeline.datasets.painting import Region, paint
 from pipeline.datasets.picture_sizes import picture_beside, picture_size
 from pipeline.datasets.samples import (
     DatasetIndex,
-    DatasetReader,
     DatasetWriter,
     FinishedSample,
     OutputFolder,
@@ -194,5 +194,5 @@ def _region(
     return Region(classes[yolo_class], rings_to_mask([ring], size_hw, name=name), object_id=number)
 
 
-READER = DatasetReader(index, read)
+READER = document_reader(index, read)
 WRITER = DatasetWriter(write, finish)
