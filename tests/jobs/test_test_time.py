@@ -1,0 +1,205 @@
+"""`maskmill prelabel` with scales, mirror images, windows and thresholds, as people use it."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from jobs.cli import main
+from jobs.prelabel_config import default_block_images
+from pipeline.models.preparation import prepare
+from pipeline.models.registry import DEFAULT_MODEL, MODELS
+from pipeline.models.segmenter import Segmenter, build_network
+from pipeline.models.test_time import ViewSettings
+from pipeline.models.upsample import sample_bilinear
+
+ROOT = Path(__file__).resolve().parents[2]
+VOC = ("2011_000003", "2011_000006", "2011_000025")
+
+
+@pytest.fixture(scope="module")
+def voc_list(shared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lists") / "voc.txt"
+    path.write_text("".join(f"{shared / 'data/voc' / name}.jpg\n" for name in VOC))
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, run_module_maskmill, voc_list):
+    out = tmp_path_factory.mktemp("plain") / "out"
+    result = run_module_maskmill("prelabel", voc_list, out)
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+def scores(out: Path, shared: Path) -> tuple[float, float]:
+    """Mean IoU over the classes of truth or labels, and pixel accuracy, of all pictures together."""
+    counts = np.zeros((21, 21), np.int64)
+    for row in rows_of(out):
+        name = Path(row["key"]).stem
+        truth = np.asarray(Image.open(shared / f"data/voc/{name}_voc_official.png"))
+        mask = np.asarray(Image.open(out / row["mask_path"]))
+        valid = truth != 255
+        pairs = truth[valid].astype(np.int64) * 21 + mask[valid]
+        counts += np.bincount(pairs, minlength=441).reshape(21, 21)
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    iou = (counts.diagonal()[union > 0] / union[union > 0]).mean()
+    return float(iou), float(counts.trace() / counts.sum())
+
+
+def rows_of(out: Path) -> list[dict]:
+    return pq.read_table(out / "metadata").sort_by("image_id").to_pylist()
+
+
+def test_scales_and_flip_keep_the_labels_of_real_pictures_sane(
+    plain, voc_list, shared, tmp_path, maskmill
+):
+    """The small default model gains nothing here, but what is averaged lies where it belongs."""
+    out = tmp_path / "out"
+    result = maskmill("prelabel", voc_list, out, "--scales", "0.75,1,1.25", "--flip", "--json")
+    assert result.returncode == 0, result.stderr
+    (iou, accuracy), (plain_iou, plain_accuracy) = scores(out, shared), scores(plain, shared)
+    print(f"mean IoU {plain_iou:.4f} plain, {iou:.4f} with scales and mirror images")
+    print(f"pixel accuracy {plain_accuracy:.4f} plain, {accuracy:.4f}")
+    assert plain_iou > 0.5
+    assert iou > plain_iou - 0.06
+    assert accuracy > plain_accuracy - 0.025
+    assert [row["notes"] for row in rows_of(out)] == [row["notes"] for row in rows_of(plain)]
+    assert maskmill("verify", out).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--scales", "0.5,1"), "scales"),
+        (("--flip",), "flip"),
+        (("--window", "200"), "window"),
+        (("--window", "0"), "window"),
+        (("--overlap", "0.5"), "overlap"),
+        (("--output-stride", "16"), "output_stride"),
+    ],
+)
+def test_other_options_are_another_run(plain, voc_list, options, named):
+    result = CliRunner().invoke(main, ["prelabel", str(voc_list), str(plain), *options])
+    assert result.exit_code == 2
+    assert "holds a different run" in result.output
+    assert f"  {named}: " in result.output
+
+
+def test_defaults_written_out_are_the_same_run(plain, voc_list):
+    """Order and repetition of scales, and the model's own output stride, change nothing."""
+    options = ["--scales", "1.0,1", "--overlap", "0.25", "--output-stride", "8"]
+    result = CliRunner().invoke(main, ["prelabel", str(voc_list), str(plain), *options])
+    assert result.exit_code == 0, result.output
+    assert "nothing to do" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scales", "1,big"), "not a list of numbers"),
+        (("--scales", "0.1,1"), "between 0.25 and 4"),
+        (("--scales", "0.25", "--image-size", "65"), "17 pixels"),
+        (("--window", "20"), "64 or more"),
+        (("--overlap", "1"), "overlap"),
+        (("--threshold", "0.4"), "two with --labels"),
+        (("--threshold", "1"), "threshold"),
+        (("--output-stride", "32"), "output-stride"),
+        (("--model", "deeplabv3_resnet50", "--untrained", "--output-stride", "16"), "no other"),
+    ],
+)
+@pytest.mark.usefixtures("default_weights")
+def test_impossible_wishes_are_refused_before_anything_is_written(
+    tmp_path, voc_list, options, message
+):
+    arguments = ["prelabel", str(voc_list), str(tmp_path / "out"), "--dry-run", *options]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_blocks_hold_fewer_images_the_more_often_each_is_seen():
+    assert default_block_images(ViewSettings()) == 32
+    assert default_block_images(ViewSettings(flip=True)) == 16
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+    assert default_block_images(ViewSettings(scales=scales, flip=True)) == 1
+    assert default_block_images(ViewSettings(scales=(0.5,))) == 32
+
+
+def test_a_sigmoid_checkpoint_labels_background_and_one_class(shared, tmp_path, maskmill):
+    spec = MODELS[DEFAULT_MODEL]
+    torch.manual_seed(0)
+    network = build_network(spec, 1)
+    weights, labels = tmp_path / "cat.safetensors", tmp_path / "labels.json"
+    picture = shared / "data/voc/2011_000006.jpg"
+    pixels = np.asarray(Image.open(picture))
+    prepared = prepare(pixels, spec.preprocessing, image_size=129)
+    # Logits with a spread around 0, so that random weights say something everywhere.
+    save_file(network.state_dict(), weights)
+    grid = Segmenter(spec, weights, precision="fp32").forward([prepared])[0].logits
+    with torch.no_grad():
+        classifier = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+        gain = 2.0 / float(grid.std())
+        classifier.weight.mul_(gain)
+        classifier.bias.sub_(float(grid.mean())).mul_(gain)
+    save_file(network.state_dict(), weights)
+    classes = [{"name": "background", "is_background": True}, {"name": "cat"}]
+    labels.write_text(json.dumps({"name": "cats", "classes": classes}))
+    given = ("--weights", weights, "--labels", labels, "--image-size", 129, "--precision", "fp32")
+    out = tmp_path / "out"
+    result = maskmill("prelabel", picture, out, *given, "--threshold", 0.3)
+    assert result.returncode == 0, result.stderr
+    mask = np.asarray(Image.open(out / "masks/2011_000006.png"))
+    answer = Segmenter(spec, weights, precision="fp32").forward([prepared])[0]
+    logit = sample_bilinear(answer.logits[0], answer.rows, answer.cols, mask.shape)
+    probability = 1 / (1 + np.exp(-logit.astype(np.float64)))
+    clear = np.abs(probability - 0.3) > 1e-4
+    assert 0.05 < (mask == 1).mean() < 0.95
+    assert np.array_equal(mask[clear] == 1, probability[clear] > 0.3)
+    assert maskmill("verify", out).returncode == 0
+    refused = maskmill("prelabel", picture, out, *given, "--threshold", 0.6)
+    assert refused.returncode == 2
+    assert "  threshold: 0.3 there, 0.6 asked for" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("default_weights")
+def test_a_hundred_megapixels_within_four_gibibytes(shared, tmp_path, monkeypatch):
+    """Summed proportional set sizes of the command and all below it, object store apart."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from processes import descendants, proportional_set_sizes
+
+    tile = np.asarray(Image.open(shared / "data/voc/2011_000006.jpg"))
+    sheet = np.tile(tile, (23, 24, 1))[:8400, :12000]
+    Image.fromarray(sheet).save(tmp_path / "large.jpg", quality=90)
+    del sheet
+    command = [sys.executable, "-m", "jobs", "prelabel", tmp_path / "large.jpg", tmp_path / "out"]
+    peak, started = 0, time.monotonic()
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while process.poll() is None and time.monotonic() - started < 280:
+            sizes = proportional_set_sizes([process.pid, *descendants(process.pid)])
+            peak = max(peak, sum(sizes.values()))
+            time.sleep(0.1)
+    finally:
+        process.kill()
+    assert process.wait() == 0, process.stderr.read()
+    print(f"peak {peak / (1 << 30):.2f} GiB")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow warns of pictures this large
+    row = rows_of(tmp_path / "out")[0]
+    assert row["notes"] == ["seen in 48 windows of 2048x2048 pixels"]
+    assert (row["width"], row["height"]) == (12000, 8400)
+    assert Image.open(tmp_path / "out" / row["mask_path"]).size == (12000, 8400)
+    assert peak < 4 << 30, f"{peak / (1 << 30):.2f} GiB"
