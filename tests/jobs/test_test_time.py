@@ -42,7 +42,7 @@ def plain(tmp_path_factory, run_module_maskmill, voc_list):
 
 
 def scores(out: Path, shared: Path) -> tuple[float, float]:
-    """Mean IoU over the classes of truth or labels, and pixel accuracy, of all pictures together."""
+    """Mean IoU over the classes of truth or labels, and pixel accuracy, of all together."""
     counts = np.zeros((21, 21), np.int64)
     for row in rows_of(out):
         name = Path(row["key"]).stem
