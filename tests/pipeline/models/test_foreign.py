@@ -6,8 +6,8 @@ from torch import nn
 from torchvision.models import segmentation
 
 from pipeline.models.foreign import adapt_checkpoint, foreign_layout
+from pipeline.models.loading import build_network
 from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import build_network
 from pipeline.models.spec import load_attribute
 from pipeline.models.weights import fill_network, load_state
 from schemas.errors import ModelError
