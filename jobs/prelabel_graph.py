@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.runtime import TASK_CPUS, actor_pool
+from jobs.runtime import TASK_CPUS, actor_pool, task_pool
 from pipeline.layout import RunLayout
 from pipeline.operators.commit_rows import CommitRows
 from pipeline.operators.load_images import LoadImages
@@ -24,6 +24,7 @@ class PrelabelGraph:
     save: SavePrelabels
     workers: int
     gpus_per_worker: float
+    tasks: int  # loading ones at a time, and as many saving ones
 
     def run(self) -> Iterator[list[dict[str, Any]]]:
         """Do all pending work; after each committed block, its tally (schema TALLY) as dicts.
@@ -36,12 +37,13 @@ class PrelabelGraph:
         import ray.exceptions
 
         parcels = {"batch_size": 1, "batch_format": "pyarrow"}
+        tasks = {**parcels, "num_cpus": TASK_CPUS, "compute": task_pool(self.tasks)}
         tallies = (
             ray.data.read_parquet(
                 self.layout.path(self.layout.pending), filesystem=self.layout.filesystem
             )
             .repartition(target_num_rows_per_block=1)
-            .map_batches(self.load, num_cpus=TASK_CPUS, **parcels)
+            .map_batches(self.load, **tasks)
             .map_batches(
                 PredictMasks,
                 fn_constructor_kwargs={
@@ -54,7 +56,7 @@ class PrelabelGraph:
                 num_gpus=self.gpus_per_worker,
                 **parcels,
             )
-            .map_batches(CommitRows(self.layout, self.save), num_cpus=TASK_CPUS, **parcels)
+            .map_batches(CommitRows(self.layout, self.save), **tasks)
         )
         try:
             for table in tallies.iter_batches(

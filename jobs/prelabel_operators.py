@@ -7,7 +7,7 @@ from typing import Any
 from jobs.prelabel_config import MAX_FILE_BYTES
 from jobs.prelabel_graph import PrelabelGraph
 from jobs.prelabel_plan import Plan
-from jobs.runtime import Capacity, ask_worker, check_workers, default_workers
+from jobs.runtime import SPARE_CPUS, Capacity, ask_worker, check_workers, default_workers
 from pipeline.layout import RunLayout
 from pipeline.models.spec import ModelSpec
 from pipeline.models.worker_facts import WorkerFacts, describe_worker
@@ -28,6 +28,7 @@ class Pool:
 
     workers: int
     gpus_per_worker: float
+    tasks: int = 1  # loading ones at a time, and as many saving ones
 
 
 def pool_of(plan: Plan, capacity: Capacity) -> Pool:
@@ -40,7 +41,9 @@ def pool_of(plan: Plan, capacity: Capacity) -> Pool:
     gpus = (1.0 if capacity.gpus else 0.0) if asked is None else asked
     workers = plan.config.workers or default_workers(capacity, gpus)
     check_workers(workers, gpus, capacity)
-    return Pool(workers=workers, gpus_per_worker=gpus)
+    # Loading and saving take a tenth of a CPU worker's time; beside GPUs they are the limit.
+    tasks = max(1, capacity.cpus - SPARE_CPUS) if gpus else max(1, workers // 2)
+    return Pool(workers=workers, gpus_per_worker=gpus, tasks=tasks)
 
 
 def ask_facts(plan: Plan, pool: Pool) -> WorkerFacts:
@@ -99,6 +102,7 @@ def build_graph(plan: Plan, identity: dict[str, Any], pool: Pool, session: str) 
         session=session,
         workers=pool.workers,
         gpus_per_worker=pool.gpus_per_worker,
+        tasks=pool.tasks,
         load=_load_operator(plan, session),
         predict=_worker_settings(plan, identity),
         save=_save_operator(plan, identity, session),

@@ -26,6 +26,12 @@ SPARE_CPUS = 2
 TASK_CPUS = 0.25
 """What a loading or saving task asks for."""
 
+KEEP_IDLE_WORKERS = {
+    "num_workers_soft_limit": 64,
+    "idle_worker_killing_time_threshold_ms": 600_000,
+}
+"""Ray ends a process that idles for a second; ours have seconds of imports behind them."""
+
 NO_PROGRESS_SECONDS = 1800
 ANSWER_SECONDS = 10
 
@@ -63,7 +69,10 @@ def _session(address: str | None) -> Iterator[Capacity]:
     try:
         if address is None:
             ray.init(
-                num_cpus=local_cores() + SPARE_CPUS, object_store_memory=OBJECT_STORE_BYTES, **quiet
+                num_cpus=local_cores() + SPARE_CPUS,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _system_config=KEEP_IDLE_WORKERS,
+                **quiet,
             )
         else:
             quiet.pop("include_dashboard")
@@ -131,6 +140,17 @@ def actor_pool(size: int) -> Any:
     from ray.data import ActorPoolStrategy
 
     return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+
+
+def task_pool(size: int) -> Any:
+    """At most ``size`` tasks of one operator at once.
+
+    Without a bound Ray starts a process for each task it has room for, and every one of them
+    spends seconds importing what another has imported already.
+    """
+    from ray.data import TaskPoolStrategy
+
+    return TaskPoolStrategy(size=size)
 
 
 def ask_worker(function: Any, *arguments: Any, num_gpus: float = 0) -> Any:
