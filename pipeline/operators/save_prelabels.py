@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,9 +78,17 @@ class SavePrelabels:
             return item
 
         items = list(each_image(attempt, parcel.items, save))
+        if attempt.starts > 1:
+            self._remove_leftovers(item for item in items if item.failed)
         attempt.finish()
         block = {"block": parcel.block, "attempts": attempt.starts}
         return [{**self._facts(item), **block, **results.get(item.image_id, {})} for item in items]
+
+    def _remove_leftovers(self, items: Iterable[Item]) -> None:
+        """Files of an earlier start that died before it could commit their rows."""
+        for item in items:
+            for spec in self._specs():
+                self.layout.delete(spec.path(item.output))
 
     def _facts(self, item: Item) -> dict[str, Any]:
         """The columns that every row has, failed or not."""
