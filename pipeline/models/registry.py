@@ -11,6 +11,30 @@ _TF_SQUARE_513 = Preprocessing(
     resize="longest_side", size=513, pad=True, upscale=True, mean=_TF_SCALE, std=_TF_SCALE
 )
 _TORCHVISION_520 = Preprocessing(resize="shortest_side", size=520)
+_IMAGENET_513 = Preprocessing(resize="longest_side", size=513, pad=True)
+_SEPARABLE = (("aspp_separable", "normalized"), ("decoder_separable", "normalized"))
+
+
+def _untrained(name: str, encoder: str, builder: str, description: str) -> ModelSpec:
+    """A network of our own on a timm encoder, for custom checkpoints and finetuning."""
+    plus = builder == "deeplabv3plus:build"
+    return ModelSpec(
+        name=name,
+        architecture=f"DeepLabv3{'+' if plus else ''}, {encoder} (timm)",
+        builder=f"pipeline.models.{builder}",
+        options=(
+            ("encoder", encoder),
+            ("output_stride", 16),
+            *(_SEPARABLE if plus and not encoder.startswith("resnet") else ()),
+        ),
+        preprocessing=_IMAGENET_513,
+        labels="voc",
+        output_stride=16,
+        grid_stride=4 if plus else 16,
+        alignment="align_corners",
+        description=description,
+    )
+
 
 MODELS: dict[str, ModelSpec] = {
     "deeplabv3_mobilenetv2_x05_voc": ModelSpec(
@@ -158,6 +182,66 @@ MODELS: dict[str, ModelSpec] = {
         grid_stride=8,
         alignment="half_pixel",
         description="the most accurate here, for GPUs; 21 VOC classes learnt on COCO",
+    ),
+    "deeplabv3plus_resnet50": _untrained(
+        "deeplabv3plus_resnet50",
+        "resnet50",
+        "deeplabv3plus:build",
+        "sharp outlines; the usual choice for training on a GPU",
+    ),
+    "deeplabv3plus_resnet101": _untrained(
+        "deeplabv3plus_resnet101",
+        "resnet101",
+        "deeplabv3plus:build",
+        "the same, deeper: for large training sets",
+    ),
+    "deeplabv3plus_xception65": _untrained(
+        "deeplabv3plus_xception65",
+        "xception65",
+        "deeplabv3plus:build",
+        "the paper's network: separable convolutions throughout",
+    ),
+    "deeplabv3plus_xception71": _untrained(
+        "deeplabv3plus_xception71",
+        "xception71",
+        "deeplabv3plus:build",
+        "the paper's network for Cityscapes, two blocks deeper",
+    ),
+    "deeplabv3plus_mobilenetv2": _untrained(
+        "deeplabv3plus_mobilenetv2",
+        "mobilenetv2",
+        "deeplabv3plus:build",
+        "small: trains and runs on modest machines",
+    ),
+    "deeplabv3plus_mobilenetv3_large": _untrained(
+        "deeplabv3plus_mobilenetv3_large",
+        "mobilenetv3_large",
+        "deeplabv3plus:build",
+        "small and newer: for CPUs and phones",
+    ),
+    "deeplabv3_resnet50_parallel": _untrained(
+        "deeplabv3_resnet50_parallel",
+        "resnet50",
+        "cascaded:build_parallel",
+        "the DeepLabv3 paper's ASPP with multi-grid (1, 2, 4)",
+    ),
+    "deeplabv3_resnet101_parallel": _untrained(
+        "deeplabv3_resnet101_parallel",
+        "resnet101",
+        "cascaded:build_parallel",
+        "the same on ResNet-101",
+    ),
+    "deeplabv3_resnet50_cascaded": _untrained(
+        "deeplabv3_resnet50_cascaded",
+        "resnet50",
+        "cascaded:build_cascaded",
+        "the DeepLabv3 paper's seven blocks in cascade, multi-grid (1, 2, 1)",
+    ),
+    "deeplabv3_resnet101_cascaded": _untrained(
+        "deeplabv3_resnet101_cascaded",
+        "resnet101",
+        "cascaded:build_cascaded",
+        "the same on ResNet-101",
     ),
 }
 

@@ -1,0 +1,59 @@
+"""The numbers on the page about architectures are those of the networks."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.models.cost import count_multiply_adds, count_parameters
+from pipeline.models.encoders import atrous_rates, build_encoder
+from pipeline.models.loading import build_network
+from pipeline.models.registry import MODELS
+from pipeline.models.test_time import at_output_stride
+from tests.pipeline.models.foreign_networks import Vainf
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "architectures.md").read_text("utf-8")
+ROWS = {
+    cells[0]: cells[1:]
+    for line in PAGE.splitlines()
+    if len(cells := re.findall(r"\| `?([^|`]*)`? ?(?=\|)", line)) == 5
+}
+OWN = [name for name, spec in MODELS.items() if spec.weights is None]
+
+
+def billions(network) -> float:
+    return count_multiply_adds(network, (513, 513)) / 1e9
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_costs(name):
+    parameters, at_16, at_8, stride = ROWS[name]
+    spec = MODELS[name]
+    with torch.device("meta"):
+        networks = [build_network(at_output_stride(spec, rate), 21) for rate in (16, 8)]
+    assert float(parameters) == pytest.approx(count_parameters(networks[0]) / 1e6, abs=0.006)
+    assert float(at_16) == pytest.approx(billions(networks[0]), abs=0.006)
+    assert float(at_8) == pytest.approx(billions(networks[1]), abs=0.006)
+    assert stride.strip() == ("4" if spec.grid_stride == 4 else "16 / 8")
+
+
+def test_every_row_of_a_network_is_a_registered_one():
+    assert {name for name in ROWS if name.startswith("deeplab")} == set(OWN)
+
+
+@pytest.mark.parametrize(("backbone", "shown"), [("resnet50", "62.38"), ("mobilenet", "16.82")])
+def test_costs_of_other_projects(backbone, shown):
+    with torch.device("meta"):
+        counted = billions(Vainf(backbone, 21, 16, plus=True))
+    assert f"{counted:.2f}" == shown
+    assert f"| {shown} | its README" in PAGE
+
+
+def test_rates_of_mobilenetv3_are_those_of_the_table():
+    for output_stride, rates in (
+        (16, [1] * 13 + [2, 2]),
+        (8, [1] * 7 + [2] * 6 + [4, 4]),
+    ):
+        encoder = build_encoder("mobilenetv3_large", output_stride=output_stride)
+        assert [rate for path, rate in atrous_rates(encoder).items() if "blocks" in path] == rates
