@@ -18,7 +18,8 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     """Prove that the run in OUT is whole: rows = files = COCO = inputs.
 
     Every mask is hashed and decoded, every RLE compared with its PNG, areas and boxes computed
-    anew, the COCO document made again and compared byte for byte.
+    anew, the COCO document made again and compared byte for byte. OUT of `convert`: every file of
+    every row, the ledger and the documents.
 
     \b
     Example:
@@ -28,6 +29,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     Exit codes: 0 all agrees, 1 something does not, 2 usage.
     """
     from jobs.progress import progress_meter
+    from pipeline.conversion_verification import verify_conversion
     from pipeline.layout import RunLayout
     from pipeline.run_record import load_record
     from pipeline.verification import verify_run
@@ -35,10 +37,12 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     layout = RunLayout(out)
     record = load_record(layout)
     total = int(record.ledger.get("inputs", 0)) if record else 0
+    converted = record is not None and record.command == "convert"
+    steps = verify_conversion(layout) if converted else verify_run(layout, inputs=inputs)
     problems: list[str] = []
     checked = 0
     with progress_meter(total, 0, "verify") as meter:
-        for step in verify_run(layout, inputs=inputs):
+        for step in steps:
             checked += step.images
             problems += step.problems
             meter.advance(step.images, len(step.problems))
@@ -52,7 +56,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
 
 def _say(out: str, checked: int, problems: list[str]) -> None:
     if not problems:
-        click.echo(f"{out}: {checked:,} images verified: rows, masks, RLE and COCO agree")
+        click.echo(f"{out}: {checked:,} images verified: rows, files and documents agree")
         return
     click.echo(f"{out}: {len(problems):,} problems in {checked:,} images")
     for problem in problems[:MAX_SHOWN]:

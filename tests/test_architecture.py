@@ -28,7 +28,7 @@ HOMES = {
         "pipeline/datasets/",
         "pipeline/reports/",
     ),
-    "pycocotools": ("pipeline/masks/rle.py",),
+    "pycocotools": ("pipeline/masks/rle.py", "pipeline/polygons.py"),
     "cv2": (  # pixel geometry: components, contours, distances
         "pipeline/segments.py",
         "pipeline/polygons.py",
