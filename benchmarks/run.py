@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one JSON line per figure; also kept in benchmarks/results/.
 
-    python benchmarks/run.py [NAME …]
+python benchmarks/run.py [NAME …]
 """
 
 import json
@@ -56,7 +56,11 @@ def main(names: list[str]) -> None:
     """Run the named benchmarks, or all, and keep what they measured."""
     now = datetime.now(timezone.utc)
     for name in names or BENCHMARKS:
-        document = {"date": now.isoformat(timespec="minutes"), "device": device(), "figures": run(name)}
+        document = {
+            "date": now.isoformat(timespec="minutes"),
+            "device": device(),
+            "figures": run(name),
+        }
         path = FOLDER / "results" / f"{now:%Y-%m-%d}-{name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
