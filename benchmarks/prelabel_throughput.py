@@ -164,7 +164,6 @@ def main(count: int) -> None:
             **limits,
             ratio=run.steady_rate / max(limits.values()),
             first_row_seconds=run.first_row_seconds,
-            peak_mib=run.peak_bytes / 2**20,
         )
         say(
             benchmark="prelabel / plain fp32 loop",

@@ -158,7 +158,10 @@ def ask_worker(function: Any, *arguments: Any, num_gpus: float = 0) -> Any:
     import ray
 
     options = {"num_cpus": TASK_CPUS, "num_gpus": num_gpus}
-    return ray.get(ray.remote(**options)(function).remote(*arguments))
+    answer = ray.remote(**options)(function).remote(*arguments)
+    import ray.data  # takes a second, which the worker spends on imports of its own
+
+    return ray.get(answer)
 
 
 def default_workers(capacity: Capacity, gpus_per_worker: float) -> int:
@@ -218,6 +221,7 @@ def _set_data_context() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    context.use_datasource_v2 = False  # lists one small file with two processes more
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
 

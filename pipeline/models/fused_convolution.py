@@ -20,6 +20,10 @@ _ATTRIBUTES: dict[Activation, tuple[str, list[float]]] = {
     "relu6": ("hardtanh", [0.0, 6.0]),
 }
 _MAX_LAYOUTS = 8
+FINE_BLOCKS = 3
+"""Blocks computed in float32 whatever the precision, and the stem with them: those at stride 4 and
+finer. bfloat16 loses most of its labels there (0.9 % of all pixels in all layers, 0.5 % with these
+spared, on 64 photographs), and they cost a twelfth more time."""
 _TOLERANCE = 1e-4
 
 
@@ -46,7 +50,7 @@ class FusedConv2d(nn.Module):
 
     def forward(self, pixels: Tensor, bias: Tensor | None = None) -> Tensor:
         """(N, C, H, W) channels last -> (N, C', h, w); ``bias`` (C',) replaces the layer's own."""
-        padding = self.padding
+        padding, pixels = self.padding, pixels.to(self.weight.dtype)
         if self.stride[0] == 2 and not (pixels.shape[2] % 2 and pixels.shape[3] % 2):
             pixels, padding = same_padded(pixels), [0, 0]
         features = torch.ops.mkldnn._convolution_pointwise(
@@ -110,11 +114,14 @@ class CastInput(nn.Module):
 
 def fuse_network(network: TfMobileNetV2DeepLab, dtype: torch.dtype) -> nn.Module:
     """The network with its convolutions replaced, in place; only cast where fusion fails."""
-    if fusion_works(dtype):
-        _replace(network, dtype)
-    else:
-        network.to(dtype)
-    return CastInput(network, dtype).eval()
+    if not fusion_works(dtype):
+        return CastInput(network.to(dtype), dtype).eval()
+    backbone = network.backbone
+    backbone.add_module("stem", FusedConv2d(backbone.stem, torch.float32))
+    for block in backbone.blocks[:FINE_BLOCKS]:
+        _replace(block, torch.float32)
+    _replace(network, dtype)
+    return network.eval()
 
 
 @lru_cache

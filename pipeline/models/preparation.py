@@ -101,7 +101,7 @@ def _resize(image: RgbImage, size_hw: tuple[int, int]) -> RgbImage:
     import torch.nn.functional as F  # here, because the machine that starts a run needs no torch
 
     # Channels last throughout: torch's uint8 kernel then moves whole pixels, twice as fast.
-    tensor = pixel_tensor(image).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W) view
+    tensor = pixel_tensor(image).unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W) view
     scaled = F.interpolate(tensor, size_hw, mode="bilinear", align_corners=False, antialias=True)
     pixels: RgbImage = scaled.squeeze(0).permute(1, 2, 0).contiguous().numpy()
     return pixels

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.models.geometry import GridView
@@ -71,10 +72,19 @@ class Parcel:
 
 def pack(parcels: Iterable[Parcel]) -> pa.Table:
     """A table of schema PARCEL. The pickles never leave our own processes."""
-    rows = [
-        {"block": parcel.block, "items": pickle.dumps(parcel, protocol=5)} for parcel in parcels
+    tables = [
+        pa.table([pa.array([parcel.block], pa.int64()), _as_cell(parcel)], schema=PARCEL)
+        for parcel in parcels
     ]
-    return pa.Table.from_pylist(rows, schema=PARCEL)
+    return pa.concat_tables(tables) if tables else PARCEL.empty_table()
+
+
+def _as_cell(parcel: Parcel) -> pa.Array:
+    """One cell around the pickle's own memory: parcels are tens of megabytes."""
+    data = pickle.dumps(parcel, protocol=5)
+    bounds = np.array([0, len(data)], np.int64)
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, buffers)
 
 
 def unpack(table: pa.Table) -> Iterator[Parcel]:
