@@ -36,7 +36,7 @@ def describe_worker(
         return WorkerFacts(
             device=device,
             precision=resolve_precision(precision, device, spec.precisions),
-            torch_version=str(torch.__version__),  # a class of torch's own, else
+            torch_version=str(torch.__version__),  # TorchVersion would import torch there
             num_classes=num_classes_of(model.network),
             notes=model.notes,
         )
