@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.models.foreign import adapt_checkpoint, foreign_layout
 from pipeline.models.foreign_layouts import LAYOUTS
+from pipeline.models.registry import MODELS
 from pipeline.models.spec import IMAGENET_MEAN, ModelSpec, labels_of, load_attribute
 from pipeline.models.weights import classes_in_state, classifier_name, fill_network, load_state
 from schemas.errors import ModelError
@@ -77,13 +78,19 @@ def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedMode
         outline = build_network(spec, len(labels_of(spec).classes))
     num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
     if not _speaks(outline, state) and foreign_layout(state) is not None:
-        adapted = adapt_checkpoint(state, where=where)
+        adapted = adapt_checkpoint(state, output_stride=_asked_stride(spec), where=where)
         _check_family(spec, LAYOUTS[adapted.layout].title, where)
         spec, state, notes = adapted.spec(spec), adapted.state, adapted.notes
         num_classes = adapted.num_classes
     network = build_network(spec, num_classes)
     fill_network(network, state, where)
     return LoadedModel(spec, network, notes)
+
+
+def _asked_stride(spec: ModelSpec) -> int | None:
+    """The output stride where the user asked for another than the model's; weights do not tell."""
+    known = MODELS.get(spec.name)
+    return spec.output_stride if known and known.output_stride != spec.output_stride else None
 
 
 def _speaks(network: nn.Module, state: Mapping[str, Tensor]) -> bool:

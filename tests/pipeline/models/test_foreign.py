@@ -6,9 +6,10 @@ from torch import nn
 from torchvision.models import segmentation
 
 from pipeline.models.foreign import adapt_checkpoint, foreign_layout
-from pipeline.models.loading import build_network
+from pipeline.models.loading import build_network, load_model
 from pipeline.models.registry import MODELS
 from pipeline.models.spec import load_attribute
+from pipeline.models.test_time import at_output_stride
 from pipeline.models.weights import fill_network, load_state
 from schemas.errors import ModelError
 from tests.pipeline.models.foreign_networks import Mmseg, Vainf, make_separable, randomize
@@ -50,6 +51,16 @@ def test_vainf(tmp_path, backbone, plus, output_stride):
     assert adapted.grid_stride == (4 if plus else output_stride)
     assert adapted.alignment == "half_pixel"
     assert_same(theirs, ours)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_the_output_stride_asked_for_reaches_a_foreign_checkpoint(tmp_path, output_stride):
+    theirs = randomize(Vainf("mobilenet", CLASSES, output_stride, plus=False))
+    torch.save({"model_state": theirs.state_dict()}, tmp_path / "best.pth")
+    spec = at_output_stride(MODELS["deeplabv3_resnet50_parallel"], output_stride)
+    model = load_model(spec, tmp_path / "best.pth")
+    assert model.spec.output_stride == output_stride
+    assert_same(theirs, model.network)
 
 
 def test_vainf_separable(tmp_path):
