@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from pipeline.models.cache import weights_sha256
 from pipeline.models.weights import (
     classes_in_state,
     classifier_name,
@@ -16,7 +17,6 @@ from pipeline.models.weights import (
     load_state,
     read_graph,
     unwrap_state,
-    weights_sha256,
 )
 from schemas.errors import ModelError, WeightsRefused
 
