@@ -1,6 +1,6 @@
 """Peak memory of `prelabel` at 500 and at 5,000 images: it must not grow with the collection.
 
-    python benchmarks/prelabel_memory.py [FEW MANY]
+    python benchmarks/prelabel_memory.py [FEW MANY [OPTION OF PRELABEL …]]
 
 Sizes are summed proportional set sizes (PSS) of the command and every process below it, without
 the object store's shared memory; the driver's own is given beside it.
@@ -15,18 +15,19 @@ from pictures import write_crops
 from runs import WatchedRun, watch_prelabel
 
 
-def main(few: int, many: int) -> None:
+def main(few: int = 500, many: int = 5000, *options: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         runs: dict[int, WatchedRun] = {}
         for count in (few, many):
             runs[count] = watch_prelabel(
-                write_crops(work / f"{count}", count), work / f"out{count}"
+                write_crops(work / f"{count}", count), work / f"out{count}", *options, memory=True
             )
         print(
             json.dumps(
                 {
                     "benchmark": f"peak memory at {many} / {few} images",
+                    "options": list(options),
                     "peak_mib": {
                         count: round(run.peak_bytes / 2**20) for count, run in runs.items()
                     },
@@ -43,4 +44,4 @@ def main(few: int, many: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:3]) if len(sys.argv) > 2 else (500, 5000))
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:])

@@ -55,3 +55,16 @@ def proportional_set_sizes(pids: list[int]) -> dict[int, int]:
         shared = int(fields.get("Pss_Shmem", "0 kB").split()[0])
         sizes[pid] = (int(fields["Pss"].split()[0]) - shared) * 1024
     return sizes
+
+
+def anonymous_bytes(pid: int) -> int:
+    """What a process has allocated itself.
+
+    Beside it, a process's share of common libraries jumps up when those it shares them with end.
+    """
+    try:
+        rollup = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return 0
+    fields = dict(line.split(":", 1) for line in rollup.splitlines()[1:] if ":" in line)
+    return int(fields["Pss_Anon"].split()[0]) * 1024

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import descendants, proportional_set_sizes
+from processes import anonymous_bytes, descendants, proportional_set_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_SECONDS = 2.0
@@ -15,7 +15,10 @@ SAMPLE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """Seconds are wall time; sizes are bytes of PSS, the object store's shared memory apart."""
+    """Seconds are wall time; sizes are bytes of PSS, the object store's shared memory apart.
+
+    The driver's own are what it has allocated itself.
+    """
 
     images: int
     seconds: float
@@ -80,4 +83,4 @@ class _Peaks:
         while not self._stop.wait(SAMPLE_SECONDS):
             sizes = proportional_set_sizes([self._pid, *descendants(self._pid)])
             self.total = max(self.total, sum(sizes.values()))
-            self.driver = max(self.driver, sizes.get(self._pid, 0))
+            self.driver = max(self.driver, anonymous_bytes(self._pid))
