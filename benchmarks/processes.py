@@ -45,16 +45,8 @@ def wait_until_gone(pids: dict[int, str], seconds: float) -> bool:
 
 def proportional_set_sizes(pids: list[int]) -> dict[int, int]:
     """PSS in bytes per process, without the object store's shared memory."""
-    sizes = {}
-    for pid in pids:
-        try:
-            rollup = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
-        except OSError:
-            continue
-        fields = dict(line.split(":", 1) for line in rollup.splitlines()[1:] if ":" in line)
-        shared = int(fields.get("Pss_Shmem", "0 kB").split()[0])
-        sizes[pid] = (int(fields["Pss"].split()[0]) - shared) * 1024
-    return sizes
+    rollups = {pid: memory_rollup(pid) for pid in pids}
+    return {pid: sizes["Pss"] - sizes["Pss_Shmem"] for pid, sizes in rollups.items() if sizes}
 
 
 def anonymous_bytes(pid: int) -> int:
@@ -62,9 +54,14 @@ def anonymous_bytes(pid: int) -> int:
 
     Beside it, a process's share of common libraries jumps up when those it shares them with end.
     """
+    return memory_rollup(pid).get("Pss_Anon", 0)
+
+
+def memory_rollup(pid: int) -> dict[str, int]:
+    """The kernel's own sums over a process's memory, in bytes by name; empty once it has ended."""
     try:
         rollup = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
     except OSError:
-        return 0
-    fields = dict(line.split(":", 1) for line in rollup.splitlines()[1:] if ":" in line)
-    return int(fields["Pss_Anon"].split()[0]) * 1024
+        return {}
+    fields = (line.split() for line in rollup.splitlines()[1:])
+    return {field[0].rstrip(":"): int(field[1]) * 1024 for field in fields}

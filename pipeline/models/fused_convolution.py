@@ -23,7 +23,7 @@ _MAX_LAYOUTS = 8
 FINE_BLOCKS = 3
 """Blocks computed in float32 whatever the precision, and the stem with them: those at stride 4 and
 finer. bfloat16 loses most of its labels there (0.9 % of all pixels in all layers, 0.5 % with these
-spared, on 64 photographs), and they cost a twelfth more time."""
+spared, on 64 photographs), and they cost a tenth more time."""
 _TOLERANCE = 1e-4
 
 
