@@ -2,31 +2,24 @@
 
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 import click
 import pyarrow as pa
 
-from jobs.prelabel_config import REMEDIES, PrelabelConfig
+from jobs.prelabel_config import PrelabelConfig
 from jobs.prelabel_operators import ask_facts, build_graph, full_identity, pool_of
 from jobs.prelabel_plan import Plan, make_plan
+from jobs.prelabel_record import close_record, open_record
 from jobs.progress import progress_meter
 from jobs.run_summary import RunSummary
 from jobs.runtime import cluster
-from pipeline.finishing import write_documents
 from pipeline.layout import RunLayout
 from pipeline.pending import count_ledger, num_images, pending_work
 from pipeline.run_lock import run_lock
-from pipeline.run_record import (
-    Ledger,
-    RunRecord,
-    fingerprint_of,
-    package_versions,
-    refuse_difference,
-    tool_version,
-)
+from pipeline.run_record import Ledger, RunRecord
 from pipeline.writers.registry import FINISHERS, WRITERS
 
 MAX_EXAMPLES = 3
@@ -48,6 +41,15 @@ class Outcome:
         self.examples += failures[: MAX_EXAMPLES - len(self.examples)]
         return len(failures)
 
+    def session(self) -> dict[str, Any]:
+        """This call's line of run.json."""
+        return {
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "images": self.done_now,
+            "seconds": round(self.seconds, 1),
+            "images_per_second": round(self.rate, 2),
+        }
+
 
 def run(config: PrelabelConfig) -> RunSummary:
     """Do what is still to do, and finish the run.
@@ -67,7 +69,7 @@ def run(config: PrelabelConfig) -> RunSummary:
             record = _label(plan, pending, outcome)
         ledger = count_ledger(layout, plan.work.manifest.num_rows)
         if record.state != "finished":
-            _finish(plan, record, ledger, outcome)
+            close_record(plan, record, ledger, outcome.session())
         return _summary(plan, ledger, outcome)
 
 
@@ -82,7 +84,7 @@ def _label(plan: Plan, pending: pa.Table, outcome: Outcome) -> RunRecord:
         for note in facts.notes:
             click.echo(f"note: {note}", err=True)
         identity = full_identity(plan, facts)
-        record = _open_record(plan, identity)
+        record = open_record(plan, identity)
         plan.layout.clear(plan.layout.scratch)
         plan.layout.write_table(plan.layout.pending, pending)
         graph = build_graph(plan, identity, pool, session=uuid.uuid4().hex)
@@ -93,49 +95,6 @@ def _label(plan: Plan, pending: pa.Table, outcome: Outcome) -> RunRecord:
             outcome.rate = meter.rate
     outcome.seconds = time.monotonic() - started
     return record
-
-
-def _open_record(plan: Plan, identity: dict[str, Any]) -> RunRecord:
-    """run.json and the manifest, written before the first block."""
-    if plan.record is not None:
-        known = {**identity, "inputs": plan.record.identity["inputs"]}
-        refuse_difference(plan.layout, plan.record.identity, known, REMEDIES)
-    choice = plan.choice
-    record = plan.record or RunRecord(command=plan.config.command, identity=identity)
-    record.identity, record.fingerprint = identity, fingerprint_of(identity)
-    record.settings = plan.config.settings()
-    record.label_map = choice.labels.to_dict()
-    record.model = {"name": choice.spec.name, "weights_sha256": choice.weights_sha256}
-    record.versions = {"maskmill": tool_version(), **package_versions()}
-    record.state = "running"
-    if plan.work.is_new:
-        plan.layout.write_table(plan.layout.manifest, plan.work.manifest)
-    record.save(plan.layout)
-    return record
-
-
-def _finish(plan: Plan, record: RunRecord, ledger: Ledger, outcome: Outcome) -> None:
-    """Documents from the committed rows, then the record: a run is finished when it says so."""
-    record.info = {
-        "description": "semantic segmentation pre-labels",
-        "contributor": f"maskmill {tool_version()}",
-        **record.model,
-        "fingerprint": record.fingerprint,
-    }
-    write_documents(plan.layout, plan.choice.labels, record.info)
-    record.state = "finished"
-    record.ledger = {**asdict(ledger), "pending": ledger.pending}
-    record.sessions.append(
-        {
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "images": outcome.done_now,
-            "seconds": round(outcome.seconds, 1),
-            "images_per_second": round(outcome.rate, 2),
-        }
-    )
-    record.save(plan.layout)
-    for leftover in (plan.layout.scratch, plan.layout.attempts):
-        plan.layout.clear(leftover)
 
 
 def _summary(plan: Plan, ledger: Ledger, outcome: Outcome) -> RunSummary:

@@ -7,7 +7,7 @@ import torch
 from jobs.prelabel_config import PrelabelConfig
 from jobs.prelabel_operators import Pool, build_graph, full_identity
 from jobs.prelabel_plan import make_plan
-from jobs.prelabel_run import Outcome, _finish, _open_record
+from jobs.prelabel_record import close_record, open_record
 from pipeline.layout import RunLayout
 from pipeline.models.worker_facts import WorkerFacts
 from pipeline.operators.commit_rows import CommitRows
@@ -33,12 +33,12 @@ def run_in_process(source: Path, out: Path, **settings: object) -> RunLayout:
     layout = RunLayout(config.out)
     plan = make_plan(config, layout)
     identity = full_identity(plan, FACTS)
-    record = _open_record(plan, identity)
+    record = open_record(plan, identity)
     graph = build_graph(plan, identity, Pool(workers=1, gpus_per_worker=0), "one session")
     predict = PredictMasks(layout=layout, session="one session", settings=graph.predict)
     commit = CommitRows(layout, graph.save)
     work = pending_work(layout, plan.work.manifest, retry_failed=config.retry_failed)
     for row in range(work.num_rows):
         commit(predict(graph.load(work.slice(row, 1))))
-    _finish(plan, record, count_ledger(layout, plan.work.manifest.num_rows), Outcome())
+    close_record(plan, record, count_ledger(layout, plan.work.manifest.num_rows), session={})
     return layout
