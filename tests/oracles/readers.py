@@ -122,7 +122,101 @@ def cityscapes(folder):
     return found
 
 
+def panoptic_rules(folder):
+    """panopticapi's rules, written from its documents: it cannot be installed from an index.
+
+    id = R + 256 G + 65536 B with 0 for void; every id of the PNG has a segment and every segment
+    pixels; categories are declared; area and box are those of the pixels; one entry per picture.
+    """
+    from PIL import Image
+
+    found = {}
+    for path in sorted((folder / "annotations").glob("panoptic_*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        names = {entry["id"]: entry["name"] for entry in document["categories"]}
+        assert len(names) == len(document["categories"])
+        assert all(entry["isthing"] in (0, 1) for entry in document["categories"])
+        files = {entry["id"]: entry for entry in document["images"]}
+        assert sorted(files) == sorted(one["image_id"] for one in document["annotations"])
+        for annotation in document["annotations"]:
+            image = files[annotation["image_id"]]
+            picture = Image.open(path.with_suffix("") / annotation["file_name"])
+            assert picture.mode == "RGB"
+            assert picture.size == (image["width"], image["height"])
+            pixels = np.asarray(picture).astype(np.uint32)
+            ids = pixels[..., 0] + 256 * pixels[..., 1] + 256**2 * pixels[..., 2]
+            segments = annotation["segments_info"]
+            assert set(np.unique(ids).tolist()) - {0} == {one["id"] for one in segments}
+            for segment in segments:
+                inside = ids == segment["id"]
+                rows, columns = np.nonzero(inside)
+                x, y = columns.min(), rows.min()
+                box = [x, y, columns.max() - x + 1, rows.max() - y + 1]
+                assert segment["area"] == inside.sum() and segment["bbox"] == box
+                assert segment["iscrowd"] in (0, 1)
+                key = f"{image['file_name']}|{names[segment['category_id']]}"
+                found[key] = found.get(key, np.zeros_like(inside)) | inside
+    return found
+
+
+def ultralytics(folder):
+    """ultralytics' own check of data.yaml and of every label file; pycocotools draws what it got.
+
+    It needs torch, so it runs in the project's environment with this one's packages behind it.
+    """
+    from pycocotools import mask as coco_mask
+    from ultralytics.data.utils import check_det_dataset, img2label_paths, verify_image_label
+
+    data = check_det_dataset(str(folder / "data.yaml"))
+    found = {}
+    for name in ("train", "val", "test"):
+        pictures = Path(data[name]) if data.get(name) else None
+        for image in sorted(path for path in pictures.rglob("*.*")) if pictures else ():
+            (labels,) = img2label_paths([str(image)])
+            arguments = (str(image), labels, "", False, data["nc"], 0, 0, False)
+            _, rows, (height, width), segments, _, missing, _, _, corrupt, message = (
+                verify_image_label(arguments)
+            )
+            assert not missing and not corrupt and not message, message
+            for row, segment in zip(rows, segments, strict=True):
+                ring = (np.asarray(segment, float) * (width, height)).ravel().tolist()
+                drawn = coco_mask.decode(coco_mask.frPyObjects([ring], height, width)) > 0
+                stem = image.relative_to(pictures).with_suffix("")
+                key = f"{stem}|{data['names'][int(row[0])]}"
+                found[key] = found.get(key, np.zeros((height, width), bool)) | drawn[..., 0]
+    return found
+
+
+def ultralytics_semantic(folder):
+    """ultralytics' own check and reader of semantic masks."""
+    from PIL import Image
+    from ultralytics.data.utils import (
+        check_det_dataset,
+        img2label_paths,
+        read_mask,
+        verify_image_mask,
+    )
+
+    data = check_det_dataset(str(folder / "data.yaml"))
+    pictures = Path(data["train"])
+    images = sorted(str(path) for path in pictures.rglob("*.*"))
+    masks = img2label_paths(images, label_dir=data["masks_dir"], suffix=".png")
+    invalid = np.arange(256) >= data["nc"]
+    invalid[255] = False
+    found = {}
+    for image, mask in zip(images, masks, strict=True):
+        arguments = (image, mask, "", invalid.astype(np.uint8))
+        *_, missing, _, corrupt, message = verify_image_mask(arguments)
+        assert not missing and not corrupt and not message, message
+        stem = Path(image).relative_to(pictures).with_suffix("")
+        found[str(stem)] = read_mask(mask, Image.open(mask).mode)
+    return found
+
+
 READERS = {
+    "panoptic_rules": panoptic_rules,
+    "ultralytics": ultralytics,
+    "ultralytics_semantic": ultralytics_semantic,
     "label_studio": label_studio,
     "labelme": labelme,
     "imagefolder": hugging_face("imagefolder"),
@@ -132,6 +226,7 @@ READERS = {
 }
 
 if __name__ == "__main__":
+    sys.path.extend(os.environ.get("ORACLE_PACKAGES", "").split(os.pathsep))
     reader, folder, out = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     read = READERS.get(reader) or datumaro_reader(reader.removeprefix("datumaro:"))
     arrays = read(folder)

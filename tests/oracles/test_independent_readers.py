@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from pipeline.datasets.samples import Sample, stem_of
 from schemas.labels import LabelMap, builtin
@@ -141,6 +142,80 @@ def test_tfrecords_hold_what_tf_deeplab_reads(tmp_path: Path, oracle: Oracle) ->
     written = samples()
     write_dataset(written, tmp_path, "tfrecord", pictures=True)
     assert_equal(oracle("tfrecord", tmp_path), {stem_of(one.key): one.mask for one in written})
+
+
+def test_ultralytics_reads_our_yolo_labels(tmp_path: Path, oracle: Oracle) -> None:
+    """Its own parser and checks, from another working folder than the dataset's."""
+    written = samples()
+    write_dataset(written, tmp_path, "yolo", pictures=True)
+    assert_equal(oracle("ultralytics", tmp_path), expected(written))
+
+
+def test_ultralytics_reads_our_semantic_masks(tmp_path: Path, oracle: Oracle) -> None:
+    written = samples()
+    for sample in written:
+        sample.mask[2] = 255
+    write_dataset(written, tmp_path, "ultralytics_semantic", pictures=True)
+    wanted = {stem_of(sample.key): sample.mask for sample in written}
+    assert_equal(oracle("ultralytics_semantic", tmp_path), wanted)
+
+
+def test_panoptic_files_follow_the_rules_of_panopticapi(tmp_path: Path, oracle: Oracle) -> None:
+    written = samples()
+    for sample in written:
+        sample.mask[2] = 255  # void
+    write_dataset(written, tmp_path, "panoptic", pictures=True)
+    wanted = {
+        f"{sample.key}|{sample.labels.names[index]}": sample.mask == index
+        for sample in written
+        for index in np.unique(sample.mask).tolist()
+        if index != 255
+    }
+    assert_equal(oracle("panoptic_rules", tmp_path), wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("coco", "instances_default"), ("coco_uncompressed", "instances_default"),
+        ("coco_polygons", "instances_default"), ("coco_stuff", "stuff_default"),
+    ],
+)  # fmt: skip
+def test_pycocotools_reads_our_documents(tmp_path: Path, name: str, document: str) -> None:
+    written = samples()
+    write_dataset(written, tmp_path, name)
+    coco = COCO(str(tmp_path / f"annotations/{document}.json"))
+    names = {entry["id"]: entry["name"] for entry in coco.loadCats(coco.getCatIds())}
+    found: dict[str, np.ndarray] = {}
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        (image,) = coco.loadImgs(annotation["image_id"])
+        key = f"{stem_of(image['file_name'])}|{names[annotation['category_id']]}"
+        mask = coco.annToMask(annotation).astype(bool)
+        assert annotation["area"] == mask.sum()
+        found[key] = found.get(key, np.zeros_like(mask)) | mask
+    assert_equal(found, expected(written))
+
+
+def test_datumaro_reads_our_cityscapes(tmp_path: Path, oracle: Oracle) -> None:
+    """From labelTrainIds, but road: Datumaro takes the class of index 0 for nothing."""
+    labels = builtin("cityscapes")
+    mask = (np.arange(20 * 30) % 20).reshape(20, 30).astype(np.uint8)
+    mask[mask == 19] = 255
+    sample = Sample(key="aachen/aachen_000000_000019.png", mask=mask, labels=labels, image="x")
+    write_dataset([sample], tmp_path, "cityscapes", pictures=True)
+    wanted = {
+        f"aachen/aachen_000000_000019|{labels.names[index].replace(' ', '')}": mask == index
+        for index in range(1, 19)
+    }
+    assert_equal(oracle("datumaro:cityscapes", tmp_path), wanted)
+
+
+def test_datumaro_reads_our_cityscapes_of_other_classes(tmp_path: Path, oracle: Oracle) -> None:
+    """From instanceIds and label_colors.txt, which names the classes."""
+    keys = ["a/one.png", "a/b.c.png"]
+    written = samples(keys)
+    write_dataset(written, tmp_path, "cityscapes", pictures=True)
+    assert_equal(oracle("datumaro:cityscapes", tmp_path), expected(written))
 
 
 def test_cityscapes_scripts_agree_about_ids(tmp_path: Path, oracle: Oracle) -> None:
