@@ -23,13 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
-from pipeline.conversion import (
-    ConversionRequest,
-    conversion_manifest,
-    pending_conversions,
-    plan_conversion,
-)
+from pipeline.conversion import ConversionRequest, plan_conversion
 from pipeline.conversion_finish import finish_conversion
+from pipeline.conversion_manifest import manifest_file, pending_blocks
 from pipeline.layout import RunLayout
 from pipeline.operators.convert_masks import ConvertMasks
 from schemas.labels import builtin
@@ -82,11 +78,12 @@ def ours(source: Path, out: Path) -> float:
     request = ConversionRequest(source=str(source), from_format="voc", to_format="coco")
     plan, items = plan_conversion(request)
     layout = RunLayout(str(out))
-    manifest = conversion_manifest(items, request)
+    with manifest_file(items) as manifest:
+        manifest.put(layout)
     convert = ConvertMasks(
         layout=layout, session="bench", plan=plan, fingerprint="", tool_version="bench"
     )
-    convert(pending_conversions(layout, manifest, retry_failed=False))
+    convert(pending_blocks(layout, retry_failed=False))
     finish_conversion(layout, plan)
     return time.perf_counter() - started
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from jobs.options import (
     say_json,
 )
 from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
+
+if TYPE_CHECKING:
+    from pipeline.conversion import ConversionRequest
 
 
 @click.command()
@@ -69,6 +72,18 @@ from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writab
     metavar="NAME=SHARE,…",
     help="Split samples that have no split yet: train=0.8,val=0.1,test=0.1. Stable per key.",
 )
+@click.option(
+    "--max-package-images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="CVAT and Label Studio documents of at most N images each.",
+)
+@click.option(
+    "--max-package-mb",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MB",
+    help="CVAT and Label Studio documents of at most MB megabytes each; proxies refuse more.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
 @click.option("--check", is_flag=True, help="Read OUT/dataset back and compare every pixel.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time. [default: one per core]")
@@ -111,23 +126,48 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
             raise click.UsageError(f"{name.removesuffix('_format').upper()} is missing; see --help")
     from jobs.convert_config import ConvertConfig
     from jobs.convert_run import run
-    from pipeline.class_mapping import read_rules
-    from pipeline.splits import parse_shares
-    from schemas.label_files import load_label_map
 
-    labels, map_file, split = (options.pop(name) for name in ("labels", "map_file", "split"))
-    config = ConvertConfig(
-        labels=load_label_map(labels) if labels else None,
-        rules=read_rules(_text(map_file), map_file) if map_file else None,
-        shares=parse_shares(split) if split else {},
-        **options,
-    )
+    ways = ("out", "check", "workers", "block_samples", "retry_failed", "allow_failures", "address")
+    how = {name: options.pop(name) for name in ways}
+    config = ConvertConfig(request=_request(**options), **how)
     summary = run(config)
     say_json(summary.to_dict()) if as_json else click.echo(summary.text())
     if not summary.proof_holds:
         sys.exit(1)
     if summary.ledger.failed and not config.allow_failures:
         sys.exit(EXIT_FAILED_ROWS)
+
+
+def _request(
+    source: str,
+    labels: str | None,
+    map_file: str | None,
+    images: str | None,
+    split: str | None,
+    max_package_images: int | None,
+    max_package_mb: float | None,
+    **others: Any,
+) -> "ConversionRequest":
+    """The options that decide the output, their files read."""
+    from pipeline.class_mapping import read_rules
+    from pipeline.conversion import ConversionRequest
+    from pipeline.datasets.packages import PackageLimits
+    from pipeline.filesystems import local_path
+    from pipeline.splits import parse_shares
+    from schemas.label_files import load_label_map
+
+    return ConversionRequest(
+        source=local_path(source) or source,  # absolute: workers may stand in another folder
+        images=(local_path(images) or images) if images else None,
+        labels=load_label_map(labels) if labels else None,
+        rules=read_rules(_text(map_file), map_file) if map_file else None,
+        shares=parse_shares(split) if split else {},
+        limits=PackageLimits(
+            images=max_package_images,
+            bytes=None if max_package_mb is None else round(max_package_mb * 1e6),
+        ),
+        **others,
+    )
 
 
 def _text(path: str) -> str:

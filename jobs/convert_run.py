@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -16,12 +16,12 @@ from pipeline.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
     conversion_identity,
-    conversion_manifest,
-    pending_conversions,
     plan_conversion,
 )
-from pipeline.conversion_finish import finish_conversion
+from pipeline.conversion_finish import finish_conversion, import_commands
+from pipeline.conversion_manifest import block_sizes, manifest_file, pending_blocks
 from pipeline.conversion_proof import Proof, plan_check, proof_of
+from pipeline.datasets.samples import SampleItem
 from pipeline.layout import RunLayout
 from pipeline.operators.check_masks import CheckMasks
 from pipeline.operators.convert_masks import ConvertMasks
@@ -51,6 +51,7 @@ class ConvertSummary:
     seconds: float = 0.0
     rate: float = 0.0
     examples: list[str] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
     proof: Proof | None = None
 
     @property
@@ -67,6 +68,7 @@ class ConvertSummary:
             "done_now": self.done_now,
             "seconds": round(self.seconds, 3),
             "samples_per_second": round(self.rate, 3),
+            "import": self.imports,
             "check": None if self.proof is None else self.proof.to_dict(),
         }
 
@@ -83,7 +85,15 @@ class ConvertSummary:
             kinds = ", ".join(f"{code} {count}" for code, count in sorted(ledger.failures.items()))
             lines += [f"  failed: {kinds}", *(f"    {one}" for one in self.examples[:MAX_EXAMPLES])]
             lines.append("  every failed sample is a row of metadata/ with its reason")
-        return "\n".join([*lines, *(self.proof.lines() if self.proof else [])])
+        return "\n".join([*lines, *(self.proof.lines() if self.proof else []), *self._how_to()])
+
+    def _how_to(self) -> list[str]:
+        """How the documents get into their program; the first ones of many packages."""
+        shown = [f"  {line}" for line in self.imports[:MAX_EXAMPLES]]
+        more = len(self.imports) - len(shown)
+        if more > 0:
+            shown.append(f"  … and {more} more; each package is for a task of its own")
+        return ["  next, to import:", *shown] if shown else []
 
 
 def run(config: ConvertConfig) -> ConvertSummary:
@@ -96,25 +106,25 @@ def run(config: ConvertConfig) -> ConvertSummary:
     """
     layout = RunLayout(config.out)
     with run_lock(layout):
-        plan, items = plan_conversion(config.request())
-        manifest = conversion_manifest(items, plan.request, config.block_samples)
+        plan, items = plan_conversion(config.request)
         check = plan_check(plan, layout) if config.check else None
-        record = _open_record(layout, config, plan, manifest)
-        pending = pending_conversions(layout, manifest, retry_failed=config.retry_failed)
+        record = _open_record(layout, config, plan, items)
+        plan = _with_info(plan, record)
+        pending = pending_blocks(layout, retry_failed=config.retry_failed)
         summary = ConvertSummary(out=config.out, ledger=Ledger())
+        total = sum(block_sizes(layout))
         if pending.num_rows or check is not None:
             with cluster(config.address) as capacity:
                 workers = config.workers or _default_workers(capacity)
                 if pending.num_rows:
                     _convert(layout, plan, record, pending, workers, summary)
-                if pending.num_rows or record.state != "finished":
-                    finish_conversion(layout, _with_info(plan, record))
+                _finish(layout, plan, record, summary)
                 if check is not None:
-                    _check(layout, check.operator(layout), manifest, workers)
+                    _check(layout, check.operator(layout), total, workers)
                     summary.proof = proof_of(layout, plan)
-        elif record.state != "finished":
-            finish_conversion(layout, _with_info(plan, record))
-        summary.ledger = count_ledger(layout, manifest.num_rows)
+        else:
+            _finish(layout, plan, record, summary)
+        summary.ledger = count_ledger(layout, total)
         _close_record(layout, record, summary)
         return summary
 
@@ -124,30 +134,43 @@ def _default_workers(capacity: Capacity) -> int:
     return max(1, capacity.cpus - (SPARE_CPUS if capacity.is_local else 0))
 
 
+def _finish(
+    layout: RunLayout, plan: ConversionPlan, record: RunRecord, summary: ConvertSummary
+) -> None:
+    """The target's documents, unless an earlier call of the command has made them."""
+    if summary.done_now or record.state != "finished":
+        summary.imports = import_commands(plan, layout, finish_conversion(layout, plan))
+
+
 def _open_record(
-    layout: RunLayout, config: ConvertConfig, plan: ConversionPlan, manifest: pa.Table
+    layout: RunLayout, config: ConvertConfig, plan: ConversionPlan, items: Iterable[SampleItem]
 ) -> RunRecord:
-    identity = conversion_identity(plan, manifest, config.block_samples)
-    record = load_record(layout)
-    if record is not None:
-        refuse_difference(layout, record.identity, identity, REMEDIES)
-        return record
+    """run.json and the manifest: those of this run that are there, or new ones."""
+    request, size = config.request, config.block_samples
+    with manifest_file(
+        items, shares=request.shares, seed=request.seed, block_samples=size
+    ) as manifest:
+        identity = conversion_identity(plan, manifest, size)
+        record = load_record(layout)
+        if record is not None:
+            refuse_difference(layout, record.identity, identity, REMEDIES)
+            return record
+        record = _new_record(config, plan, identity)
+        manifest.put(layout)
+    record.save(layout)
+    return record
+
+
+def _new_record(config: ConvertConfig, plan: ConversionPlan, identity: dict[str, Any]) -> RunRecord:
     record = RunRecord(command="convert", identity=identity, fingerprint=fingerprint_of(identity))
-    record.settings = {
-        name: value
-        for name, value in asdict(config).items()
-        if name not in ("labels", "rules", "shares")
-    }
-    record.settings |= {"map": dict(config.rules or {}), "split": dict(config.shares)}
+    record.settings = config.settings()
     record.label_map = plan.mapping.target.to_dict()
     record.versions = {"maskmill": tool_version(), **package_versions()}
     record.info = {
-        "description": f"converted from {config.from_format}",
+        "description": f"converted from {config.request.from_format}",
         "contributor": f"maskmill {tool_version()}",
         "fingerprint": record.fingerprint,
     }
-    layout.write_table(layout.manifest, manifest)
-    record.save(layout)
     return record
 
 
@@ -174,22 +197,16 @@ def _convert(
     operator = ConvertMasks(
         layout=layout,
         session=uuid.uuid4().hex,
-        plan=_with_info(plan, record),
+        plan=plan,
         fingerprint=record.fingerprint,
         tool_version=tool_version(),
     )
-    total = record_inputs(record)
-    todo = sum(len(samples) for samples in pending["samples"].to_pylist())
+    total, todo = sum(block_sizes(layout)), sum(pending["samples"].to_pylist())
     with progress_meter(total, total - todo, "convert") as meter:
         for tally in _blocks(layout, layout.pending, operator, workers):
             _count(tally, meter, summary)
         summary.rate = meter.rate
     summary.seconds = time.monotonic() - started
-
-
-def record_inputs(record: RunRecord) -> int:
-    """How many samples the run has, from its identity."""
-    return int(str(record.identity["inputs"]).split(" ", 1)[0])
 
 
 def _count(tally: list[dict[str, Any]], meter: ProgressMeter, summary: ConvertSummary) -> None:
@@ -199,13 +216,14 @@ def _count(tally: list[dict[str, Any]], meter: ProgressMeter, summary: ConvertSu
     meter.advance(len(tally), len(failures))
 
 
-def _check(layout: RunLayout, operator: CheckMasks, manifest: pa.Table, workers: int) -> None:
+def _check(layout: RunLayout, operator: CheckMasks, total: int, workers: int) -> None:
     """The Ray graph of --check: every block of the manifest is read back and compared."""
     layout.clear(operator.folder)
-    with progress_meter(manifest.num_rows, 0, "check") as meter:
+    with progress_meter(total, 0, "check") as meter:
         for tally in _blocks(layout, operator.work, operator, workers):
             meter.advance(len(tally), sum(bool(row["error_code"]) for row in tally))
-    layout.delete(operator.work)
+    for leftover in (operator.work, operator.samples):
+        layout.delete(leftover)
 
 
 def _blocks(

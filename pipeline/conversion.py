@@ -2,14 +2,10 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Final
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.class_mapping import (
     ClassMapping,
@@ -17,29 +13,18 @@ from pipeline.class_mapping import (
     identity_mapping,
     mapping_by_name,
 )
+from pipeline.conversion_manifest import ManifestFile
+from pipeline.datasets.packages import PackageLimits
 from pipeline.datasets.registry import dataset_format
-from pipeline.datasets.samples import (
-    DatasetIndex,
-    ReadContext,
-    ReadOptions,
-    SampleItem,
-    WriteContext,
-    stem_of,
-)
+from pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
 from pipeline.datasets.trees import FileTree, open_tree
-from pipeline.layout import RunLayout
-from pipeline.manifest import refuse_collisions
 from pipeline.masks.registry import Unknown
-from pipeline.pending import pending_work
-from pipeline.splits import split_of
-from schemas.conversion_rows import CONVERSION_MANIFEST, CONVERSION_WORK
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap
 
-CONVERSION_VERSION: Final = 1
+CONVERSION_VERSION: Final = 2
 """Raised whenever the same input and settings would give other files or rows than before."""
 
-BLOCK_SAMPLES: Final = 64
 DATASET_FOLDER: Final = "dataset"
 
 
@@ -58,6 +43,7 @@ class ConversionRequest:
     with_images: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
+    limits: PackageLimits = field(default_factory=PackageLimits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +72,10 @@ class ConversionPlan:
     def write_context(self) -> WriteContext:
         """What writer and finisher need."""
         return WriteContext(
-            labels=self.mapping.target, max_loss=self.request.max_loss, info=self.info
+            labels=self.mapping.target,
+            max_loss=self.request.max_loss,
+            limits=self.request.limits,
+            info=self.info,
         )
 
     @property
@@ -100,8 +89,8 @@ class ConversionPlan:
         return state
 
 
-def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, list[SampleItem]]:
-    """Look through the source: its classes, its samples by key, the mapping to the target.
+def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterable[SampleItem]]:
+    """Look through the source: its classes, its samples, the mapping to the target.
 
     Raises:
         SettingsError: formats that cannot be used in that direction, classes that do not map,
@@ -125,7 +114,7 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, list[Sa
     plan = ConversionPlan(
         request=request, source_labels=index.labels, mapping=mapping, extras=index.extras
     )
-    return plan, sorted_items(index)
+    return plan, index.items
 
 
 def choose_mapping(
@@ -144,67 +133,13 @@ def choose_mapping(
     return identity_mapping(source) if target is None else mapping_by_name(source, target)
 
 
-def sorted_items(index: DatasetIndex) -> list[SampleItem]:
-    """The samples by key.
-
-    Raises:
-        SettingsError: two samples of one key, or none at all.
-    """
-    items = sorted(index.items, key=lambda item: item.key)
-    if not items:
-        raise SettingsError("the source holds no sample; check --from and the path")
-    repeated = [key for key, count in Counter(item.key for item in items).items() if count > 1]
-    if repeated:
-        raise SettingsError(f"the source has two samples of the key {repeated[0]!r}")
-    unsafe = [item.key for item in items if not _is_safe(item.key)]
-    if unsafe:
-        raise SettingsError(f"the source names a picture {unsafe[0]!r}, which leaves its folder")
-    return items
-
-
-def conversion_manifest(
-    items: Sequence[SampleItem], request: ConversionRequest, block_samples: int = BLOCK_SAMPLES
-) -> pa.Table:
-    """CONVERSION_MANIFEST of sorted items: ids, outputs, splits and blocks.
-
-    Raises:
-        SettingsError: two outputs would be one file.
-    """
-    keys = [item.key for item in items]
-    outputs = output_stems(keys)
-    refuse_collisions(keys, outputs)
-    rows = [
-        {
-            "image_id": place + 1,
-            "key": item.key,
-            "block": place // block_samples,
-            "output": output,
-            "split": item.split
-            or (split_of(item.key, request.shares, request.seed) if request.shares else ""),
-            "payload": json.dumps(item.payload, ensure_ascii=False),
-        }
-        for place, (item, output) in enumerate(zip(items, outputs, strict=True))
-    ]
-    return pa.Table.from_pylist(rows, schema=CONVERSION_MANIFEST)
-
-
-def output_stems(keys: Sequence[str]) -> list[str]:
-    """Keys without picture extension; with it for all that would collide."""
-    stems = [stem_of(key) for key in keys]
-    members = Counter(stems)
-    return [stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)]
-
-
 def conversion_identity(
-    plan: ConversionPlan, manifest: pa.Table, block_samples: int
+    plan: ConversionPlan, manifest: ManifestFile, block_samples: int
 ) -> dict[str, Any]:
     """Everything that decides the output; the fingerprint is over this."""
     request, mapping = plan.request, plan.mapping
-    digest = hashlib.sha256()
-    for row in manifest.select(["key", "split", "payload"]).to_pylist():
-        digest.update(json.dumps(row, sort_keys=True).encode())
     return {
-        "inputs": f"{manifest.num_rows} samples, {digest.hexdigest()}",
+        "inputs": f"{manifest.samples} samples, {manifest.sha256}",
         "from": request.from_format,
         "to": request.to_format,
         "source_labels": _digest(mapping.source.to_dict()),
@@ -213,22 +148,10 @@ def conversion_identity(
         "unknown": request.unknown,
         "max_loss": request.max_loss,
         "with_images": plan.copies_images,
+        "package": [request.limits.images, request.limits.bytes],
         "block_samples": block_samples,
         "conversion_version": CONVERSION_VERSION,
     }
-
-
-def pending_conversions(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> pa.Table:
-    """One row of schema CONVERSION_WORK per block with anything to do, in block order."""
-    uris = pa.array([""] * manifest.num_rows, pa.string())
-    work = pending_work(layout, manifest.append_column("uri", uris), retry_failed=retry_failed)
-    ids = pc.struct_field(pc.list_flatten(work["images"]), "image_id")
-    chosen = manifest.filter(pc.is_in(manifest["image_id"], ids.combine_chunks()))
-    blocks: dict[int, list[dict[str, Any]]] = {}
-    for row in chosen.to_pylist():
-        blocks.setdefault(row["block"], []).append(row)
-    rows = [{"block": block, "samples": samples} for block, samples in blocks.items()]
-    return pa.Table.from_pylist(rows, schema=CONVERSION_WORK)
 
 
 @lru_cache(maxsize=4)
@@ -239,13 +162,3 @@ def _opened(uri: str) -> FileTree:
 
 def _digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _is_safe(key: str) -> bool:
-    parts = key.split("/")
-    return (
-        bool(key)
-        and not key.startswith("/")
-        and not {"", ".", ".."} & set(parts)
-        and ("\0" not in key and "\\" not in key)
-    )

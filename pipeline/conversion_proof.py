@@ -1,23 +1,31 @@
 """--check: what a conversion wrote is read back from OUT/dataset and held against the source."""
 
 import json
+import tempfile
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.conversion import DATASET_FOLDER, ConversionPlan
+from pipeline.conversion_manifest import block_rows
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import stem_of
 from pipeline.datasets.trees import open_tree
 from pipeline.layout import RunLayout
-from pipeline.operators.check_masks import CheckMasks, Readback, written_trees
+from pipeline.operators.check_masks import (
+    CheckMasks,
+    WrittenItems,
+    open_readback,
+    written_trees,
+)
 from schemas.errors import SettingsError
 
 CHECK_FOLDER: Final = "check"
+WORK: Final = "work/check.parquet"
+SAMPLES: Final = "work/check-samples.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +36,16 @@ class CheckPlan:
 
     def operator(self, layout: RunLayout) -> CheckMasks:
         """The operator over all committed blocks, its work table written."""
-        work = f"work/{CHECK_FOLDER}.parquet"
-        readback = Readback.open(self.plan, layout.path(DATASET_FOLDER))
-        layout.write_table(work, _work(layout, readback.payloads()))
+        readback, items = open_readback(self.plan, layout.path(DATASET_FOLDER))
+        groups = _write_samples(layout, items)
+        layout.write_table(WORK, pa.table({"group": pa.array(range(groups), pa.int64())}))
         return CheckMasks(
-            layout=layout, plan=self.plan, readback=readback, folder=CHECK_FOLDER, work=work
+            layout=layout,
+            plan=self.plan,
+            readback=readback,
+            folder=CHECK_FOLDER,
+            work=WORK,
+            samples=SAMPLES,
         )
 
 
@@ -65,6 +78,7 @@ class Proof:
     differing: int = 0
     ignore_lost: int = 0
     unreadable: int = 0
+    checked_by: str = ""
     worst: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -87,6 +101,7 @@ class Proof:
         self.differing += row["differing"] or 0
         self.ignore_lost += row["ignore_lost"] or 0
         self.unreadable += bool(row["error_code"])
+        self.checked_by = self.checked_by or row["checked_by"] or ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -98,9 +113,13 @@ class Proof:
         if self.is_lossless:
             return [
                 *refused,
-                f"  check: lossless, all {self.pixels:,} pixels of {self.samples:,} came back",
+                f"  check: lossless, all {self.pixels:,} pixels of {self.samples:,} came back "
+                f"({self.checked_by})",
             ]
-        lines = [f"  check: {self.differing:,} of {self.pixels:,} class pixels differ"]
+        lines = [
+            f"  check: {self.differing:,} of {self.pixels:,} class pixels differ "
+            f"({self.checked_by or 'nothing could be read'})"
+        ]
         if self.ignore_lost:
             why = "" if self.holds_ignore else ", the target holds no ignore"
             lines.append(f"    {self.ignore_lost:,} ignore pixels came back as a class{why}")
@@ -139,16 +158,27 @@ def package_problems(plan: ConversionPlan, layout: RunLayout) -> list[str]:
     return [problem for uri in written_trees(folder) for problem in target.problems(open_tree(uri))]
 
 
-def _work(layout: RunLayout, payloads: dict[str, str]) -> pa.Table:
-    """Committed ok samples by block, with what the target's reader needs to find each."""
-    source = layout.read_table(layout.manifest)
-    blocks: dict[int, list[dict[str, Any]]] = {}
-    for table in layout.committed_rows(["image_id", "status"]):
-        ok = table.filter(pc.equal(table["status"], "ok"))["image_id"].combine_chunks()
-        for row in source.filter(pc.is_in(source["image_id"], ok)).to_pylist():
-            found = payloads.get(row["key"]) or payloads.get(stem_of(row["key"]))
-            found = found or payloads.get(row["output"])
-            blocks.setdefault(row["block"], []).append({**row, "written": found})
-    rows = [{"block": block, "samples": json.dumps(samples)} for block, samples in blocks.items()]
+def _write_samples(layout: RunLayout, items: WrittenItems) -> int:
+    """A row group per block: its ok samples, and what the target's reader needs to find each."""
     schema = pa.schema([("block", pa.int64()), ("samples", pa.large_string())])
-    return pa.Table.from_pylist(rows, schema=schema)
+    groups = 0
+    with tempfile.TemporaryFile() as spool:
+        with pq.ParquetWriter(spool, schema, compression="zstd") as writer:
+            for block in layout.committed_blocks():
+                rows = layout.committed_block(block, ["image_id", "status", "files"]).to_pylist()
+                files = {row["image_id"]: row["files"] for row in rows if row["status"] == "ok"}
+                samples = [
+                    {
+                        **row,
+                        "files": files[row["image_id"]],
+                        "written": items.find(row["key"], stem_of(row["key"]), row["output"]),
+                    }
+                    for row in block_rows(layout, layout.manifest, block)
+                    if row["image_id"] in files
+                ]
+                entry = {"block": block, "samples": json.dumps(samples)}
+                writer.write_table(pa.Table.from_pylist([entry], schema=schema))
+                groups += 1
+        spool.seek(0)
+        layout.write_stream(SAMPLES, cast(BinaryIO, spool))
+    return groups

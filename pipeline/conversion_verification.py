@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from pipeline.conversion import DATASET_FOLDER
-from pipeline.conversion_finish import CommittedSamples
+from pipeline.conversion_finish import committed_samples
+from pipeline.datasets.packages import PackageLimits
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import WriteContext
 from pipeline.layout import RunLayout
@@ -32,7 +33,7 @@ def verify_conversion(layout: RunLayout) -> Iterator[Checked]:
     record = load_record(layout)
     if record is None or record.command != "convert":
         raise SettingsError(f"{layout.root} holds no conversion")
-    manifest = layout.read_table(layout.manifest)
+    manifest = layout.read_table(layout.manifest, ["image_id", "key"])
     expected = dict(zip(manifest["image_id"].to_pylist(), manifest["key"].to_pylist(), strict=True))
     for block in layout.committed_blocks():
         yield _check_rows(layout, layout.committed_block(block, COLUMNS), expected)
@@ -105,12 +106,14 @@ def _document_problems(layout: RunLayout, record: RunRecord) -> list[str]:
     problems: list[str] = []
     writer = dataset_format(str(record.identity["to"])).load_writer()
     info = {name: str(record.info[name]) for name in sorted(record.info) if name != "check"}
+    images, size = record.identity["package"]
     context = WriteContext(
         labels=LabelMap.from_dict(record.label_map),
         max_loss=float(record.identity["max_loss"]),
+        limits=PackageLimits(images=images, bytes=size),
         info=info,
     )
-    writer.finish(CommittedSamples(layout), context, _Comparison(layout, problems))
+    writer.finish(committed_samples(layout), context, _Comparison(layout, problems))
     return problems
 
 

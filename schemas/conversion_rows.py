@@ -14,9 +14,10 @@ CONVERSION_MANIFEST = pa.schema([
 
 CONVERSION_WORK = pa.schema([
     pa.field("block", pa.int64(), False),
-    pa.field("samples", pa.list_(pa.struct(list(CONVERSION_MANIFEST))), False),
+    pa.field("samples", pa.int64(), False),        # how many are to do
+    pa.field("image_ids", pa.list_(pa.int64())),   # which of the block; null = all
 ])  # fmt: skip
-"""What is still to do: a block and those of its samples that have no committed row."""
+"""What is still to do: numbers only. Workers find the samples in the manifest, by block."""
 
 CONVERSION = pa.schema([
     pa.field("image_id", pa.int64(), False),
@@ -55,6 +56,7 @@ CHECK = pa.schema([
     pa.field("differing", pa.int64()),        # class pixels read back as another class
     pa.field("ignore_lost", pa.int64()),      # ignore pixels read back as a class
     pa.field("first", pa.string()),           # where the first one is
+    pa.field("checked_by", pa.string()),      # whose decoders read it back
     pa.field("error_code", pa.string()),      # why it could not be compared
     pa.field("error_message", pa.string()),
 ])  # fmt: skip

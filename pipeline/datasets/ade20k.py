@@ -7,7 +7,6 @@ R // 10 * 256 + G and B tells instances.
 import csv
 import io
 import posixpath
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -21,7 +20,7 @@ from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -72,10 +71,10 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         lambda key: f"{prefix}images/{key}",
         {key: split for key, split in splits.items() if split in SPLITS},
     )
-    plain = [
+    plain = (
         SampleItem(key=_without_split(item.key, item.split), split=item.split, payload=item.payload)
         for item in items
-    ]
+    )
     return DatasetIndex(
         labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=plain
     )
@@ -92,7 +91,7 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``objectInfo.csv`` with index and name of every class but other."""
     labels = labels_with_first_background(context.labels)
     text = io.StringIO()

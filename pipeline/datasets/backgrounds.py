@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.class_mapping import ClassMapping, map_mask
-from pipeline.datasets.samples import Sample
+from pipeline.datasets.samples import (
+    Sample,
+)
 from schemas.labels import LabelClass, LabelMap
 
 

@@ -4,27 +4,27 @@ Facts: CVAT's format-camvid.md, datumaro's camvid_format.py.
 """
 
 import posixpath
-from collections.abc import Iterable
 from typing import Final
 
 from pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
 from pipeline.datasets.class_masks import mask_items, palette_png, read_class_mask
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.label_colors import labels_to_text, text_to_labels
 from pipeline.datasets.labelmap_txt import importable_colors
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadOptions,
     Sample,
-    SampleItem,
     Target,
     WriteContext,
     Written,
 )
 from pipeline.datasets.trees import FileTree
+from schemas.errors import DocumentFailure, ErrorCode
 from schemas.labels import LabelMap, builtin
 
 COLORS: Final = "label_colors.txt"
@@ -48,11 +48,11 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             if name.split("/", 1)[0].endswith("annot") and "/" in name
         }
     )
-    items: list[SampleItem] = []
-    for subset in subsets:
-        items += _subset_items(tree, options, subset)
-    if not items:
-        items = mask_items(tree, options, lambda name: None, lambda key: key)
+    if not subsets:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{tree.uri} holds no folder whose name ends in 'annot'"
+        )
+    items = (item for subset in subsets for item in _subset_items(tree, options, subset))
     return DatasetIndex(labels=labels, items=items)
 
 
@@ -75,15 +75,13 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``label_colors.txt`` and ``<subset>.txt`` with the pairs."""
     with out.open(COLORS) as stream:
         stream.write(labels_to_text(_written_labels(context.labels)).encode())
-    for subset in sorted({sample.split for sample in samples}) or [""]:
-        with out.open(f"{subset or DEFAULT_SUBSET}.txt") as stream:
-            for sample in samples:
-                if sample.split == subset:
-                    stream.write(_pair_line(*sample.record).encode())
+    for subset, chosen in samples.by_split(DEFAULT_SUBSET):
+        with out.open(f"{subset}.txt") as stream:
+            stream.writelines(_pair_line(*sample.record).encode() for sample in chosen)
 
 
 def _pair_line(image_path: str, mask_path: str) -> str:
@@ -97,7 +95,7 @@ def _written_labels(labels: LabelMap) -> LabelMap:
     return importable_colors(labels_with_first_background(labels))
 
 
-def _subset_items(tree: FileTree, options: ReadOptions, subset: str) -> list[SampleItem]:
+def _subset_items(tree: FileTree, options: ReadOptions, subset: str) -> ItemSpool:
     start = f"{subset}annot/"
     keys = {
         name: posixpath.splitext(name[len(start) :])[0]

@@ -5,7 +5,6 @@ instanceIds are id * 1000 + n, or the id alone.
 """
 
 import posixpath
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -20,7 +19,7 @@ from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -73,14 +72,14 @@ def index(tree: FileTree, options: ReadOptions, kind: str) -> DatasetIndex:
         lambda key: f"{start.removesuffix(TRUTH)}{PICTURES}{key}{PICTURE_SUFFIX}",
         splits,
     )
-    items = [
+    items = (
         SampleItem(
             key=item.key.removeprefix(f"{item.split}/").removeprefix(NO_CITY),
             split="" if item.split == DEFAULT_SPLIT else item.split,
             payload=item.payload,
         )
         for item in found
-    ]
+    )
     return DatasetIndex(labels=_labels(tree, kind, options), items=items)
 
 
@@ -125,7 +124,7 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``label_colors.txt`` where the classes are not Cityscapes' own."""
     if not has_cityscapes_names(context.labels):
         with out.open(COLORS) as stream:

@@ -5,8 +5,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.picture_sizes import picture_beside
-from pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem
+from pipeline.datasets.samples import (
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+)
 from pipeline.datasets.trees import FileTree
 from pipeline.masks.picture import index_png, open_picture
 from pipeline.masks.reading import read_mask
@@ -23,7 +29,7 @@ def mask_items(
     key_of: Callable[[str], str | None],
     picture_of: Callable[[str], str],
     splits: Mapping[str, str] | None = None,
-) -> list[SampleItem]:
+) -> ItemSpool:
     """An item per mask file.
 
     ``key_of`` gives the key without extension of a file name, None for files that are no class
@@ -34,7 +40,7 @@ def mask_items(
         DocumentFailure: no mask at all.
     """
     pictures = picture_beside(options.images or tree)
-    items = []
+    items = ItemSpool()
     for name in tree.names() if tree.selected is None else (tree.selected,):
         key = key_of(name) if name.lower().endswith(MASK_SUFFIXES) else None
         if key is None:

@@ -3,7 +3,8 @@
 Facts: COCO data format page, pycocotools 2.0.11, CVAT's "COCO 1.0" import.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pipeline.datasets.coco_outline import CocoOutline, annotations_at, outline
@@ -17,7 +18,7 @@ from pipeline.datasets.painting import (
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -29,12 +30,16 @@ from pipeline.datasets.samples import (
 )
 from pipeline.datasets.trees import FileTree, documents
 from pipeline.datasets.vocabulary import declared_size, labels_from_categories, to_json
-from pipeline.masks.rle import counts_to_mask, decode, rle_to_counts
+from pipeline.masks.rle import annotation_to_mask, counts_to_mask, rle_to_counts
+from pipeline.masks.rle import decode as decode_rle
 from pipeline.polygons import mask_to_polygons, numbers_to_ring, parts_to_rings, rings_to_mask
 from pipeline.segments import Segment
 from schemas.arrays import BoolMask
 from schemas.errors import DocumentFailure, ErrorCode
 from schemas.labels import LabelMap
+
+Decoder = Callable[[Any, tuple[int, int], str], BoolMask]
+"""Segmentation, (H, W), name for messages -> (H, W) bool. Raises DocumentFailure."""
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -56,26 +61,27 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     labels = labels_from_categories(categories, "coco")
     return DatasetIndex(
         labels=labels,
-        items=[item for name, one in found.items() for item in _items(one, name, len(found) > 1)],
+        items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
         extras={"class_of": _class_of(categories, labels)},
     )
 
 
-def read(item: SampleItem, context: ReadContext) -> Sample:
+def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None) -> Sample:
     """Decode the annotations of one picture: crowds at the bottom, then large before small.
+
+    ``decode`` is another way from segmentation, size and name to a mask than our own.
 
     Raises:
         DocumentFailure: an annotation that breaks COCO's rules, named by its id.
     """
+    decode = decode or segmentation_to_mask
     size_hw = declared_size(*item.payload["size"], name=item.key)
     class_of = context.extras["class_of"]
     found = list(annotations_at(context.tree, item.payload))
     regions = [
         Region(
             _class_index(annotation, class_of, item.key),
-            segmentation_to_mask(
-                annotation.get("segmentation") or [], size_hw, _name(annotation, item)
-            ),
+            decode(annotation.get("segmentation") or [], size_hw, _name(annotation, item)),
             object_id=number,
         )
         for number, annotation in enumerate(found, 1)
@@ -132,48 +138,45 @@ def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Wri
     """Polygons: one ring per part, holes bridged, simplified within ``max_loss``."""
 
     def drawn(segment: Segment) -> tuple[Any, float]:
-        found = mask_to_polygons(decode(_rle(segment, sample)), context.max_loss)
+        found = mask_to_polygons(decode_rle(_rle(segment, sample)), context.max_loss)
         rings = parts_to_rings(found.parts)
         return [ring.ravel().round(2).tolist() for ring in rings], found.iou
 
     return _written(sample, drawn)
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``annotations/instances_<split>.json`` per split, streamed in image order."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        chosen = of_split(samples, split)
-        with out.open(f"annotations/instances_{split or 'default'}.json") as stream:
-            for piece in document_pieces(chosen, context):
+    for split, chosen in samples.by_split("default"):
+        with out.open(f"annotations/instances_{split}.json") as stream:
+            for piece in document_pieces(chosen, context.labels.coco_categories(), context):
                 stream.write(piece)
 
 
 def document_pieces(
-    samples: Callable[[], Iterator[FinishedSample]], context: WriteContext
+    samples: FinishedSamples, categories: Sequence[Mapping[str, Any]], context: WriteContext
 ) -> Iterator[bytes]:
-    """The COCO document, piece by piece; annotation ids count from 1 in row order."""
-    head = {"info": dict(context.info), "licenses": []}
-    head["categories"] = context.labels.coco_categories()  # type: ignore[assignment]
+    """The COCO document, piece by piece; annotation ids count from 1 in row order.
+
+    A record is a list of annotations, or one annotation that needs no id (panoptic).
+    """
+    head = {"info": dict(context.info), "licenses": [], "categories": list(categories)}
     yield to_json(head)[:-1] + b',"images":['
-    for position, sample in enumerate(samples()):
+    for position, sample in enumerate(samples):
         height, width = sample.size_hw
         entry = {"id": sample.image_id, "file_name": sample.key, "width": width, "height": height}
         yield (b",\n" if position else b"\n") + to_json(entry)
     yield b'\n],"annotations":['
     number = 0
-    for sample in samples():
-        for annotation in sample.record:
+    for sample in samples:
+        is_list = isinstance(sample.record, list)
+        for annotation in sample.record if is_list else [sample.record]:
             number += 1
-            entry = {"id": number, "image_id": sample.image_id, **annotation}
-            yield (b",\n" if number > 1 else b"\n") + to_json(entry)
+            numbered = {"id": number, "image_id": sample.image_id, **annotation}
+            if not is_list:
+                del numbered["id"]
+            yield (b",\n" if number > 1 else b"\n") + to_json(numbered)
     yield b"\n]}\n"
-
-
-def of_split(
-    samples: Iterable[FinishedSample], split: str
-) -> Callable[[], Iterator[FinishedSample]]:
-    """The samples of one split, as often as they are asked for."""
-    return lambda: (sample for sample in samples if sample.split == split)
 
 
 def _written(sample: Sample, draw: Callable[[Segment], tuple[Any, float]]) -> Written:
@@ -205,15 +208,16 @@ def _plain_rle(segment: Segment, sample: Sample) -> dict[str, Any]:
 
 def _items(one: CocoOutline, name: str, several: bool) -> Iterator[SampleItem]:
     split = name.rpartition("/")[2].removesuffix(".json").removeprefix("instances_")
-    for image_id, image in one.images.items():
+    places = one.places()
+    for image_id, (key, height, width) in one.images.items():
         yield SampleItem(
-            key=image["file_name"],
+            key=key,
             split=split if several and split != "default" else "",
             payload={
                 "id": image_id,
                 "document": name,
-                "size": image["size"],
-                "places": one.places.get(image_id, []),
+                "size": [height, width],
+                "places": places(image_id),
             },
         )
 
@@ -256,6 +260,7 @@ def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
 
 
 READER = document_reader(index, read)
+PYCOCOTOOLS_READER = document_reader(index, partial(read, decode=annotation_to_mask))
 WRITER = DatasetWriter(write_rle, finish)
 UNCOMPRESSED_WRITER = DatasetWriter(write_uncompressed, finish)
 POLYGON_WRITER = DatasetWriter(write_polygons, finish)

@@ -1,9 +1,12 @@
 """One pass over a COCO document of any size: pictures, categories, and where annotations lie."""
 
 import json
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from pipeline.datasets.json_elements import Element, json_elements
 from pipeline.datasets.trees import FileTree
@@ -15,12 +18,46 @@ Place = list[int]
 
 @dataclass(slots=True)
 class CocoOutline:
-    """What one pass over a document keeps: pictures, categories, and where annotations lie."""
+    """What one pass over a document keeps: pictures, categories, and where annotations lie.
 
-    images: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ``images`` holds (file name, height, width) by id. Places are three numbers per annotation (or
+    run of neighbouring ones of a picture): COCO's own document has a million.
+    """
+
+    images: dict[int, tuple[str, Any, Any]] = field(default_factory=dict)
     categories: list[dict[str, Any]] = field(default_factory=list)
-    places: dict[int, list[Place]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    _owners: "array[int]" = field(default_factory=lambda: array("q"))
+    _starts: "array[int]" = field(default_factory=lambda: array("q"))
+    _ends: "array[int]" = field(default_factory=lambda: array("q"))
+
+    @property
+    def has_annotations(self) -> bool:
+        """True where the document has at least one annotation."""
+        return len(self._owners) > 0
+
+    def add(self, image_id: int, start: int, length: int) -> None:
+        """Note one annotation; the next neighbour of a picture's last one prolongs that."""
+        if self._owners and self._owners[-1] == image_id:
+            self._ends[-1] = start + length
+            return
+        self._owners.append(image_id)
+        self._starts.append(start)
+        self._ends.append(start + length)
+
+    def places(self) -> Callable[[int], list[Place]]:
+        """Where the annotations of a picture lie, by its id."""
+        owners = np.array(self._owners, np.int64)
+        order = np.argsort(owners, kind="stable")
+        owners = owners[order]
+        starts, ends = np.array(self._starts)[order], np.array(self._ends)[order]
+
+        def of_image(image_id: int) -> list[Place]:
+            first, last = np.searchsorted(owners, [image_id, image_id + 1])
+            spans = zip(starts[first:last].tolist(), ends[first:last].tolist(), strict=True)
+            return [[start, end - start] for start, end in spans]
+
+        return of_image
 
 
 def outline(tree: FileTree, name: str) -> CocoOutline:
@@ -30,10 +67,9 @@ def outline(tree: FileTree, name: str) -> CocoOutline:
         DocumentFailure: malformed JSON, or entries without their ids.
     """
     result = CocoOutline()
-    last = (-1, -1)
     for element in json_elements(lambda start, length: tree.read_range(name, start, length), name):
         try:
-            last = _take(result, element, last)
+            _take(result, element)
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentFailure(
                 ErrorCode.MALFORMED,
@@ -42,28 +78,18 @@ def outline(tree: FileTree, name: str) -> CocoOutline:
     return result
 
 
-def _take(result: CocoOutline, element: Element, last: tuple[int, int]) -> tuple[int, int]:
-    """Keep what matters of one element; returns (image id, end byte) of an annotation."""
+def _take(result: CocoOutline, element: Element) -> None:
+    """Keep what matters of one element."""
     value = element.value
     if element.array == "images":
-        result.images[int(value["id"])] = {
-            "file_name": str(value["file_name"]).replace("\\", "/"),
-            "size": [value["height"], value["width"]],
-        }
+        name = str(value["file_name"]).replace("\\", "/")
+        result.images[int(value["id"])] = (name, value["height"], value["width"])
     elif element.array == "categories":
         result.categories.append(value)
     elif element.array == "info" and isinstance(value, dict):
         result.info = value
     elif element.array == "annotations":
-        image_id = int(value["image_id"])
-        places = result.places.setdefault(image_id, [])
-        end = element.start + element.length
-        if places and last[0] == image_id:
-            places[-1][1] = end - places[-1][0]
-        else:
-            places.append([element.start, element.length])
-        return image_id, end
-    return last
+        result.add(int(value["image_id"]), element.start, element.length)
 
 
 def annotations_at(tree: FileTree, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

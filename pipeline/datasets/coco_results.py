@@ -4,12 +4,10 @@ Facts: COCO results format. ``image_id`` is the source's own where it has number
 for a COCO dataset fit its annotations.
 """
 
-from collections.abc import Iterable
-
 from pipeline.datasets.painting import object_segments
 from pipeline.datasets.samples import (
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     Sample,
     Target,
@@ -35,13 +33,13 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     return Written(record=record, segment_ious=(1.0,) * len(record))
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``results.json``, or ``results_<split>.json``."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
+    for split, chosen in samples.by_split():
         with out.open(f"results_{split}.json" if split else "results.json") as stream:
             before = b"[\n"
-            for sample in samples:
-                for entry in sample.record if sample.split == split else ():
+            for sample in chosen:
+                for entry in sample.record:
                     stream.write(before + to_json(entry))
                     before = b",\n"
             stream.write(b"\n]\n" if before == b",\n" else b"[]\n")

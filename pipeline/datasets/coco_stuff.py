@@ -3,7 +3,6 @@
 Facts: cocostuffapi. One segment per class; a pixel map is a palette PNG of category ids.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +11,7 @@ import numpy as np
 from pipeline.datasets import coco
 from pipeline.datasets.samples import (
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     Sample,
     Target,
@@ -40,11 +39,12 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     return replace(plain, record=record, files={path: data})
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``annotations/stuff_<split>.json`` per split."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        with out.open(f"annotations/stuff_{split or 'default'}.json") as stream:
-            for piece in coco.document_pieces(coco.of_split(samples, split), context):
+    for split, chosen in samples.by_split("default"):
+        with out.open(f"annotations/stuff_{split}.json") as stream:
+            categories = context.labels.coco_categories()
+            for piece in coco.document_pieces(chosen, categories, context):
                 stream.write(piece)
 
 

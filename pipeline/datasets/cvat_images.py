@@ -4,7 +4,7 @@ Facts: CVAT's format-cvat.md and its loader. A mask's runs go row by row inside 
 run counts zeros.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
@@ -13,12 +13,15 @@ import numpy as np
 
 from pipeline.datasets.documents_xml import parse_xml, xml_elements
 from pipeline.datasets.guards import document_reader
+from pipeline.datasets.item_spool import ItemSpool
+from pipeline.datasets.packages import packaged
 from pipeline.datasets.painting import Region, class_regions, paint
 from pipeline.datasets.runs import lengths_to_mask, mask_to_lengths
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
     FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -50,7 +53,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     Raises:
         DocumentFailure: not CVAT's XML, or unsafe.
     """
-    items: list[SampleItem] = []
+    items = ItemSpool()
     declared: dict[str, Color | None] = {}
     used: set[str] = set()
     for name in documents(tree, ".xml"):
@@ -128,16 +131,20 @@ def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Wri
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
-    """``annotations.xml``, or one per split in a folder of its name."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        path = f"{split}/annotations.xml" if split else "annotations.xml"
-        with out.open(path) as stream:
-            stream.write(_head(context.labels).encode())
-            chosen = (sample for sample in samples if sample.split == split)
-            for position, sample in enumerate(chosen):
-                stream.write(_image(sample, position).encode())
-            stream.write(b"</annotations>\n")
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """``annotations.xml``, or one per split in a folder of its name; several in packages."""
+    for split, chosen in samples.by_split():
+        stem = f"{split}/annotations" if split else "annotations"
+        for path, part in packaged(chosen, stem, ".xml", context.limits, _bytes_of):
+            with out.open(path) as stream:
+                stream.write(_head(context.labels).encode())
+                for position, sample in enumerate(part):
+                    stream.write(_image(sample, position).encode())
+                stream.write(b"</annotations>\n")
+
+
+def _bytes_of(sample: FinishedSample) -> int:
+    return len(_image(sample, 0).encode())
 
 
 def _scan(tree: FileTree, name: str) -> Iterator[Any]:

@@ -16,10 +16,12 @@ from pipeline.datasets import voc
 from pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
 from pipeline.datasets.class_masks import palette_png
 from pipeline.datasets.labelmap_txt import importable_colors, labelmap_to_text, refuse_unwritable
+from pipeline.datasets.packages import packaged
 from pipeline.datasets.samples import (
     DatasetReader,
     DatasetWriter,
     FinishedSample,
+    FinishedSamples,
     OutputFolder,
     Sample,
     Target,
@@ -29,7 +31,9 @@ from pipeline.datasets.samples import (
 from pipeline.masks.picture import index_png
 from schemas.labels import LabelMap
 
-ARCHIVE: Final = "segmentation_mask.zip"
+ARCHIVE: Final = "segmentation_mask"
+ENTRY_BYTES: Final = 256
+"""What a zip spends on the headers of one file, names included, as a rule."""
 PARTS: Final = "parts/"
 MOST_OBJECTS: Final = 254
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -49,50 +53,58 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     if numbers.max(initial=0) > MOST_OBJECTS:
         numbers = voc.renumbered(replace(plain, objects=None))
         notes = (*notes, f"more than {MOST_OBJECTS} objects: one object per class instead")
+    files = {
+        f"{PARTS}{voc.CLASSES}{target.stem}.png": palette_png(plain.mask, labels),
+        f"{PARTS}{voc.OBJECTS}{target.stem}.png": index_png(
+            numbers.astype(np.uint8), palette=voc.VOC_PALETTE
+        ),
+    }
     return Written(
-        files={
-            f"{PARTS}{voc.CLASSES}{target.stem}.png": palette_png(plain.mask, labels),
-            f"{PARTS}{voc.OBJECTS}{target.stem}.png": index_png(
-                numbers.astype(np.uint8), palette=voc.VOC_PALETTE
-            ),
-        },
+        files=files,
+        record={"bytes": sum(len(data) + 2 * ENTRY_BYTES for data in files.values())},
         image_path=f"images/{sample.key}",
         notes=notes,
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
-    """One zip per split, entries in sample order with a fixed time: same input, same bytes."""
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """One zip per split (and package), entries in sample order with a fixed time: same bytes."""
     labels = importable_colors(labels_with_first_background(context.labels))
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        chosen = [sample for sample in samples if sample.split == split]
-        with out.open(f"{split}_{ARCHIVE}" if split else ARCHIVE) as stream:
-            _write_zip(stream, chosen, labels, split or "default", out)
+    for split, chosen in samples.by_split():
+        stem = f"{split}_{ARCHIVE}" if split else ARCHIVE
+        for name, part in packaged(chosen, stem, ".zip", context.limits, _bytes_of):
+            with out.open(name) as stream:
+                _write_zip(stream, part, labels, split or "default", out)
+
+
+def _bytes_of(sample: FinishedSample) -> int:
+    return int(sample.record["bytes"])
 
 
 def _write_zip(
     stream: BinaryIO,
-    samples: list[FinishedSample],
+    samples: Iterable[FinishedSample],
     labels: LabelMap,
     subset: str,
     out: OutputFolder,
 ) -> None:
-    stems = "".join(f"{sample.stem}\n" for sample in samples)
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in _entries(samples, labelmap_to_text(labels), subset, stems, out):
+        for name, data in _entries(samples, labelmap_to_text(labels), subset, out):
             info = zipfile.ZipInfo(name, EPOCH)
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
 
 
 def _entries(
-    samples: list[FinishedSample], labelmap: str, subset: str, stems: str, out: OutputFolder
+    samples: Iterable[FinishedSample], labelmap: str, subset: str, out: OutputFolder
 ) -> Iterator[tuple[str, bytes]]:
     yield voc.LABELMAP, labelmap.encode()
-    yield f"{voc.LISTS}{subset}.txt", stems.encode()
+    stems = []
     for sample in samples:
-        for path in sorted(sample.files):
+        stems.append(f"{sample.stem}\n")
+        for path in sorted(path for path in sample.files if path.startswith(PARTS)):
             yield path.removeprefix(PARTS), out.read(path)
+    yield f"{voc.LISTS}{subset}.txt", "".join(stems).encode()
 
 
 READER = DatasetReader(voc.index, voc.read)

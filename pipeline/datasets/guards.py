@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Final
 
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -32,7 +33,8 @@ def document_reader(
     def guarded_index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         try:
             found = index(tree, options)
-            return DatasetIndex(labels=found.labels, items=list(found.items), extras=found.extras)
+            items = found.items if isinstance(found.items, ItemSpool) else ItemSpool(found.items)
+            return DatasetIndex(labels=found.labels, items=items, extras=found.extras)
         except WRONG_SHAPE as error:
             raise _misshapen(tree.uri, error) from error
 

@@ -8,7 +8,8 @@ are in ``id2label.json``, index -> name.
 import io
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,10 +17,12 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.class_masks import read_class_mask
 from pipeline.datasets.guards import document_reader
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
     FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -61,12 +64,12 @@ def index_folder(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no such line.
         SettingsError: no class names.
     """
-    items = [
+    items = ItemSpool(
         item
         for name in tree.names()
         if name.rpartition("/")[2] == METADATA
         for item in _folder_items(tree, name)
-    ]
+    )
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no {METADATA} with masks")
     return DatasetIndex(labels=_labels(tree, options), items=items)
@@ -84,15 +87,11 @@ def write_folder(sample: Sample, target: Target, context: WriteContext) -> Writt
     )
 
 
-def finish_folder(
-    samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder
-) -> None:
+def finish_folder(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``<split>/metadata.jsonl`` and id2label.json."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        with out.open(f"{split or DEFAULT_SPLIT}/{METADATA}") as stream:
-            for sample in samples:
-                if sample.split == split:
-                    stream.write(to_json(sample.record) + b"\n")
+    for split, chosen in samples.by_split(DEFAULT_SPLIT):
+        with out.open(f"{split}/{METADATA}") as stream:
+            stream.writelines(to_json(sample.record) + b"\n" for sample in chosen)
     _write_names(context.labels, out)
 
 
@@ -103,12 +102,12 @@ def index_parquet(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no such file, or an unreadable one.
         SettingsError: no class names.
     """
-    items = [
+    items = ItemSpool(
         item
         for name in tree.names()
         if name.endswith(".parquet")
         for item in _parquet_items(tree, name)
-    ]
+    )
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no Parquet with masks")
     return DatasetIndex(labels=_labels(tree, options), items=items)
@@ -136,20 +135,13 @@ def write_parquet(sample: Sample, target: Target, context: WriteContext) -> Writ
     )
 
 
-def finish_parquet(
-    samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder
-) -> None:
+def finish_parquet(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``data/<split>-00000-of-0000N.parquet`` and id2label.json."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        chosen = [sample for sample in samples if sample.split == split]
-        files = [
-            chosen[start : start + ROWS_PER_FILE] for start in range(0, len(chosen), ROWS_PER_FILE)
-        ] or [[]]
-        for number, part in enumerate(files):
-            name = f"data/{split or DEFAULT_SPLIT}-{number:05d}-of-{len(files):05d}.parquet"
+    for split, chosen in samples.by_split(DEFAULT_SPLIT):
+        for name, part in chosen.shards(f"data/{split}", ".parquet", ROWS_PER_FILE):
             with out.open(name) as stream, pq.ParquetWriter(stream, SCHEMA) as writer:
-                for start in range(0, len(part), ROWS_PER_GROUP):
-                    writer.write_table(_rows(part[start : start + ROWS_PER_GROUP], out))
+                while group := list(islice(part, ROWS_PER_GROUP)):
+                    writer.write_table(_rows(group, out))
     _write_names(context.labels, out)
 
 

@@ -5,7 +5,8 @@ picture's width and height.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
@@ -14,13 +15,16 @@ import numpy as np
 
 from pipeline.datasets.documents_xml import parse_xml
 from pipeline.datasets.guards import document_reader
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.json_elements import json_elements
 from pipeline.datasets.label_studio_brush import brush_to_mask, mask_to_brush
+from pipeline.datasets.packages import packaged
 from pipeline.datasets.painting import Region, paint
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
     FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -56,7 +60,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     Raises:
         DocumentFailure: not Label Studio's JSON.
     """
-    items: list[SampleItem] = []
+    items = ItemSpool()
     used: set[str] = set()
     for name in documents(tree, ".json"):
         for element in json_elements(
@@ -139,18 +143,22 @@ def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Wri
     return _written(sample, results, tuple(ious), context)
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
-    """``tasks.json`` (one per split, if any) and the labelling config that matches it."""
-    kind = "brushlabels"
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        with out.open(f"{split}/tasks.json" if split else "tasks.json") as stream:
-            chosen = (sample for sample in samples if sample.split == split)
-            for position, sample in enumerate(chosen):
-                kind = sample.record["kind"]
-                stream.write((b",\n" if position else b"[\n") + to_json(sample.record["task"]))
-            stream.write(b"\n]\n")
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder, kind: str) -> None:
+    """``tasks.json`` (one per split and package) and the labelling config that matches it."""
+    for split, chosen in samples.by_split():
+        stem = f"{split}/tasks" if split else "tasks"
+        for path, part in packaged(chosen, stem, ".json", context.limits, _bytes_of):
+            with out.open(path) as stream:
+                stream.write(b"[")
+                for position, sample in enumerate(part):
+                    stream.write((b",\n" if position else b"\n") + to_json(sample.record))
+                stream.write(b"\n]\n")
     with out.open(CONFIG) as stream:
         stream.write(labeling_config(context.labels, kind).encode())
+
+
+def _bytes_of(sample: FinishedSample) -> int:
+    return len(to_json(sample.record))
 
 
 def labeling_config(labels: LabelMap, kind: str) -> str:
@@ -180,10 +188,7 @@ def _written(
     url = f"/data/local-files/?d={quote(sample.key)}"
     data = {"image": url, "width": sample.size_hw[1], "height": sample.size_hw[0]}
     task = {"data": data, "predictions": [prediction]}
-    kind = results[0]["type"] if results else "brushlabels"
-    return Written(
-        record={"task": task, "kind": kind}, image_path=f"images/{sample.key}", segment_ious=ious
-    )
+    return Written(record=task, image_path=f"images/{sample.key}", segment_ious=ious)
 
 
 def _result(
@@ -291,5 +296,5 @@ def _size(
 
 
 READER = document_reader(index, read)
-WRITER = DatasetWriter(write_brush, finish)
-POLYGON_WRITER = DatasetWriter(write_polygons, finish)
+WRITER = DatasetWriter(write_brush, partial(finish, kind="brushlabels"))
+POLYGON_WRITER = DatasetWriter(write_polygons, partial(finish, kind="polygonlabels"))

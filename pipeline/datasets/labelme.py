@@ -6,7 +6,7 @@ EXIF orientation, or labelme refuses the file. ``__ignore__`` is labelme's own n
 
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +18,12 @@ from pipeline.datasets.binary_png import (
     png_to_mask,
 )
 from pipeline.datasets.guards import document_reader
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.painting import Region, class_regions, paint
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -54,7 +55,7 @@ LARGEST: Final = 1e7  # no picture is so wide; NaN is not below it either
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """The JSON files. Labels: ``labels.txt``, or the names in use (all files are read)."""
-    items: list[SampleItem] = []
+    items = ItemSpool()
     used: set[str] = set()
     known = _listed_labels(tree)
     for name in documents(tree, ".json"):
@@ -121,7 +122,7 @@ def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Wri
     return _written(sample, target, shapes, tuple(ious))
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``labels.txt`` as labelme takes it by ``--labels``."""
     background = context.labels.background_index
     names = [entry.name for entry in context.labels.classes if entry.index != background]

@@ -2,7 +2,6 @@
 
 import json
 import posixpath
-from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -13,7 +12,7 @@ from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -76,16 +75,15 @@ def write(sample: Sample, target: Target, context: WriteContext, mask_format: st
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``labels.json`` with the label map, and ``<split>.txt`` lists where there are splits."""
     with out.open(LABELS) as stream:
         text = json.dumps(context.labels.to_dict(), ensure_ascii=False, indent=1)
         stream.write(text.encode())
-    for split in sorted({sample.split for sample in samples} - {""}):
-        with out.open(f"{split}.txt") as stream:
-            for sample in samples:
-                if sample.split == split:
-                    stream.write(f"{sample.key}\n".encode())
+    for split, chosen in samples.by_split():
+        if split:
+            with out.open(f"{split}.txt") as stream:
+                stream.writelines(f"{sample.key}\n".encode() for sample in chosen)
 
 
 def index_per_class(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -107,7 +105,7 @@ def index_per_class(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         raise DocumentFailure(
             ErrorCode.MALFORMED, f"{tree.uri} holds no <picture>_<class>.png of {labels.name!r}"
         )
-    items = [SampleItem(key=key, payload=files) for key, files in groups.items()]
+    items = (SampleItem(key=key, payload=files) for key, files in groups.items())
     return DatasetIndex(labels=labels, items=items)
 
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.samples import ObjectMap, Sample
+from pipeline.datasets.samples import (
+    ObjectMap,
+    Sample,
+)
 from pipeline.masks.rle import class_runs, counts_to_strings, runs_area, runs_bbox, runs_to_counts
 from pipeline.segments import Segment, segments_of
 from schemas.arrays import BoolMask, LabelMask

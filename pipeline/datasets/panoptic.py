@@ -5,22 +5,24 @@ R and the instance in G, without a JSON entry per segment being needed.
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.datasets.coco import document_pieces
 from pipeline.datasets.coco_outline import CocoOutline, annotations_at, outline
 from pipeline.datasets.guards import document_reader
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.picture_sizes import picture_beside
 from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -36,7 +38,6 @@ from pipeline.datasets.vocabulary import (
     declared_size,
     labels_from_categories,
     labels_or,
-    to_json,
 )
 from pipeline.masks.picture import open_picture, png_bytes
 from schemas.errors import DocumentFailure, ErrorCode
@@ -54,8 +55,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no panoptic JSON, or its PNGs are not there.
     """
     found = {name: outline(tree, name) for name in documents(tree, ".json")}
-    found = {name: one for name, one in found.items() if one.categories and one.places}
-    items = [item for name, one in found.items() for item in _items(tree, one, name)]
+    found = {name: one for name, one in found.items() if one.categories and one.has_annotations}
+    items = ItemSpool(item for name, one in found.items() for item in _items(tree, one, name))
     if not items:
         raise DocumentFailure(
             ErrorCode.MALFORMED, f"{tree.uri} holds no panoptic JSON with a PNG folder beside it"
@@ -147,14 +148,14 @@ def index_two_channels(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """
     labels = labels_or(options.labels, "a folder of 2-channel panoptic PNGs")
     pictures = picture_beside(options.images) if options.images else {}
-    items = [
+    items = ItemSpool(
         SampleItem(
             key=pictures.get(stem_of(name), stem_of(name)),
             payload={"mask": name, "image": pictures.get(stem_of(name))},
         )
         for name in tree.names()
         if name.lower().endswith(".png")
-    ]
+    )
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no PNG")
     class_of = {str(entry.category_id): entry.index for entry in labels.classes}
@@ -206,11 +207,11 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``annotations/panoptic_<split>.json`` beside the folder of its name."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        with out.open(f"annotations/panoptic_{split or 'default'}.json") as stream:
-            for piece in _document(samples, split, context):
+    for split, chosen in samples.by_split("default"):
+        with out.open(f"annotations/panoptic_{split}.json") as stream:
+            for piece in document_pieces(chosen, panoptic_categories(context.labels), context):
                 stream.write(piece)
 
 
@@ -226,24 +227,6 @@ def panoptic_categories(labels: LabelMap) -> list[dict[str, Any]]:
         }
         for entry in labels.classes
     ]
-
-
-def _document(
-    samples: Iterable[FinishedSample], split: str, context: WriteContext
-) -> Iterator[bytes]:
-    head = {"info": dict(context.info), "licenses": []}
-    head["categories"] = panoptic_categories(context.labels)  # type: ignore[assignment]
-    yield to_json(head)[:-1] + b',"images":['
-    chosen = [sample for sample in samples if sample.split == split]
-    for position, sample in enumerate(chosen):
-        height, width = sample.size_hw
-        entry = {"id": sample.image_id, "file_name": sample.key, "width": width, "height": height}
-        yield (b",\n" if position else b"\n") + to_json(entry)
-    yield b'\n],"annotations":['
-    for position, sample in enumerate(chosen):
-        entry = {"image_id": sample.image_id, **sample.record}
-        yield (b",\n" if position else b"\n") + to_json(entry)
-    yield b"\n]}\n"
 
 
 def _segment(
@@ -273,15 +256,16 @@ def _items(tree: FileTree, one: CocoOutline, name: str) -> Iterator[SampleItem]:
     names = set(tree.names())
     if not any(entry.startswith(f"{folder}/") for entry in names):
         return
-    for image_id, image in one.images.items():
+    places = one.places()
+    for image_id, (key, height, width) in one.images.items():
         yield SampleItem(
-            key=image["file_name"],
+            key=key,
             payload={
                 "document": name,
                 "folder": folder,
-                "size": image["size"],
-                "places": one.places.get(image_id, []),
-                "image": image["file_name"],
+                "size": [height, width],
+                "places": places(image_id),
+                "image": key,
             },
         )
 

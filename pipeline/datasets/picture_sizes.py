@@ -5,7 +5,9 @@ import warnings
 
 from PIL import Image
 
-from pipeline.datasets.samples import IMAGE_SUFFIXES
+from pipeline.datasets.samples import (
+    IMAGE_SUFFIXES,
+)
 from pipeline.datasets.trees import FileTree
 from schemas.errors import ErrorCode, ImageFailure
 

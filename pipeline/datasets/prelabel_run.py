@@ -44,7 +44,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         ) from error
     if state != "finished":
         raise SettingsError(f"{tree.uri} is not finished; repeat its prelabel command first")
-    return DatasetIndex(labels=labels, items=list(_items(tree)))
+    return DatasetIndex(labels=labels, items=_items(tree))
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:

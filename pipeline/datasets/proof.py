@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.class_mapping import ClassMapping, map_mask
-from pipeline.datasets.samples import Sample
+from pipeline.datasets.samples import (
+    Sample,
+)
 from schemas.arrays import BoolMask
 from schemas.errors import DocumentFailure, ErrorCode
 from schemas.labels import LabelMap

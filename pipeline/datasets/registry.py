@@ -10,7 +10,10 @@ from schemas.errors import SettingsError
 if TYPE_CHECKING:  # the hub brings Arrow; --help is not to wait for it
     from collections.abc import Iterator
 
-    from pipeline.datasets.samples import DatasetReader, DatasetWriter
+    from pipeline.datasets.samples import (
+        DatasetReader,
+        DatasetWriter,
+    )
     from pipeline.datasets.trees import FileTree
 
 
@@ -22,7 +25,10 @@ class DatasetFormat:
     ``holds_ignore``: ignore pixels come back as ignore; ``needs_images``: reading needs the
     pictures, for their sizes; ``takes_images``: the output holds the pictures; ``max_classes``
     counts background; ``validator``: ``tree -> problems`` of its
-    importer; ``mask_format``: a folder of masks in that format of MASK_FORMATS.
+    importer; ``mask_format``: a folder of masks in that format of MASK_FORMATS; ``checker``: a
+    reader that decodes with the program of others named in ``checker_name``, for --check;
+    ``import_command``: what stands before a document (of ``package_suffix``) to hand it to its
+    program.
     """
 
     summary: str
@@ -36,6 +42,17 @@ class DatasetFormat:
     mask_format: str | None = None
     takes_images: bool = False
     validator: str | None = None
+    checker: str | None = None
+    checker_name: str = ""
+    import_command: str = ""
+    package_suffix: str = ""
+
+    @property
+    def checked_by(self) -> str:
+        """Whose decoders --check uses."""
+        if self.checker:
+            return self.checker_name
+        return "own reader, drawn by pycocotools" if self.polygons else "own reader"
 
     @property
     def can_read(self) -> bool:
@@ -54,6 +71,10 @@ class DatasetFormat:
         reader: DatasetReader = _load(self.reader)
         return reader
 
+    def load_checker(self) -> "DatasetReader":
+        """The reader for --check."""
+        return _load(self.checker) if self.checker else self.load_reader()
+
     def problems(self, tree: "FileTree") -> "Iterator[str]":
         """What the importing program would refuse in a written dataset, if that is known here."""
         return iter(()) if self.validator is None else _load(self.validator)(tree)
@@ -68,22 +89,22 @@ class DatasetFormat:
 
 # fmt: off
 DATASET_FORMATS: dict[str, DatasetFormat] = {
-    "coco": DatasetFormat(summary="COCO instances JSON, compressed RLE", reader="pipeline.datasets.coco:READER", writer="pipeline.datasets.coco:WRITER"),  # noqa: E501
-    "coco_uncompressed": DatasetFormat(summary="COCO instances JSON, RLE as lists", reader="pipeline.datasets.coco:READER", writer="pipeline.datasets.coco:UNCOMPRESSED_WRITER"),  # noqa: E501
-    "coco_polygons": DatasetFormat(summary="COCO instances JSON, polygons", reader="pipeline.datasets.coco:READER", writer="pipeline.datasets.coco:POLYGON_WRITER", polygons=True),  # noqa: E501
+    "coco": DatasetFormat(summary="COCO instances JSON, compressed RLE", reader="pipeline.datasets.coco:READER", checker="pipeline.datasets.coco:PYCOCOTOOLS_READER", checker_name="pycocotools", writer="pipeline.datasets.coco:WRITER"),  # noqa: E501
+    "coco_uncompressed": DatasetFormat(summary="COCO instances JSON, RLE as lists", reader="pipeline.datasets.coco:READER", checker="pipeline.datasets.coco:PYCOCOTOOLS_READER", checker_name="pycocotools", writer="pipeline.datasets.coco:UNCOMPRESSED_WRITER"),  # noqa: E501
+    "coco_polygons": DatasetFormat(summary="COCO instances JSON, polygons", reader="pipeline.datasets.coco:READER", checker="pipeline.datasets.coco:PYCOCOTOOLS_READER", checker_name="pycocotools", writer="pipeline.datasets.coco:POLYGON_WRITER", polygons=True),  # noqa: E501
     "panoptic": DatasetFormat(summary="COCO panoptic JSON and PNGs", reader="pipeline.datasets.panoptic:READER", writer="pipeline.datasets.panoptic:WRITER", holds_ignore=True),  # noqa: E501
     "panoptic_two_channels": DatasetFormat(summary="panoptic PNGs, class in R and instance in G", reader="pipeline.datasets.panoptic:TWO_CHANNEL_READER", holds_ignore=True, max_classes=256),  # noqa: E501
     "voc": DatasetFormat(summary="Pascal VOC segmentation", reader="pipeline.datasets.voc:READER", writer="pipeline.datasets.voc:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
-    "cvat_mask": DatasetFormat(summary="CVAT 'Segmentation mask 1.1' zip", reader="pipeline.datasets.cvat_mask:READER", writer="pipeline.datasets.cvat_mask:WRITER", validator="pipeline.datasets.cvat_validator:validate", max_classes=254),  # noqa: E501
-    "cvat_images": DatasetFormat(summary="CVAT for images 1.1 XML, mask shapes", reader="pipeline.datasets.cvat_images:READER", writer="pipeline.datasets.cvat_images:WRITER"),  # noqa: E501
-    "cvat_images_polygons": DatasetFormat(summary="CVAT for images 1.1 XML, polygons", reader="pipeline.datasets.cvat_images:READER", writer="pipeline.datasets.cvat_images:POLYGON_WRITER", polygons=True),  # noqa: E501
-    "label_studio": DatasetFormat(summary="Label Studio predictions, brush masks", reader="pipeline.datasets.label_studio:READER", writer="pipeline.datasets.label_studio:WRITER"),  # noqa: E501
-    "label_studio_polygons": DatasetFormat(summary="Label Studio predictions, polygons", reader="pipeline.datasets.label_studio:READER", writer="pipeline.datasets.label_studio:POLYGON_WRITER", polygons=True),  # noqa: E501
+    "cvat_mask": DatasetFormat(summary="CVAT 'Segmentation mask 1.1' zip", import_command='cvat-cli task import-dataset --format "Segmentation mask 1.1" TASK_ID ', package_suffix=".zip", reader="pipeline.datasets.cvat_mask:READER", writer="pipeline.datasets.cvat_mask:WRITER", validator="pipeline.datasets.cvat_validator:validate", max_classes=254),  # noqa: E501
+    "cvat_images": DatasetFormat(summary="CVAT for images 1.1 XML, mask shapes", import_command='cvat-cli task import-dataset --format "CVAT 1.1" TASK_ID ', package_suffix=".xml", reader="pipeline.datasets.cvat_images:READER", writer="pipeline.datasets.cvat_images:WRITER"),  # noqa: E501
+    "cvat_images_polygons": DatasetFormat(summary="CVAT for images 1.1 XML, polygons", import_command='cvat-cli task import-dataset --format "CVAT 1.1" TASK_ID ', package_suffix=".xml", reader="pipeline.datasets.cvat_images:READER", writer="pipeline.datasets.cvat_images:POLYGON_WRITER", polygons=True),  # noqa: E501
+    "label_studio": DatasetFormat(summary="Label Studio predictions, brush masks", import_command='curl -H "Authorization: Token $TOKEN" "$LABEL_STUDIO/api/projects/PROJECT_ID/import" -F file=@', package_suffix=".json", reader="pipeline.datasets.label_studio:READER", writer="pipeline.datasets.label_studio:WRITER"),  # noqa: E501
+    "label_studio_polygons": DatasetFormat(summary="Label Studio predictions, polygons", import_command='curl -H "Authorization: Token $TOKEN" "$LABEL_STUDIO/api/projects/PROJECT_ID/import" -F file=@', package_suffix=".json", reader="pipeline.datasets.label_studio:READER", writer="pipeline.datasets.label_studio:POLYGON_WRITER", polygons=True),  # noqa: E501
     "labelme": DatasetFormat(summary="labelme JSON, mask shapes", reader="pipeline.datasets.labelme:READER", writer="pipeline.datasets.labelme:WRITER", holds_ignore=True),  # noqa: E501
     "labelme_polygons": DatasetFormat(summary="labelme JSON, polygons", reader="pipeline.datasets.labelme:READER", writer="pipeline.datasets.labelme:POLYGON_WRITER", holds_ignore=True, polygons=True),  # noqa: E501
     "supervisely": DatasetFormat(summary="Supervisely project, bitmaps", reader="pipeline.datasets.supervisely:READER", writer="pipeline.datasets.supervisely:WRITER"),  # noqa: E501
     "yolo": DatasetFormat(summary="YOLO segmentation text files", reader="pipeline.datasets.yolo:READER", writer="pipeline.datasets.yolo:WRITER", needs_images=True, polygons=True),  # noqa: E501
-    "coco_stuff": DatasetFormat(summary="COCO stuff JSON and pixel maps", reader="pipeline.datasets.coco_stuff:READER", writer="pipeline.datasets.coco_stuff:WRITER"),  # noqa: E501
+    "coco_stuff": DatasetFormat(summary="COCO stuff JSON and pixel maps", reader="pipeline.datasets.coco_stuff:READER", checker="pipeline.datasets.coco:PYCOCOTOOLS_READER", checker_name="pycocotools", writer="pipeline.datasets.coco_stuff:WRITER"),  # noqa: E501
     "coco_results": DatasetFormat(summary="COCO results list", writer="pipeline.datasets.coco_results:WRITER"),  # noqa: E501
     "cityscapes": DatasetFormat(summary="Cityscapes gtFine, labelIds", reader="pipeline.datasets.cityscapes:READER", writer="pipeline.datasets.cityscapes:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
     "cityscapes_train_ids": DatasetFormat(summary="Cityscapes gtFine, trainIds", reader="pipeline.datasets.cityscapes:TRAIN_ID_READER", holds_ignore=True, max_classes=255),  # noqa: E501

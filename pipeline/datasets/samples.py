@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.datasets.packages import PackageLimits, numbered
 from pipeline.datasets.trees import FileTree
 from pipeline.masks.registry import Unknown
 from schemas.arrays import LabelMask
@@ -92,6 +94,7 @@ class WriteContext:
 
     labels: LabelMap
     max_loss: float = 0.01
+    limits: PackageLimits = field(default_factory=PackageLimits)
     info: dict[str, str] = field(default_factory=dict)
 
 
@@ -122,6 +125,43 @@ class FinishedSample:
     size_hw: tuple[int, int]
     record: Any
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSamples:
+    """The committed samples in image_id order, as often as they are asked for, never all at once.
+
+    ``read`` gives those of some splits; ``counts`` says how many each split has ('' = no split).
+    """
+
+    read: Callable[[frozenset[str]], Iterator[FinishedSample]]
+    counts: Mapping[str, int]
+
+    def __iter__(self) -> Iterator[FinishedSample]:
+        return self.read(frozenset(self.counts))
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def shards(
+        self, stem: str, suffix: str, size: int
+    ) -> Iterator[tuple[str, Iterator[FinishedSample]]]:
+        """(``stem-00000-of-0000N`` + suffix, samples) per ``size`` samples, at least one shard.
+
+        The samples of a shard must be taken before the next shard is.
+        """
+        rest, count = iter(self), max(1, -(-len(self) // size))
+        for number in range(count):
+            yield numbered(stem, number, count, suffix), islice(rest, size)
+
+    def by_split(self, default: str = "") -> "Iterator[tuple[str, FinishedSamples]]":
+        """(name, samples) per split by name; samples without one belong to ``default``.
+
+        Without any sample there is one empty split of that name.
+        """
+        for name in sorted({split or default for split in self.counts}) or [default]:
+            members = {key: count for key, count in self.counts.items() if (key or default) == name}
+            yield name, FinishedSamples(self.read, members)
 
 
 class OutputFolder(Protocol):
@@ -158,13 +198,7 @@ class DatasetWriter:
     """How a format is written: per sample in the workers, then once over the committed rows."""
 
     write: Callable[[Sample, Target, WriteContext], Written]
-    finish: Callable[[Iterable[FinishedSample], WriteContext, OutputFolder], None]
-
-
-def finish_nothing(
-    samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder
-) -> None:
-    """The finisher of formats whose files need nothing beside them."""
+    finish: Callable[[FinishedSamples, WriteContext, OutputFolder], None]
 
 
 def present_classes(

@@ -4,7 +4,7 @@ Facts: supervisely 6.74.51. A bitmap is base64(zlib(PNG)) of the cropped mask wi
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.datasets.painting import Region, class_regions, paint
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -60,7 +60,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     if not names:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no ann/*.json")
     prefix = _project_prefix(tree)
-    items = [SampleItem(key=_key(name.removeprefix(prefix)), payload=name) for name in names]
+    items = (SampleItem(key=_key(name.removeprefix(prefix)), payload=name) for name in names)
     return DatasetIndex(labels=_meta_labels(tree, prefix), items=items)
 
 
@@ -126,7 +126,7 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``meta.json`` with the classes."""
     classes = [
         {

@@ -7,13 +7,14 @@ framing and the protocol buffers are the tfrecord package's.
 
 import posixpath
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline.datasets.samples import (
     DatasetWriter,
     FinishedSample,
+    FinishedSamples,
     OutputFolder,
     Sample,
     Target,
@@ -49,19 +50,14 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     return Written(files={mask_path: index_png(sample.mask)}, record=record, image_path=image_path)
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``<split>-00000-of-0000N.tfrecord`` of 512 samples each."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        chosen = [sample for sample in samples if sample.split == split]
-        shards = [
-            chosen[start : start + SHARD_SAMPLES] for start in range(0, len(chosen), SHARD_SAMPLES)
-        ] or [[]]
-        for number, shard in enumerate(shards):
-            name = f"{split or 'train'}-{number:05d}-of-{len(shards):05d}.tfrecord"
+    for split, chosen in samples.by_split("train"):
+        for name, shard in chosen.shards(split, ".tfrecord", SHARD_SAMPLES):
             _write_shard(name, shard, out)
 
 
-def _write_shard(name: str, shard: Sequence[FinishedSample], out: OutputFolder) -> None:
+def _write_shard(name: str, shard: Iterable[FinishedSample], out: OutputFolder) -> None:
     from tfrecord import TFRecordWriter  # type: ignore[import-untyped]  # brings torch
 
     with tempfile.TemporaryDirectory() as folder:

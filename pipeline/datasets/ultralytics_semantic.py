@@ -4,10 +4,7 @@ Facts: ultralytics' semantic task. A pixel is the class id, 255 is ignore.
 """
 
 import posixpath
-from collections.abc import Iterable
-from typing import Any, Final
-
-import yaml  # type: ignore[import-untyped]
+from typing import Final
 
 from pipeline.datasets.class_masks import mask_items
 from pipeline.datasets.class_masks import read_class_mask as read
@@ -15,7 +12,7 @@ from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadOptions,
     Sample,
@@ -26,7 +23,7 @@ from pipeline.datasets.samples import (
 )
 from pipeline.datasets.trees import FileTree
 from pipeline.datasets.vocabulary import labels_in_order, labels_or
-from pipeline.datasets.yolo import DEFAULT_SPLIT, YAML, yaml_names
+from pipeline.datasets.yolo import DEFAULT_SPLIT, YAML, data_yaml, yaml_names
 from pipeline.masks.picture import index_png
 from schemas.arrays import IGNORE_INDEX
 from schemas.errors import ErrorCode, MaskFailure
@@ -60,14 +57,14 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         lambda key: f"images/{key}",
         {key: split for key, split in splits.items() if split in SPLITS},
     )
-    items = [
+    items = (
         SampleItem(
             key=item.key.removeprefix(f"{item.split}/") if item.split else item.key,
             split=item.split,
             payload=item.payload,
         )
         for item in found
-    ]
+    )
     return DatasetIndex(labels=labels, items=items)
 
 
@@ -87,16 +84,12 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """data.yaml with every class, background included."""
-    splits = sorted({sample.split or DEFAULT_SPLIT for sample in samples}) or [DEFAULT_SPLIT]
-    document: dict[str, Any] = {"path": "."}
-    document |= {split: f"images/{split}" for split in splits}
-    document.setdefault("train", document[splits[0]])
-    document.setdefault("val", document[splits[0]])
-    document |= {"masks_dir": "masks", "names": dict(enumerate(context.labels.names))}
+    splits = [split for split, _ in samples.by_split(DEFAULT_SPLIT)]
+    others = {"masks_dir": "masks", "names": dict(enumerate(context.labels.names))}
     with out.open(YAML) as stream:
-        stream.write(yaml.safe_dump(document, allow_unicode=True, sort_keys=False).encode())
+        stream.write(data_yaml(splits, others))
 
 
 READER = DatasetReader(index, read)

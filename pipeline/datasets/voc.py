@@ -5,7 +5,6 @@ Facts: VOC devkit layout, datumaro's voc/format.py, TF's build_voc2012_data.py. 
 """
 
 import posixpath
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -23,7 +22,7 @@ from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     ObjectMap,
     OutputFolder,
     ReadContext,
@@ -106,20 +105,18 @@ def renumbered(sample: Sample) -> ObjectMap:
     return dense
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """``labelmap.txt`` and one list per split (``default`` without splits)."""
     with out.open(LABELMAP) as stream:
         stream.write(labelmap_to_text(context.labels).encode())
     write_lists(samples, out)
 
 
-def write_lists(samples: Iterable[FinishedSample], out: OutputFolder) -> None:
+def write_lists(samples: FinishedSamples, out: OutputFolder) -> None:
     """``ImageSets/Segmentation/<split>.txt`` with names without extension."""
-    for split in sorted({sample.split for sample in samples}) or [""]:
-        with out.open(f"{LISTS}{split or 'default'}.txt") as stream:
-            for sample in samples:
-                if sample.split == split:
-                    stream.write(f"{sample.stem}\n".encode())
+    for split, chosen in samples.by_split("default"):
+        with out.open(f"{LISTS}{split}.txt") as stream:
+            stream.writelines(f"{sample.stem}\n".encode() for sample in chosen)
 
 
 def _prefix(tree: FileTree) -> str:

@@ -5,19 +5,20 @@ no width. Sizes are not in the labels: reading needs the pictures.
 """
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from pipeline.datasets.guards import document_reader
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.painting import Region, paint
 from pipeline.datasets.picture_sizes import picture_beside, picture_size
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
-    FinishedSample,
+    FinishedSamples,
     OutputFolder,
     ReadContext,
     ReadOptions,
@@ -53,7 +54,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no labels/**/*.txt")
     labels, classes = _labels(tree, options)
     pictures = picture_beside(options.images or tree)
-    items = []
+    items = ItemSpool()
     for name in names:
         path = name.split("labels/", 1)[1].removesuffix(".txt")
         image = pictures.get(f"images/{path}") or pictures.get(path)
@@ -120,21 +121,28 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     )
 
 
-def finish(samples: Iterable[FinishedSample], context: WriteContext, out: OutputFolder) -> None:
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
     """data.yaml, and ``<split>.txt`` with the pictures of each split, as CVAT wants them."""
-    splits = sorted({sample.split or DEFAULT_SPLIT for sample in samples}) or [DEFAULT_SPLIT]
-    for split in splits:
+    splits = []
+    for split, chosen in samples.by_split(DEFAULT_SPLIT):
+        splits.append(split)
         with out.open(f"{split}.txt") as stream:
-            for sample in samples:
-                if (sample.split or DEFAULT_SPLIT) == split:
-                    stream.write(f"{sample.record}\n".encode())
+            stream.writelines(f"{sample.record}\n".encode() for sample in chosen)
     names = [context.labels.names[index_] for index_ in _foreground(context.labels)]
-    document: dict[str, Any] = {"path": "."}
-    document |= {split: f"images/{split}" for split in splits}
-    document.setdefault("val", document[splits[0]])
-    document["names"] = dict(enumerate(names))
     with out.open(YAML) as stream:
-        stream.write(yaml.safe_dump(document, allow_unicode=True, sort_keys=False).encode())
+        stream.write(data_yaml(splits, {"names": dict(enumerate(names))}))
+
+
+def data_yaml(splits: Sequence[str], others: Mapping[str, Any]) -> bytes:
+    """data.yaml: where the pictures of each split are, then ``others``.
+
+    It names no ``path``: ultralytics 8.4 then takes the file's own folder, while "." would be
+    wherever the program is started. ``train`` and ``val`` must be there, empty where there is no
+    such split: pictures listed twice would be imported twice by CVAT.
+    """
+    document: dict[str, Any] = {name: f"images/{name}" for name in splits}
+    document = {"train": [], "val": [], **document, **others}
+    return bytes(yaml.safe_dump(document, allow_unicode=True, sort_keys=False).encode())
 
 
 def _foreground(labels: LabelMap) -> list[int]:

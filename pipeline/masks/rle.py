@@ -159,6 +159,31 @@ def decode(rle: Mapping[str, Any], *, name: str = "RLE") -> BoolMask:
     return counts_to_mask(*rle_to_counts(rle, name=name))
 
 
+def annotation_to_mask(segmentation: Any, size: tuple[int, int], name: str) -> BoolMask:
+    """(H, W) bool of a COCO segmentation of any form, decoded by pycocotools alone.
+
+    For checks of what we wrote: nothing is guarded here as it is in :func:`decode`.
+
+    Raises:
+        DocumentFailure: pycocotools refuses it, or it has another size.
+    """
+    if not segmentation:
+        return np.zeros(size, np.bool_)
+    try:
+        if isinstance(segmentation, Mapping) and isinstance(segmentation["counts"], str | bytes):
+            rle = dict(segmentation)
+        elif isinstance(segmentation, Mapping):
+            rle = coco_mask.frPyObjects(dict(segmentation), *size)
+        else:
+            rle = coco_mask.merge(coco_mask.frPyObjects(list(segmentation), *size))
+        inside: BoolMask = np.asarray(coco_mask.decode(rle)) > 0
+    except Exception as error:  # its C code raises bare exceptions
+        raise _malformed(f"{name}: pycocotools cannot decode it: {error}") from error
+    if inside.shape != size:
+        raise _malformed(f"{name}: pycocotools sees {inside.shape}, the document says {size}")
+    return inside
+
+
 def encode_bool(mask: BoolMask) -> str:
     """Compressed COCO string of an (H, W) bool mask."""
     runs = class_runs(mask.view(np.uint8)).get(1, np.zeros((0, 2), np.int64))

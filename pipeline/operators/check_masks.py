@@ -1,6 +1,7 @@
 """CheckMasks: each converted sample read back by the target's reader, held against the source."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -8,11 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.conversion import ConversionPlan
+from pipeline.conversion_manifest import block_rows
+from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.proof import compare
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem, stem_of
 from pipeline.datasets.trees import FileTree, open_tree
 from pipeline.layout import RunLayout
+from pipeline.mask_decoders import PICTURES, confirm_picture
 from pipeline.operators.convert_masks import mapped_sample
 from schemas.batches import TALLY
 from schemas.conversion_rows import CHECK
@@ -27,39 +31,25 @@ def written_trees(folder: str) -> list[str]:
     return [f"{folder}/{name}" for name in archives] or [folder]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadbackPart:
+    """One tree of the written dataset: a folder, or one of its archives."""
+
+    uri: str
+    labels: LabelMap
+    extras: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readback:
-    """The written dataset as its reader sees it: one entry per part (a folder, or each archive)."""
+    """The written dataset as its reader sees it."""
 
     format: str
-    parts: tuple["ReadbackPart", ...]
+    parts: tuple[ReadbackPart, ...]
     images: str | None
 
-    @classmethod
-    def open(cls, plan: ConversionPlan, folder: str) -> "Readback":
-        """Index what was written in ``folder``.
-
-        Raises:
-            FileFailure: the target's own reader cannot make sense of it.
-        """
-        name = plan.request.to_format
-        uris = written_trees(folder)
-        images = None if plan.copies_images else plan.request.images
-        parts = tuple(ReadbackPart.open(name, uri, plan.mapping.target, images) for uri in uris)
-        return cls(format=name, parts=parts, images=images)
-
-    def payloads(self) -> dict[str, str]:
-        """Part number and item by key, by key without extension, as JSON."""
-        found: dict[str, str] = {}
-        for number, part in enumerate(self.parts):
-            for item in part.items:
-                text = json.dumps([number, item.key, item.payload], ensure_ascii=False)
-                found[item.key] = text
-                found.setdefault(stem_of(item.key), text)
-        return found
-
     def read(self, text: str) -> Sample:
-        """One sample by what :meth:`payloads` gave for it."""
+        """One sample by what :meth:`WrittenItems.find` gave for it."""
         number, key, payload = json.loads(text)
         part = self.parts[number]
         context = ReadContext(
@@ -68,54 +58,77 @@ class Readback:
             extras=part.extras,
             images=_opened(self.images) if self.images else None,
         )
-        reader = dataset_format(self.format).load_reader()
+        reader = dataset_format(self.format).load_checker()
         return reader.read(SampleItem(key=key, payload=payload), context)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        state["parts"] = tuple(part.without_items() for part in self.parts)
-        return state
+
+class WrittenItems:
+    """Where each sample is in the written dataset. Memory holds keys, a file the rest."""
+
+    def __init__(self) -> None:
+        self._spools: list[ItemSpool] = []
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def add(self, items: Iterable[SampleItem]) -> None:
+        """The items of the next part, by key and by key without extension."""
+        spool = items if isinstance(items, ItemSpool) else ItemSpool(items)
+        number = len(self._spools)
+        self._spools.append(spool)
+        self._places |= {key: (number, place) for place, key in enumerate(spool.keys)}
+        for place, key in enumerate(spool.keys):
+            self._places.setdefault(stem_of(key), (number, place))
+
+    def find(self, *names: str) -> str | None:
+        """Part, key and payload of the first of the names that is there, as JSON."""
+        found = next((self._places[name] for name in names if name in self._places), None)
+        if found is None:
+            return None
+        number, place = found
+        item = self._spools[number][place]
+        return json.dumps([number, item.key, item.payload], ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadbackPart:
-    """One tree of the written dataset."""
+def open_readback(plan: ConversionPlan, folder: str) -> tuple[Readback, WrittenItems]:
+    """Index what was written in ``folder``. Its own class names count, where it has any.
 
-    uri: str
-    labels: LabelMap
-    extras: dict[str, Any]
-    items: tuple[SampleItem, ...]
-
-    @classmethod
-    def open(cls, name: str, uri: str, labels: LabelMap, images: str | None) -> "ReadbackPart":
-        """Index one tree. Its own class names count; ``labels`` only where it has none."""
-        reader = dataset_format(name).load_reader()
-        pictures = open_tree(images) if images else None
+    Raises:
+        FileFailure: the target's own reader cannot make sense of it.
+    """
+    name = plan.request.to_format
+    images = None if plan.copies_images else plan.request.images
+    pictures = open_tree(images) if images else None
+    reader = dataset_format(name).load_checker()
+    parts, items = [], WrittenItems()
+    for uri in written_trees(folder):
         try:
             index = reader.index(open_tree(uri), ReadOptions(images=pictures))
         except SettingsError:  # the format does not name its classes
-            index = reader.index(open_tree(uri), ReadOptions(labels=labels, images=pictures))
-        return cls(uri=uri, labels=index.labels, extras=index.extras, items=tuple(index.items))
-
-    def without_items(self) -> "ReadbackPart":
-        """The part as it travels to workers."""
-        return ReadbackPart(uri=self.uri, labels=self.labels, extras=self.extras, items=())
+            options = ReadOptions(labels=plan.mapping.target, images=pictures)
+            index = reader.index(open_tree(uri), options)
+        items.add(index.items)
+        parts.append(ReadbackPart(uri=uri, labels=index.labels, extras=index.extras))
+    return Readback(format=name, parts=tuple(parts), images=images), items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckMasks:
-    """Compares the samples of a block and writes a table of schema CHECK for it."""
+    """Compares the samples of a block and writes a table of schema CHECK for it.
+
+    ``samples`` is the file with a row group per block, ``work`` that with their numbers.
+    """
 
     layout: RunLayout
     plan: ConversionPlan
     readback: Readback
     folder: str
     work: str
+    samples: str
 
     def __call__(self, work: pa.Table) -> pa.Table:
-        """A table of blocks in, one of schema TALLY out."""
+        """A table of row group numbers in, one of schema TALLY out."""
         tables = []
-        for row in work.to_pylist():
+        for group in work["group"].to_pylist():
+            (row,) = block_rows(self.layout, self.samples, group)
             rows = [self._row(sample) for sample in json.loads(row["samples"])]
             table = pa.Table.from_pylist(rows, schema=CHECK)
             self.layout.write_table(f"{self.folder}/block-{row['block']:07d}.parquet", table)
@@ -129,6 +142,7 @@ class CheckMasks:
             return {**row, "error_code": code.value, "error_message": f"{entry['key']} {message}"}
         try:
             found = compare(mapped_sample(self.plan, entry), self.readback.read(entry["written"]))
+            confirmed = [self._confirm(path) for path in entry["files"]]
         except FileFailure as failure:
             return {**row, "error_code": failure.code.value, "error_message": str(failure)}
         return {
@@ -137,7 +151,19 @@ class CheckMasks:
             "differing": found.differing,
             "ignore_lost": found.ignore_lost,
             "first": found.where,
+            "checked_by": dataset_format(self.readback.format).checked_by
+            + (", pictures by OpenCV" if any(confirmed) else ""),
         }
+
+    def _confirm(self, path: str) -> bool:
+        """Whether OpenCV sees the same pixels in a written picture.
+
+        Raises:
+            MaskFailure: it sees others.
+        """
+        if not path.lower().endswith(PICTURES):
+            return False
+        return confirm_picture(self.layout.read(path), path)
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from pipeline.attempts import IMAGE_DEATHS, BlockAttempt, begin_stage
 from pipeline.class_mapping import map_mask
 from pipeline.conversion import DATASET_FOLDER, ConversionPlan
+from pipeline.conversion_manifest import block_rows
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import Sample, SampleItem, Target, Written
 from pipeline.filesystems import is_uri, read_bytes
@@ -46,7 +46,13 @@ class ConvertMasks:
 
     def _convert_block(self, row: dict[str, Any]) -> pa.Table:
         attempt = begin_stage(self.layout, row["block"], "load", self.session)
-        rows = [self._row(sample, attempt) for sample in row["samples"]]
+        entries = block_rows(self.layout, self.layout.manifest, row["block"])
+        wanted = row["image_ids"]
+        rows = [
+            self._row(entry, attempt)
+            for entry in entries
+            if wanted is None or entry["image_id"] in wanted
+        ]
         attempt.finish()
         table = pa.Table.from_pylist(rows, schema=CONVERSION)
         commit_conversion(self.layout, row["block"], table)
@@ -153,12 +159,6 @@ def commit_conversion(layout: RunLayout, block: int, rows: pa.Table) -> None:
         kept = old.filter(pc.invert(pc.is_in(old["image_id"], rows["image_id"].combine_chunks())))
         rows = pa.concat_tables([kept, rows]).sort_by("image_id")
     layout.write_table(layout.block_path(block), rows.cast(CONVERSION))
-
-
-def committed_samples(layout: RunLayout, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """The ok rows of a conversion in image_id order, as dicts."""
-    for table in layout.committed_rows([*columns, "status"]):
-        yield from (row for row in table.to_pylist() if row["status"] == "ok")
 
 
 def _failed(code: ErrorCode, message: str) -> dict[str, Any]:

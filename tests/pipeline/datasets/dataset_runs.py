@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -11,10 +12,12 @@ import numpy as np
 from PIL import Image
 
 from pipeline.class_mapping import map_mask
+from pipeline.datasets.packages import PackageLimits
 from pipeline.datasets.proof import mapping_back
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.datasets.samples import (
     FinishedSample,
+    FinishedSamples,
     ReadContext,
     ReadOptions,
     Sample,
@@ -51,12 +54,15 @@ def write_dataset(
     name: str,
     *,
     max_loss: float = 0.0,
+    limits: PackageLimits | None = None,
     pictures: bool = False,
     split_of: Callable[[str], str] = lambda key: "",
 ) -> list[Written]:
     """Write ``samples`` (all of one label map) as format ``name`` into ``root``."""
     writer = DATASET_FORMATS[name].load_writer()
-    context = WriteContext(labels=samples[0].labels, max_loss=max_loss)
+    context = WriteContext(
+        labels=samples[0].labels, max_loss=max_loss, limits=limits or PackageLimits()
+    )
     out, finished, results = FolderOutput(root), [], []
     for image_id, sample in enumerate(samples, 1):
         target = Target(image_id=image_id, stem=stem_of(sample.key), split=split_of(sample.key))
@@ -79,8 +85,16 @@ def write_dataset(
                 files=tuple(written.files),
             )
         )
-    writer.finish(finished, context, out)
+    writer.finish(finished_samples(finished), context, out)
     return results
+
+
+def finished_samples(samples: Sequence[FinishedSample]) -> FinishedSamples:
+    """Committed samples that are there already."""
+    return FinishedSamples(
+        lambda splits: (one for one in samples if one.split in splits),
+        Counter(one.split for one in samples),
+    )
 
 
 def read_dataset(

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.conversion import (
     ConversionPlan,
     ConversionRequest,
-    conversion_manifest,
-    pending_conversions,
     plan_conversion,
 )
 from pipeline.conversion_finish import finish_conversion
+from pipeline.conversion_manifest import manifest_file, pending_blocks
 from pipeline.conversion_proof import Proof, plan_check, proof_of
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.layout import RunLayout
-from pipeline.operators.convert_masks import ConvertMasks, committed_samples
+from pipeline.operators.convert_masks import ConvertMasks
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap, builtin
 
@@ -60,13 +60,13 @@ def request_for(source: Path, to_format: str, **fields: object) -> ConversionReq
 def convert(request: ConversionRequest, out: Path) -> tuple[ConversionPlan, RunLayout, pa.Table]:
     layout = RunLayout(str(out))
     plan, items = plan_conversion(request)
-    manifest = conversion_manifest(items, request, block_samples=3)
-    layout.write_table(layout.manifest, manifest)
+    with manifest_file(items, block_samples=3) as manifest:
+        manifest.put(layout)
     operator = ConvertMasks(
         layout=layout, session="s", plan=plan, fingerprint="f", tool_version="t"
     )
-    tally = operator(pending_conversions(layout, manifest, retry_failed=False))
-    assert pending_conversions(layout, manifest, retry_failed=False).num_rows == 0
+    tally = operator(pending_blocks(layout, retry_failed=False))
+    assert pending_blocks(layout, retry_failed=False).num_rows == 0
     finish_conversion(layout, plan)
     return plan, layout, tally
 
@@ -125,7 +125,8 @@ def test_rows_say_what_was_written(tmp_path: Path) -> None:
     masks = write_source(tmp_path / "in", ignore=True)
     _, layout, _ = convert(request_for(tmp_path / "in", "coco_polygons"), tmp_path / "out")
     columns = ["key", "files", "files_sha256", "ignore_pixels", "classes", "segment_ious"]
-    rows = list(committed_samples(layout, [*columns, "width", "height"]))
+    tables = layout.committed_rows([*columns, "width", "height"])
+    rows = [row for table in tables for row in table.to_pylist()]
     assert [row["key"] for row in rows] == ["a.jpg", "sub/b.1.jpg", "sub/b.2.jpg", "ü x.jpg"]
     for row in rows:
         mask = masks[row["key"].removesuffix(".jpg")]
@@ -142,13 +143,12 @@ def test_doing_a_block_again_changes_nothing(tmp_path: Path) -> None:
     write_source(tmp_path / "in")
     plan, layout, _ = convert(request_for(tmp_path / "in", "label_studio"), tmp_path / "out")
     before = (tmp_path / "out/dataset/tasks.json").read_bytes()
-    manifest = layout.read_table(layout.manifest)
     for block in layout.committed_blocks():
         layout.delete(layout.block_path(block))
     operator = ConvertMasks(
         layout=layout, session="again", plan=plan, fingerprint="f", tool_version="t"
     )
-    operator(pending_conversions(layout, manifest, retry_failed=False))
+    operator(pending_blocks(layout, retry_failed=False))
     finish_conversion(layout, plan)
     assert (tmp_path / "out/dataset/tasks.json").read_bytes() == before
 
@@ -167,10 +167,14 @@ def test_sources_that_collide_or_escape(tmp_path: Path) -> None:
     for names, told in ((("../a.jpg",), "leaves its folder"), (("a.jpg", "a.jpg"), "two samples"),
                         (("/etc/a.jpg",), "leaves its folder")):  # fmt: skip
         with pytest.raises(SettingsError, match=told):
-            plan_conversion(replace(request_for(coco(*names), "voc"), from_format="coco"))
+            outputs_of(replace(request_for(coco(*names), "voc"), from_format="coco"))
     request = replace(request_for(coco("a.jpg", "a.png", "b.jpg"), "voc"), from_format="coco")
-    manifest = conversion_manifest(plan_conversion(request)[1], request)
-    assert manifest["output"].to_pylist() == ["a.jpg", "a.png", "b"]
+    assert outputs_of(request) == ["a.jpg", "a.png", "b"]
+
+
+def outputs_of(request: ConversionRequest) -> list[str]:
+    with manifest_file(plan_conversion(request)[1]) as manifest:
+        return pq.read_table(manifest.stream)["output"].to_pylist()
 
 
 def test_more_classes_than_the_target_holds(tmp_path: Path) -> None:

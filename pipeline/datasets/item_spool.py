@@ -1,0 +1,41 @@
+"""The entries of a dataset on disk: memory holds their keys, however many there are."""
+
+import json
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+
+from pipeline.datasets.samples import (
+    SampleItem,
+)
+
+
+class ItemSpool:
+    """Items in the order they came, each as often as it is asked for."""
+
+    def __init__(self, items: Iterable[SampleItem] = ()) -> None:
+        self.keys: list[str] = []
+        self._places = array("q")
+        self._size = 0
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+        for item in items:
+            self.append(item)
+
+    def append(self, item: SampleItem) -> None:
+        """Put one more at the end; everything is appended before anything is read."""
+        line = json.dumps([item.split, item.payload]).encode() + b"\n"
+        self._file.write(line)
+        self.keys.append(item.key)
+        self._places.append(self._size)
+        self._size += len(line)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, place: int) -> SampleItem:
+        self._file.seek(self._places[place])
+        split, payload = json.loads(self._file.readline())
+        return SampleItem(key=self.keys[place], split=split, payload=payload)
+
+    def __iter__(self) -> Iterator[SampleItem]:
+        return (self[place] for place in range(len(self)))

@@ -1,0 +1,65 @@
+"""Documents split into packages: importers refuse uploads beyond a size (413 at the proxy)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.datasets.samples import (
+        FinishedSample,
+        FinishedSamples,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageLimits:
+    """The most pictures and bytes of one package; None = no limit."""
+
+    images: int | None = None
+    bytes: int | None = None
+
+
+def packaged(
+    samples: "FinishedSamples",
+    stem: str,
+    suffix: str,
+    limits: PackageLimits,
+    bytes_of: "Callable[[FinishedSample], int]",
+) -> "Iterator[tuple[str, Iterator[FinishedSample]]]":
+    """(file name, its samples) per package, in order: ``stem + suffix`` where one holds all.
+
+    A sample larger than the limit has a package of its own. The samples of a package must be
+    taken before the next package is.
+    """
+    counts = [len(samples)]
+    if limits != PackageLimits():
+        counts = list(_counts(samples, limits, bytes_of)) or [0]
+    rest = iter(samples)
+    for number, count in enumerate(counts):
+        name = numbered(stem, number, len(counts), suffix) if len(counts) > 1 else stem + suffix
+        yield name, islice(rest, count)
+
+
+def numbered(stem: str, number: int, count: int, suffix: str) -> str:
+    """``stem-00000-of-00003.suffix``, as TensorFlow and Hugging Face name shards."""
+    return f"{stem}-{number:05d}-of-{count:05d}{suffix}"
+
+
+def _counts(
+    samples: "FinishedSamples",
+    limits: PackageLimits,
+    bytes_of: "Callable[[FinishedSample], int]",
+) -> Iterator[int]:
+    """How many samples go into each package."""
+    images, filled = 0, 0
+    for sample in samples:
+        size = bytes_of(sample)
+        is_full = limits.images is not None and images == limits.images
+        is_full |= limits.bytes is not None and filled + size > limits.bytes
+        if images and is_full:
+            yield images
+            images, filled = 0, 0
+        images, filled = images + 1, filled + size
+    if images:
+        yield images
