@@ -108,6 +108,12 @@ def audit() -> None:
     metavar="LIST",
     help="Exit with 4 below these: 0.6 (the mIoU), or miou=0.6,iou/person=0.8,boundary_iou=0.5.",
 )
+@click.option(
+    "--retry-failed", is_flag=True, help="Also do again the pairs of OUT that could not be read."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Begin anew where OUT holds an audit, of whatever masks."
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first N pairs.")
 @click.option(
     "--block-pairs",
@@ -126,7 +132,8 @@ def audit_masks(as_json: bool, **options: Any) -> None:
     """Compare PREDICTIONS with TRUTH: numbers by definition, with intervals, and what is wrong.
 
     Either side is a folder of masks in any format, a dataset (COCO json, VOC, Cityscapes…), or the
-    OUT of a prelabel run. Files are paired by name; nothing is left out in silence.
+    OUT of a prelabel run. Files are paired by name; nothing is left out in silence. With --out, the
+    same command again continues where the last one was stopped.
 
     \b
     Examples:
@@ -176,7 +183,7 @@ def compare(before: str, after: str, resamples: int, seed: int, as_json: bool) -
     Example:
       maskmill audit compare before/audit.json after/audit.json
     """
-    from jobs import audit_run, audit_summary
+    from jobs import audit_compare, audit_summary
 
-    moved = audit_run.compare(before, after, resamples=resamples, seed=seed)
+    moved = audit_compare.compare(before, after, resamples=resamples, seed=seed)
     say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))

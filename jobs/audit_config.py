@@ -1,10 +1,13 @@
 """What `audit` was asked for, and what it found to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.audit_sides import SideListing, list_side, with_mapping
+from pipeline.audit_work import audit_identity, pair_manifest
 from pipeline.metrics.thresholds import Threshold, parse_thresholds
 from pipeline.operators.audit_pairs import AuditSettings
 from pipeline.pair_audit import Measures
@@ -18,12 +21,22 @@ from pipeline.pairing import (
     stem_path,
 )
 from schemas.audit_rows import PAIRS
-from schemas.errors import SettingsError
+from schemas.errors import ErrorCode, SettingsError
 from schemas.label_files import load_label_map
 from schemas.labels import LabelMap
 
+Index = Mapping[str, MaskFile | None]
+"""Files by every name that may be asked for."""
+
 ALIGNMENT_PAIRS = 200
 """About so many pairs are also tried turned and shifted, spread evenly; it is the dearest check."""
+
+REMEDIES = {
+    "pairs": "The files have changed since this audit began: --overwrite begins it anew, another "
+    "--out keeps both.",
+    "masks": "The masks have changed since this audit began: --overwrite begins it anew, another "
+    "--out keeps both.",
+}
 
 COUNTS_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)
 
@@ -50,39 +63,34 @@ class AuditConfig:
     limit: int | None = None
     block_pairs: int = 32
     address: str | None = None
+    retry_failed: bool = False
+    overwrite: bool = False
     allow_failures: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPlan:
-    """Both sides listed and paired, the classes known; nothing has been read yet."""
+    """Both sides listed and paired, the classes known; no mask has been read yet.
+
+    ``manifest`` is of schema PAIR_MANIFEST; ``rules`` and ``not_considered`` are those of Pairing.
+    """
 
     config: AuditConfig
     settings: AuditSettings
     thresholds: tuple[Threshold, ...]
-    pairing: Pairing
-    pairs: tuple[Pair, ...]
-    pictures: dict[str, MaskFile | None]
-    confidences: dict[str, MaskFile | None]
+    manifest: pa.Table
+    rules: Mapping[str, int]
+    not_considered: Mapping[str, int]
     notes: tuple[str, ...]
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """PAIRS rows in key order."""
-        empty: dict[str, Any] = dict.fromkeys(PAIRS.names)
-        for number, pair in enumerate(self.pairs, start=1):
-            yield {
-                **empty, "pair_id": number, "key": pair.key,
-                **_place("prediction", pair.prediction), **_place("truth", pair.truth),
-                "image_uri": _uri(pair, self.pictures),
-                "confidence_uri": _uri(pair, self.confidences),
-                "error_code": pair.problem.value if pair.problem else None,
-                "error_message": pair.message or None,
-            }  # fmt: skip
+    def identity(self) -> dict[str, Any]:
+        """What makes this the same run as the one in OUT."""
+        return audit_identity(self.settings, self.manifest, self.config.block_pairs)
 
     def pairing_facts(self) -> dict[str, Any]:
         """How files were matched, for the document."""
         return {
-            "rules": dict(self.pairing.rules), "not_considered": dict(self.pairing.not_considered),
+            "rules": dict(self.rules), "not_considered": dict(self.not_considered),
             "notes": list(self.notes),
         }  # fmt: skip
 
@@ -116,8 +124,10 @@ def make_plan(config: AuditConfig) -> AuditPlan:
     train_ids = labels.name.startswith("cityscapes") and len(labels.classes) < 30
     pairing = pair_masks(predictions.files, truth.files, train_ids=train_ids)
     _refuse_other_ids(pairing, labels, train_ids=train_ids)
+    _refuse_strangers(pairing, (config.predictions, predictions), (config.truth, truth))
     pairs = pairing.pairs[: config.limit]
     pictures = _pictures(config.images, predictions, truth)
+    rows = _rows(pairs, pictures, _confidences(config.confidences, predictions))
     every = max(1, -(-len(pairs) // ALIGNMENT_PAIRS))
     settings = AuditSettings(
         labels=labels, ignore=config.ignore, prediction=predictions.side, truth=truth.side,
@@ -126,8 +136,8 @@ def make_plan(config: AuditConfig) -> AuditPlan:
     )  # fmt: skip
     return AuditPlan(
         config=config, settings=settings, thresholds=parse_thresholds(config.fail_under, labels),
-        pairing=pairing, pairs=pairs, pictures=pictures,
-        confidences=_confidences(config.confidences, predictions),
+        manifest=pair_manifest(rows, config.block_pairs),
+        rules=pairing.rules, not_considered=pairing.not_considered,
         notes=(*predictions.notes, *truth.notes),
     )  # fmt: skip
 
@@ -147,6 +157,31 @@ def _refuse_other_ids(pairing: Pairing, labels: LabelMap, *, train_ids: bool) ->
             )
 
 
+def _refuse_strangers(
+    pairing: Pairing, predictions: tuple[str, SideListing], truth: tuple[str, SideListing]
+) -> None:
+    """Two sides without one name in common are a mistake in the command, not in the masks."""
+    strangers = (ErrorCode.MISSING_PREDICTION, ErrorCode.MISSING_TRUTH)
+    if any(pair.problem not in strangers for pair in pairing.pairs):
+        return
+    raise SettingsError(
+        f"no prediction has the name of a truth mask, so there is nothing to compare.\n"
+        f"  predictions, {_holdings(*predictions)}\n"
+        f"  truth, {_holdings(*truth)}\n"
+        "Give the folders whose paths below them agree, or rename one side; an ending all files "
+        "of a side share, such as _pred, may differ (docs/audit.md, Pairing)."
+    )
+
+
+def _holdings(source: str, listing: SideListing) -> str:
+    """What a side holds, in words."""
+    keys = [file.key for file in listing.files]
+    if not keys:
+        return f"{source}: no mask at all" + "".join(f"; {note}" for note in listing.notes)
+    shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
+    return f"{source}: {len(keys):,} masks, {shown}"
+
+
 def _labels(given: LabelMap | None, truth: SideListing, predictions: SideListing) -> LabelMap:
     labels = given or truth.side.labels or predictions.side.labels
     if labels is None:
@@ -157,9 +192,7 @@ def _labels(given: LabelMap | None, truth: SideListing, predictions: SideListing
     return labels
 
 
-def _pictures(
-    folder: str | None, predictions: SideListing, truth: SideListing
-) -> dict[str, MaskFile | None]:
+def _pictures(folder: str | None, predictions: SideListing, truth: SideListing) -> Index:
     """Pictures by the names pairs may ask for: of --images, else of the run that was audited."""
     if folder is not None:
         return index_by_picture(list_side(folder).files)
@@ -167,17 +200,30 @@ def _pictures(
     return index_by_picture(MaskFile(key, uri) for key, uri in known.items())
 
 
-def _confidences(folder: str | None, predictions: SideListing) -> dict[str, MaskFile | None]:
+def _confidences(folder: str | None, predictions: SideListing) -> Index:
     if folder is not None:
         return index_by_picture(list_side(folder).files)
     return index_by_picture(MaskFile(key, uri) for key, uri in predictions.confidences.items())
+
+
+def _rows(pairs: Iterable[Pair], pictures: Index, confidences: Index) -> Iterator[dict[str, Any]]:
+    """PAIRS rows in key order."""
+    empty: dict[str, Any] = dict.fromkeys(PAIRS.names)
+    for number, pair in enumerate(pairs, start=1):
+        yield {
+            **empty, "pair_id": number, "key": pair.key,
+            **_place("prediction", pair.prediction), **_place("truth", pair.truth),
+            "image_uri": _uri(pair, pictures), "confidence_uri": _uri(pair, confidences),
+            "error_code": pair.problem.value if pair.problem else None,
+            "error_message": pair.message or None,
+        }  # fmt: skip
 
 
 def _place(side: str, file: MaskFile | None) -> dict[str, str | None]:
     return {f"{side}_uri": file.uri if file else None, f"{side}_item": file.item if file else None}
 
 
-def _uri(pair: Pair, index: dict[str, MaskFile | None]) -> str | None:
+def _uri(pair: Pair, index: Index) -> str | None:
     """What belongs to a pair by the prediction's name, else by the truth's."""
     keys = (file.key for file in (pair.prediction, pair.truth) if file)
     found = (find_picture(key, index) for key in keys)

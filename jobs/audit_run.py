@@ -1,45 +1,58 @@
 """An `audit` from start to end: pair, count as Ray tasks, add up, report."""
 
-import json
-import posixpath
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 
 import click
 import pyarrow as pa
 
-from jobs.audit_config import AuditConfig, AuditPlan, make_plan
+from jobs.audit_config import REMEDIES, AuditConfig, AuditPlan, make_plan
 from jobs.progress import progress_meter
-from jobs.runtime import cluster
-from pipeline.audit_comparison import compare_audits
+from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
 from pipeline.audit_document import Document, audit_document, suspected_label_errors
-from pipeline.audit_tally import AuditTally, Row
+from pipeline.audit_tally import AuditTally
+from pipeline.audit_work import ROWS, audit_layout, num_pairs, pending_pairs
 from pipeline.layout import RunLayout
 from pipeline.metrics.thresholds import missed_thresholds
-from pipeline.operators.audit_pairs import AuditPairs, pairs_to_work
-from schemas.audit_rows import REGIONS, WORK
-from schemas.errors import RunFailed, RunRefused, SettingsError
+from pipeline.operators.audit_pairs import AuditPairs
+from pipeline.operators.commit_audits import CommitAudits
+from pipeline.pending import count_ledger
+from pipeline.run_lock import run_lock
+from pipeline.run_record import (
+    Ledger,
+    RunRecord,
+    fingerprint_of,
+    load_record,
+    package_versions,
+    refuse_difference,
+    tool_version,
+)
+from schemas.audit_rows import REGIONS
+from schemas.errors import RunFailed, RunRefused
 
 DOCUMENT = "audit.json"
 MARKDOWN = "audit.md"
 PAGE = "report.html"
-ROWS = "pairs"
 REGIONS_FILE = "regions.parquet"
-_WORK = "work/pairs.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditResult:
-    """The document, what of --fail-under was missed, and where things were written."""
+    """The document, what of --fail-under was missed, and where things were written.
+
+    ``done_now`` pairs were audited by this call; the others had a row already.
+    """
 
     document: Document
     missed: tuple[str, ...]
     files: dict[str, str]
+    done_now: int
     seconds: float
     rate: float
 
@@ -50,100 +63,153 @@ class AuditResult:
 
 
 def run(config: AuditConfig) -> AuditResult:
-    """Audit everything, and write OUT where it was asked for.
+    """Audit what has no row yet, add everything up, and write OUT where it was asked for.
 
     Raises:
         SettingsError: what is asked for cannot be.
-        RunRefused: OUT holds something else.
-        RunFailed: a worker hit a bug.
+        RunRefused: OUT holds something else, or another audit.
+        RunFailed: a worker hit a bug; committed blocks stay.
     """
     started = time.monotonic()
     plan = make_plan(config)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
-    with _layout(config.out) as layout:
-        rate = _measure(plan, layout) if plan.pairs else 0.0
-        tally = _add_up(plan, layout)
+    with _layout(config) as layout:
+        record = _open_record(plan, layout)
+        pending = pending_pairs(layout, plan.manifest, retry_failed=config.retry_failed)
+        rate = _measure(plan, layout, pending) if pending.num_rows else 0.0
+        ledger = count_ledger(layout, plan.manifest.num_rows)
+        tally = _add_up(plan, layout, ledger)
         document = audit_document(tally, plan.settings_facts(), plan.pairing_facts())
         files = _write(plan, layout, tally, document) if config.out else {}
+        seconds = time.monotonic() - started
+        _close_record(layout, record, ledger, num_pairs(pending), seconds)
     missed = tuple(missed_thresholds(plan.thresholds, document))
-    seconds = time.monotonic() - started
-    return AuditResult(document=document, missed=missed, files=files, seconds=seconds, rate=rate)
+    return AuditResult(
+        document=document, missed=missed, files=files, done_now=num_pairs(pending),
+        seconds=seconds, rate=rate,
+    )  # fmt: skip
 
 
 @contextmanager
-def _layout(out: str | None) -> Iterator[RunLayout]:
-    """OUT, emptied of an earlier audit; or a folder that is gone afterwards."""
-    if out is None:
+def _layout(config: AuditConfig) -> Iterator[RunLayout]:
+    """OUT, held against other runs; or a folder that is gone afterwards."""
+    if config.out is None:
         folder = tempfile.mkdtemp(prefix="maskmill-audit-")
         try:
-            yield RunLayout(folder)
+            yield audit_layout(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return
-    layout = RunLayout(out)
-    if layout.exists("run.json") or (layout.exists(ROWS) and not layout.exists(DOCUMENT)):
-        raise RunRefused(f"{out} holds something that is no audit; give another --out")
-    layout.clear(ROWS)
-    layout.delete(DOCUMENT)
-    yield layout
-    layout.clear("work")
+    layout = audit_layout(config.out)
+    _refuse_strange_folder(layout)
+    with run_lock(layout):
+        if config.overwrite:
+            _empty(layout)
+        yield layout
 
 
-def _measure(plan: AuditPlan, layout: RunLayout) -> float:
-    """Every pair's row onto disk, a file per block; pairs per second."""
-    work = pairs_to_work(plan.rows(), plan.config.block_pairs)
-    layout.write_table(_WORK, pa.Table.from_pylist(list(work), schema=WORK))
-    with cluster(plan.config.address), progress_meter(len(plan.pairs), 0, "audit") as meter:
-        for table in _audited(plan, layout):
-            first = table["pair_id"][0].as_py()
-            layout.write_table(_block_path((first - 1) // plan.config.block_pairs), table)
-            failed = table["status"].to_pylist().count("failed")
-            meter.advance(table.num_rows, failed)
+def _refuse_strange_folder(layout: RunLayout) -> None:
+    record = load_record(layout)
+    if record is None and (layout.exists(ROWS) or layout.exists(layout.manifest)):
+        raise RunRefused(f"{layout.root} holds something that is no audit; give another --out")
+    if record is not None and record.command != "audit":
+        raise RunRefused(
+            f"{layout.root} holds the output of `maskmill {record.command}`; give another --out"
+        )
+
+
+def _empty(layout: RunLayout) -> None:
+    """Take an earlier audit out of OUT: what it wrote, and nothing else."""
+    for file in (layout.run_record, DOCUMENT, MARKDOWN, PAGE, REGIONS_FILE, layout.manifest):
+        layout.delete(file)
+    for folder in (ROWS, layout.attempts):
+        layout.clear(folder)
+
+
+def _open_record(plan: AuditPlan, layout: RunLayout) -> RunRecord:
+    """run.json and the manifest, written before the first block."""
+    identity = plan.identity()
+    record = load_record(layout)
+    if record is not None:
+        refuse_difference(layout, record.identity, identity, REMEDIES)
+    else:
+        record = RunRecord(command="audit", identity=identity, fingerprint=fingerprint_of(identity))
+        layout.write_table(layout.manifest, plan.manifest)
+    record.settings = plan.settings_facts()
+    record.label_map = plan.settings.labels.to_dict()
+    record.versions = {"maskmill": tool_version(), **package_versions()}
+    record.state = "running"
+    record.save(layout)
+    return record
+
+
+def _close_record(
+    layout: RunLayout, record: RunRecord, ledger: Ledger, done_now: int, seconds: float
+) -> None:
+    record.state = "finished"
+    record.ledger = {**asdict(ledger), "pending": ledger.pending}
+    if done_now:
+        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        record.sessions.append(
+            {"finished": finished, "pairs": done_now, "seconds": round(seconds, 1)}
+        )
+    record.save(layout)
+    layout.delete(layout.pending)
+    for leftover in (layout.scratch, layout.attempts):
+        layout.clear(leftover)
+
+
+def _measure(plan: AuditPlan, layout: RunLayout, pending: pa.Table) -> float:
+    """Every pending pair's row onto disk, a file per block; pairs per second."""
+    total = plan.manifest.num_rows
+    layout.delete(DOCUMENT)  # it would speak of other rows than those beside it
+    layout.clear(layout.scratch)
+    layout.write_table(layout.pending, pending)
+    operator = CommitAudits(
+        layout=layout, session=uuid.uuid4().hex, audit=AuditPairs(plan.settings)
+    )
+    with (
+        cluster(plan.config.address) as capacity,
+        progress_meter(total, total - num_pairs(pending), "audit") as meter,
+    ):
+        for tally in _committed(layout, operator, _num_tasks(capacity)):
+            meter.advance(tally.num_rows, tally.num_rows - tally["error_code"].null_count)
         return meter.rate
 
 
-def _audited(plan: AuditPlan, layout: RunLayout) -> Iterator[pa.Table]:
-    """The Ray graph: work -> AuditPairs (tasks of one CPU) -> one table of rows per block."""
+def _num_tasks(capacity: Capacity) -> int:
+    """One task per core; our own cluster counts two CPUs that are not there."""
+    return max(1, capacity.cpus - (SPARE_CPUS if capacity.is_local else 0))
+
+
+def _committed(layout: RunLayout, operator: CommitAudits, tasks: int) -> Iterator[pa.Table]:
+    """The Ray graph: pending blocks -> CommitAudits (tasks of one CPU) -> a tally per block."""
     import ray.data
     import ray.exceptions
 
     blocks = {"batch_size": 1, "batch_format": "pyarrow"}
-    tables = (
-        ray.data.read_parquet(layout.path(_WORK), filesystem=layout.filesystem)
+    tallies = (
+        ray.data.read_parquet(layout.path(layout.pending), filesystem=layout.filesystem)
         .repartition(target_num_rows_per_block=1)
-        .map_batches(AuditPairs(plan.settings), num_cpus=1, **blocks)
+        .map_batches(operator, num_cpus=1, compute=task_pool(tasks), **blocks)
     )
     try:
-        yield from tables.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        yield from tallies.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     except ray.exceptions.RayError as error:
-        raise RunFailed(f"a worker hit a bug; the audit is not complete\n{error}") from error
+        raise RunFailed(f"a worker hit a bug; what is committed stays\n{error}") from error
 
 
-def _block_path(block: int) -> str:
-    return f"{ROWS}/block-{block:07d}.parquet"
-
-
-def _tables(layout: RunLayout, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The rows on disk in pair_id order, a block at a time."""
-    block = 0
-    while layout.exists(_block_path(block)):
-        yield layout.read_table(_block_path(block), columns)
-        block += 1
-
-
-def _add_up(plan: AuditPlan, layout: RunLayout) -> AuditTally:
-    statuses = (table["status"].to_pylist() for table in _tables(layout, ["status"]))
-    num_ok, num_rows = 0, 0
-    for column in statuses:
-        num_ok, num_rows = num_ok + column.count("ok"), num_rows + len(column)
-    if num_rows != len(plan.pairs):
-        raise RunFailed(f"{num_rows} rows for {len(plan.pairs)} pairs; run the audit again")
+def _add_up(plan: AuditPlan, layout: RunLayout, ledger: Ledger) -> AuditTally:
+    if ledger.pending:
+        raise RunFailed(
+            f"{ledger.pending} of {ledger.inputs} pairs have no row; give the same command again"
+        )
     tally = AuditTally(
-        plan.settings.labels, num_ok, resamples=plan.config.resamples, seed=plan.config.seed,
+        plan.settings.labels, ledger.ok, resamples=plan.config.resamples, seed=plan.config.seed,
         alignment_every=plan.settings.alignment_every,
     )  # fmt: skip
-    for table in _tables(layout):
+    for table in layout.committed_rows():
         tally.add(table.to_pylist())
     return tally
 
@@ -166,36 +232,3 @@ def _write(
         **{name: layout.path(path) for name, path in names.items()},
         "rows": layout.path(ROWS) + "/",
     }
-
-
-def compare(before_path: str, after_path: str, *, resamples: int, seed: int) -> Document:
-    """What moved between two audits, from their audit.json and the rows beside it.
-
-    Raises:
-        SettingsError: no audits, without their rows, or of different classes.
-    """
-    before, after = _load_audit(before_path), _load_audit(after_path)
-    return compare_audits(
-        before[0], after[0], partial(_rows, before[1]), partial(_rows, after[1]),
-        resamples=resamples, seed=seed,
-    )  # fmt: skip
-
-
-def _rows(layout: RunLayout, columns: list[str]) -> Iterator[Row]:
-    for table in _tables(layout, columns):
-        yield from table.to_pylist()
-
-
-def _load_audit(path: str) -> tuple[Document, RunLayout]:
-    """The document of an audit, given as its folder or its json, and the folder."""
-    folder, name = posixpath.split(path) if path.endswith(".json") else (path, DOCUMENT)
-    layout = RunLayout(folder or ".")
-    try:
-        document: Document = json.loads(layout.read(name))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is no audit.json: {error}") from error
-    if not isinstance(document, dict) or document.get("document") != "maskmill audit":
-        raise SettingsError(f"{path} was not written by maskmill audit")
-    if document["ledger"]["pairs"] and not layout.exists(_block_path(0)):
-        raise SettingsError(f"{layout.root}/{ROWS} is not there; keep the whole OUT of an audit")
-    return document, layout

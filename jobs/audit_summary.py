@@ -20,7 +20,7 @@ def to_dict(result: AuditResult) -> dict[str, Any]:
             name: {key: metric[key] for key in keep} for name, metric in document["metrics"].items()
         },
         "iou": {entry["name"]: entry["iou"]["value"] for entry in document["classes"]},
-        "missed": list(result.missed), "files": result.files,
+        "missed": list(result.missed), "files": result.files, "done_now": result.done_now,
         "seconds": round(result.seconds, 3), "pairs_per_second": round(result.rate, 2),
     }  # fmt: skip
 
@@ -36,6 +36,8 @@ def _ledger(result: AuditResult) -> Iterator[str]:
         f"pairs {ledger['pairs']:,} = compared {ledger['ok']:,} + failed {ledger['failed']:,} "
         f"in {result.seconds:.1f} s"
     )
+    if result.done_now < ledger["pairs"]:
+        yield f"  {ledger['pairs'] - result.done_now:,} of them had been audited before"
     if ledger["failed"]:
         kinds = ", ".join(f"{code} {count:,}" for code, count in ledger["failures"].items())
         yield f"  failed: {kinds}"

@@ -6,11 +6,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.arrays import BoolMask, ConfusionCounts, LabelMask, ScoreMap
+from schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
 
 MIN_REGION_PIXELS = 32
 MAX_REGIONS = 8  # per pair of masks, largest first
 CORE_DEPTH = 3  # pixels; what is closer to a region's edge may be the usual dispute over borders
+
+
+Places = npt.NDArray[np.int32]
+"""(N,) flat positions, rows or columns of pixels, or numbers of their regions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,20 @@ def disagreeing_regions(
         confidence: (H, W) confidence of the prediction, 0..1.
         limit: how many to return at most.
     """
-    regions: list[Region] = []
-    for row, column in _largest_pairs(matrix, limit):
-        inside = (truth == row) & (prediction == column)
-        regions += _regions_of(inside, row, column, confidence, limit)
-    regions.sort(key=lambda region: (-region.area, region.bbox))
-    return regions[:limit]
+    pairs = _largest_pairs(matrix, limit)
+    if not pairs:
+        return []
+    places = np.flatnonzero(truth != prediction).astype(np.int32)
+    values = truth.ravel()[places], prediction.ravel()[places]
+    labelled = [
+        _labelled(places[(values[0] == pair[0]) & (values[1] == pair[1])], truth.shape[1], pair)
+        for pair in pairs
+    ]
+    areas = np.sort(np.concatenate([one.areas for one in labelled]))[::-1]
+    least = max(MIN_REGION_PIXELS, int(areas[:limit][-1]))
+    found = [part for one in labelled for part in one.parts(least)]
+    found.sort(key=lambda part: (-part.area, part.bbox))
+    return [_region(part, confidence) for part in found[:limit]]
 
 
 def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]:
@@ -66,39 +78,66 @@ def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]
     return [(int(rows[place]), int(columns[place])) for place in order]
 
 
-def _regions_of(
-    inside: BoolMask, row: int, column: int, confidence: ScoreMap | None, limit: int
-) -> list[Region]:
-    x, y, width, height = cv2.boundingRect(inside.astype(np.uint8))
-    crop = inside[y : y + height, x : x + width].astype(np.uint8)
-    _, numbers, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    order = 1 + np.argsort(-areas, kind="stable")[:limit]
-    scores = None if confidence is None else confidence[y : y + height, x : x + width]
-    return [
-        _region(numbers == number, stats[number], (x, y), row, column, scores)
-        for number in order if stats[number, cv2.CC_STAT_AREA] >= MIN_REGION_PIXELS
-    ]  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A connected region: its place in the picture, and its pixels within its box."""
+
+    pair: tuple[int, int]
+    area: int
+    bbox: tuple[int, int, int, int]
+    pixels: npt.NDArray[np.uint8]
 
 
-def _region(
-    pixels: BoolMask,
-    stats: npt.NDArray[np.int32],
-    offset: tuple[int, int],
-    row: int,
-    column: int,
-    scores: ScoreMap | None,
-) -> Region:
-    x, y, width, height, area = (int(value) for value in stats)
-    box = slice(y, y + height), slice(x, x + width)
-    core = _core_pixels(pixels[box].astype(np.uint8))
-    mean = None if scores is None else float(scores[box][pixels[box]].mean(dtype=np.float64))
-    return Region(row, column, area, core, (x + offset[0], y + offset[1], width, height), mean)
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """Where a pair of classes occurs, and in which region: rows ascend, numbers are from 1."""
+
+    pair: tuple[int, int]
+    rows: Places
+    columns: Places
+    numbers: Places
+    areas: npt.NDArray[np.intp]  # by number; 0 for number 0
+
+    def parts(self, least: int) -> list[_Part]:
+        """The regions of at least so many pixels."""
+        return [self._part(number) for number in np.flatnonzero(self.areas >= least).tolist()]
+
+    def _part(self, number: int) -> _Part:
+        inside = np.flatnonzero(self.numbers == number)
+        rows, columns = self.rows[inside], self.columns[inside]
+        y, x = int(rows[0]), int(columns.min())
+        pixels = np.zeros((int(rows[-1]) - y + 1, int(columns.max()) - x + 1), dtype=np.uint8)
+        pixels[rows - y, columns - x] = 1
+        box = (x, y, pixels.shape[1], pixels.shape[0])
+        return _Part(self.pair, len(rows), box, pixels)
+
+
+def _labelled(places: Places, width: int, pair: tuple[int, int]) -> _Labelled:
+    """The regions of a pair of classes, from where it occurs in a picture of that width."""
+    rows = places // width
+    columns = places - rows * width
+    top, left = rows[0], columns.min()  # places ascend
+    crop = np.zeros((rows[-1] - top + 1, columns.max() - left + 1), dtype=np.uint8)
+    crop[rows - top, columns - left] = 1
+    _, labels = cv2.connectedComponents(crop, connectivity=8)
+    numbers = labels[rows - top, columns - left]
+    return _Labelled(pair, rows, columns, numbers, np.bincount(numbers))
+
+
+def _region(part: _Part, confidence: ScoreMap | None) -> Region:
+    x, y, width, height = part.bbox
+    mean = None
+    if confidence is not None:
+        scores = confidence[y : y + height, x : x + width]
+        mean = float(scores[part.pixels.view(np.bool_)].mean(dtype=np.float64))
+    return Region(*part.pair, part.area, _core_pixels(part.pixels), part.bbox, mean)
 
 
 def _core_pixels(region: npt.NDArray[np.uint8]) -> int:
     """Pixels at least ``CORE_DEPTH`` inside; specks in a region do not make it thin."""
-    padded = np.pad(region, CORE_DEPTH)  # its edge counts at the picture's edge too
+    height, width = region.shape  # what lies beyond counts as outside, at the picture's edge too
+    padded = np.zeros((height + 2 * CORE_DEPTH, width + 2 * CORE_DEPTH), dtype=np.uint8)
+    padded[CORE_DEPTH:-CORE_DEPTH, CORE_DEPTH:-CORE_DEPTH] = region
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
     square = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
     return int(np.count_nonzero(padded & cv2.erode(closed, square)))

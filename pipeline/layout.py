@@ -23,14 +23,17 @@ COPY_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class RunLayout:
-    """Paths relative to ``root``, a local folder or any pyarrow filesystem URI."""
+    """Paths relative to ``root``, a local folder or any pyarrow filesystem URI.
+
+    ``metadata`` is the folder of the committed rows.
+    """
 
     root: str
+    metadata: str = "metadata"
 
     run_record = "run.json"
     manifest = "manifest/manifest.parquet"
     pending = "work/pending.parquet"
-    metadata = "metadata"
     annotations = "annotations.json"
     attempts = "work/attempts"
     scratch = "work/tmp"

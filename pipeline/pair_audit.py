@@ -80,12 +80,25 @@ def audit_masks(
     confidence = read_confidence()
     boundary = None
     if needs_maps or confidence is not None:
-        left = to_class_map(truth, tables.truth, num_classes)
-        right = to_class_map(prediction, tables.prediction, num_classes)
+        left = _class_map(truth, tables.truth, num_classes, bool(counts.truth_out_of_range))
+        right = _class_map(
+            prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
+        )
         row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
         boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
         row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
     return row | _class_columns(counts.matrix, names, boundary)
+
+
+def _class_map(
+    mask: LabelMask, table: ValueTable, num_classes: int, has_strange: bool
+) -> LabelMask:
+    """As ``to_class_map``; at once where classes stand for themselves and the rest is ignore."""
+    is_plain = mask.dtype == np.uint8 and num_classes < 255 and not has_strange
+    if is_plain and np.array_equal(table[:num_classes], np.arange(num_classes)):
+        plain: LabelMask = np.minimum(mask, np.uint8(num_classes))
+        return plain
+    return to_class_map(mask, table, num_classes)
 
 
 def resized_nearest(mask: LabelMask, shape: tuple[int, ...]) -> LabelMask:

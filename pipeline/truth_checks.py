@@ -6,6 +6,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from schemas.arrays import BoolMask, LabelMask
 
@@ -35,9 +36,10 @@ def islands(classes: LabelMask, num_classes: int) -> list[Finding]:
     if not classes.size:
         return []
     findings = []
-    thin = _thin_parts(classes)
-    for index in np.flatnonzero(np.bincount(classes[thin], minlength=num_classes)[:num_classes]):
-        small = _islands_of(classes == index, thin)
+    places = np.flatnonzero(_thin_parts(classes)).astype(np.int32)
+    values = classes.ravel()[places]
+    for index in np.flatnonzero(np.bincount(values, minlength=num_classes)[:num_classes]):
+        small = _islands_of(classes, int(index), places[values == index])
         if small:
             message = f"{len(small)} islands of at most {ISLAND_PIXELS} pixels"
             findings.append(Finding("island", int(index), len(small), small[0], message))
@@ -53,21 +55,27 @@ def _thin_parts(classes: LabelMask) -> BoolMask:
     return thin
 
 
-def _islands_of(inside: BoolMask, thin: BoolMask) -> list[tuple[int, int, int, int]]:
+def _islands_of(
+    classes: LabelMask, index: int, thin: npt.NDArray[np.int32]
+) -> list[tuple[int, int, int, int]]:
     """Boxes of the islands of one class, by position. Components at the picture's edge are none.
 
-    Only the box around the thin parts is labelled, one pixel larger on each side: what is cut off
-    there touches the cut, and no island does.
+    Only the box around the class's thin parts (flat positions, ascending) is labelled, one pixel
+    larger on each side: what is cut off there touches the cut, and no island does.
     """
-    left, top, width, height = cv2.boundingRect((inside & thin).astype(np.uint8))
-    left, top = max(0, left - 1), max(0, top - 1)
-    crop = inside[top : top + height + 2, left : left + width + 2].astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
-    return [
-        (x + left, y + top, w, h)
-        for x, y, w, h, area in stats[1:].tolist()
-        if area <= ISLAND_PIXELS and min(x, y, crop.shape[1] - x - w, crop.shape[0] - y - h) > 0
-    ]
+    rows = thin // classes.shape[1]
+    columns = thin - rows * classes.shape[1]
+    top, left = max(0, int(rows[0]) - 1), max(0, int(columns.min()) - 1)
+    box = classes[top : int(rows[-1]) + 2, left : int(columns.max()) + 2]
+    crop = (box == index).view(np.uint8)
+    _, numbers = cv2.connectedComponents(crop, connectivity=8)
+    areas = np.bincount(numbers.ravel())
+    areas[0] = ISLAND_PIXELS + 1  # other classes
+    for edge in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
+        areas[edge] = ISLAND_PIXELS + 1
+    boxes = (cv2.boundingRect((numbers == one).view(np.uint8))
+             for one in np.flatnonzero(areas <= ISLAND_PIXELS))  # fmt: skip
+    return [(x + left, y + top, width, height) for x, y, width, height in boxes]
 
 
 def ragged_void(classes: LabelMask, num_classes: int) -> list[Finding]:

@@ -16,13 +16,19 @@ PAIRS = pa.schema([
 ])  # fmt: skip
 """One row per pair to be compared, and per file without a partner."""
 
+PAIR_MANIFEST = pa.schema([
+    *PAIRS,
+    pa.field("block", pa.int64(), False),     # unit of work: commits whole or not at all
+])  # fmt: skip
+"""The work list of an audit, in pair_id order: `manifest/manifest.parquet`."""
+
 WORK = pa.schema(
     [
         pa.field("block", pa.int64(), False),
         pa.field("pairs", pa.list_(pa.struct(list(PAIRS))), False),
     ]
 )
-"""One row per block of consecutive pairs: what one task does."""
+"""One row per block: those of its pairs that are still to do. What one task does."""
 
 CELL = pa.struct([
     pa.field("truth", pa.int32()),       # class index; the number of classes = ignore or no class
@@ -91,6 +97,7 @@ ALIGNMENT = pa.struct([
 AUDIT = pa.schema([
     *PAIRS,
     pa.field("status", pa.string(), False),    # ok | failed
+    pa.field("attempts", pa.int32()),          # how often the pair's block was started
     pa.field("notes", pa.list_(pa.string())),  # what was decided on the way
     pa.field("width", pa.int32()),             # of the truth
     pa.field("height", pa.int32()),
@@ -117,7 +124,7 @@ AUDIT = pa.schema([
 ])  # fmt: skip
 """One row per pair: everything every number of the audit is computed from."""
 
-TIMING_COLUMNS = ("read_ms", "measure_ms", "worker")
+TIMING_COLUMNS = ("attempts", "read_ms", "measure_ms", "worker")
 """Columns of AUDIT that tell of the run, not of its result."""
 
 REGIONS = pa.schema([

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from schemas.arrays import LabelMask
 from schemas.errors import ErrorCode, MaskFailure
@@ -75,6 +75,10 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error), max_pixels) from error
+    except UnidentifiedImageError as error:  # its message holds an address, other in every run
+        raise MaskFailure(
+            ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture of any format that is read here"
+        ) from error
     except Exception as error:  # Pillow's readers raise many kinds on foreign bytes
         raise MaskFailure(ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture: {error}") from error
 

@@ -1,7 +1,6 @@
 """AuditPairs: work rows of pairs -> AUDIT rows."""
 
 import hashlib
-import itertools
 import os
 import socket
 import time
@@ -51,16 +50,15 @@ class AuditPairs:
 
     settings: AuditSettings
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """A table of schema WORK in (or of PAIRS, as one block), one of schema AUDIT out."""
+    def __call__(self, pairs: pa.Table) -> pa.Table:
+        """A table of schema PAIRS in, one of schema AUDIT out."""
+        return pa.Table.from_pylist(list(self.rows(pairs.to_pylist())), schema=AUDIT)
+
+    def rows(self, pairs: Iterable[Row]) -> Iterator[Row]:
+        """AUDIT rows of PAIRS rows, one after the other."""
         use_one_thread()
-        if "pairs" in work.column_names:
-            pairs = [pair for block in work.to_pylist() for pair in block["pairs"]]
-        else:
-            pairs = work.to_pylist()
         tables = TableCache(self.settings)
-        rows = [self._row(pair, tables) for pair in pairs]
-        return pa.Table.from_pylist(rows, schema=AUDIT)
+        return (self._row(pair, tables) for pair in pairs)
 
     def _row(self, pair: Row, tables: "TableCache") -> Row:
         started = time.perf_counter()
@@ -174,13 +172,3 @@ def _confidence(pair: Row, shape: tuple[int, ...], notes: list[str]) -> ScoreMap
     except FileFailure as failure:
         notes.append(f"confidences not used: {failure.code.value}")
         return None
-
-
-def pairs_to_work(rows: Iterable[Row], block_pairs: int) -> Iterator[Row]:
-    """PAIRS rows in order -> WORK rows of ``block_pairs`` consecutive pairs."""
-    source = iter(rows)
-    for number in itertools.count():
-        block = list(itertools.islice(source, block_pairs))
-        if not block:
-            return
-        yield {"block": number, "pairs": block}

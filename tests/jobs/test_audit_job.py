@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +96,8 @@ def test_a_good_audit_exits_with_0_and_prints_definitions(good):
 def test_what_is_written(good, data):
     out = data / "A"
     assert sorted(path.name for path in out.iterdir()) == [
-        "audit.json", "audit.md", "pairs", "regions.parquet", "report.html",
+        "audit.json", "audit.md", "manifest", "pairs", "regions.parquet", "report.html", "run.json",
+        "work",
     ]  # fmt: skip
     blocks = sorted((out / "pairs").iterdir())
     assert len(blocks) == 6
@@ -148,14 +150,18 @@ def test_compare(good, worse, data):
     assert "37 pictures" not in text and "+0.0000" in text and "*" not in text.splitlines()[1]
 
 
-def test_a_missed_threshold_exits_with_4_and_nothing_else_is_needed(data):
+def test_a_missed_threshold_exits_with_4_and_an_audit_can_be_overwritten(good, data, tmp_path):
+    out = tmp_path / "A"
+    shutil.copytree(data / "A", out)
     ended = maskmill(
         "audit", data / "good", data / "truth", "--labels", "voc", "--fail-under", "0.999",
-        "--counts-only", "--limit", 5, "--resamples", 20,
+        "--counts-only", "--limit", 5, "--resamples", 20, "--out", out, "--overwrite",
     )  # fmt: skip
     assert ended.returncode == 4, ended.stderr
     assert "below --fail-under: miou is 0.9" in ended.stdout
     assert "pairs 5 = compared 5" in ended.stdout and "Boundary" not in ended.stdout
+    assert len(list((out / "pairs").iterdir())) == 1
+    assert json.loads((out / "audit.json").read_text())["ledger"]["ok"] == 5
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -170,18 +176,50 @@ def test_usage_errors_exit_with_2_before_anything_runs(data, arguments, words):
     assert (ended.returncode, words in ended.stderr) == (2, True), ended.stderr
 
 
-def test_an_out_that_is_no_audit_is_left_alone(data, tmp_path):
-    (tmp_path / "run.json").write_text("{}")
+@pytest.mark.parametrize("name, content", [
+    ("run.json", json.dumps({"command": "prelabel", "identity": {}})), ("pairs", None),
+])  # fmt: skip
+def test_an_out_that_is_no_audit_is_left_alone(data, tmp_path, name, content):
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text(content)
     ended = maskmill("audit", data / "good", data / "truth", "--labels", "voc", "--out", tmp_path)
-    assert ended.returncode == 2 and "no audit" in ended.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert ended.returncode == 2 and "give another --out" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_an_empty_folder_is_failed_rows(data, tmp_path):
-    (tmp_path / "none").mkdir()
-    (tmp_path / "nothing").mkdir()
-    ended = maskmill("audit", tmp_path / "none", tmp_path / "nothing", "--labels", "voc")
-    assert ended.returncode == 0 and "pairs 0 = compared 0 + failed 0" in ended.stdout
+def test_the_same_command_again_reuses_every_row(good, data):
+    before = (data / "A/audit.json").read_text()
+    again = maskmill(
+        "audit", data / "good", data / "truth", "--labels", "voc", "--images", data / "photos",
+        "--out", data / "A", "--block-pairs", 7, "--resamples", 200, "--json",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["done_now"] == 0
+    assert (data / "A/audit.json").read_text() == before
+
+
+def test_another_audit_in_the_same_out_is_refused(good, data):
+    before = (data / "A/audit.json").read_text()
+    refused = maskmill(
+        "audit", data / "good", data / "truth", "--labels", "voc", "--out", data / "A",
+        "--images", data / "photos", "--block-pairs", 7, "--ignore", 8,
+    )  # fmt: skip
+    assert refused.returncode == 2 and "ignore: [] there, [8] asked for" in refused.stderr
+    assert (data / "A/audit.json").read_text() == before
+
+
+@pytest.mark.parametrize("names, words", [
+    ([], "no mask at all"), (["elsewhere/other.png", "third.png"], "2 masks, elsewhere/other.png"),
+])  # fmt: skip
+def test_sides_without_a_name_in_common_are_told_apart(data, tmp_path, names, words):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(scene(0)).save(tmp_path / name)
+    ended = maskmill("audit", tmp_path, data / "truth", "--labels", "voc")
+    assert ended.returncode == 2 and "nothing to compare" in ended.stderr
+    assert words in ended.stderr and "40 masks, 00.png, 01.png, 02.png, …" in ended.stderr
 
 
 def test_help_is_quick_and_complete():
@@ -212,8 +250,7 @@ def test_cityscapes_numberings_are_not_mixed_up(tmp_path, labels, kind, fits):
     save(tmp_path / "t", {f"ulm_000000_000019_gtFine_{kind}": mask})
     config = AuditConfig(predictions=str(tmp_path / "p"), truth=str(tmp_path / "t"), labels=labels)
     if fits:
-        (pair,) = make_plan(config).pairs
-        assert pair.problem is None
+        assert make_plan(config).manifest["error_code"].to_pylist() == [None]
     else:
         with pytest.raises(SettingsError, match=f"holds {kind}"):
             make_plan(config)

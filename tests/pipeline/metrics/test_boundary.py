@@ -43,15 +43,15 @@ def test_tiny_pictures_too(seed, height, width, steps):
         np.testing.assert_array_equal(near & (classes == label), expected.astype(bool))
 
 
-def test_the_way_for_very_large_pictures_is_the_same(monkeypatch):
-    classes = blobs(3)
-    expected = boundary.class_boundary(classes, 9)
-    np.testing.assert_array_equal(boundary._eroded_away(classes, 9), expected)
-    counts = boundary.count_boundary(classes, blobs(4), 4)
-    monkeypatch.setattr(boundary, "_FAR", 1)  # every picture counts as very large
-    other = boundary.count_boundary(classes, blobs(4), 4)
-    np.testing.assert_array_equal(counts.boundary_union, other.boundary_union)
-    np.testing.assert_array_equal(counts.boundary_intersection, other.boundary_intersection)
+@pytest.mark.parametrize("short_runs", [0, 10**9])
+def test_runs_and_pixels_give_the_same_sums(monkeypatch, short_runs):
+    truth, prediction = blobs(3), blobs(4)
+    truth[30:40] = 4  # void
+    counts = boundary.count_boundary(truth, prediction, 4)
+    monkeypatch.setattr(boundary, "_SHORT_RUNS", short_runs)
+    other = boundary.count_boundary(truth, prediction, 4)
+    for name in boundary.BoundaryCounts.__slots__:
+        np.testing.assert_array_equal(getattr(counts, name), getattr(other, name))
 
 
 @pytest.mark.parametrize("num_classes, dtype", [(4, np.uint8), (300, np.uint16)])

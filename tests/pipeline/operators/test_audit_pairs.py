@@ -7,9 +7,9 @@ from PIL import Image
 
 from pipeline.audit_sides import AuditSide
 from pipeline.masks.registry import MASK_FORMATS
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings, pairs_to_work
+from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
 from pipeline.pair_audit import Measures, resized_nearest
-from schemas.audit_rows import AUDIT, PAIRS, WORK
+from schemas.audit_rows import AUDIT, PAIRS
 from schemas.labels import LabelMap, builtin
 
 LABELS = LabelMap.from_names("four", ["ground", "cat", "dog", "car"])
@@ -177,15 +177,10 @@ def test_real_masks(shared, run):
         assert row["miou"] == 1.0 and row["boundary_iou"] == 1.0 and row["regions"] == []
 
 
-def test_work_blocks_hold_consecutive_pairs():
-    rows = [dict.fromkeys(PAIRS.names) | {"pair_id": n, "key": str(n)} for n in range(7)]
-    work = list(pairs_to_work(iter(rows), 3))
-    assert [[pair["pair_id"] for pair in block["pairs"]] for block in work] == [
-        [0, 1, 2], [3, 4, 5], [6],
-    ]  # fmt: skip
-    table = pa.Table.from_pylist(work, schema=WORK)
-    with pytest.raises(Exception, match="NoneType"):  # no uris: a bug, and loud
-        AuditPairs(AuditSettings(labels=LABELS))(table)
+def test_a_row_without_files_or_a_reason_is_a_bug_and_loud():
+    row = dict.fromkeys(PAIRS.names) | {"pair_id": 1, "key": "1"}
+    with pytest.raises(Exception, match="NoneType"):
+        AuditPairs(AuditSettings(labels=LABELS))(pa.Table.from_pylist([row], schema=PAIRS))
 
 
 @pytest.mark.parametrize("ignore", [255, 65535])

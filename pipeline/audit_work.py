@@ -1,0 +1,170 @@
+"""The work of an audit: its manifest, what of it is still to do, and what makes it the same run."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.audit_sides import AuditSide
+from pipeline.filesystems import CONTAINERS, is_uri, local_path
+from pipeline.layout import RunLayout
+from pipeline.operators.audit_pairs import AuditSettings
+from pipeline.sources.containers import split_member_uri
+from schemas.audit_rows import AUDIT, PAIR_MANIFEST, PAIRS, WORK
+
+Row = dict[str, Any]
+
+AUDIT_VERSION = 1
+"""Raised whenever the same masks and settings would give other rows than before."""
+
+ROWS = "pairs"
+"""Folder of the committed AUDIT rows in the OUT of an audit."""
+
+_CHUNK = 4096
+_MASK_COLUMNS = ("prediction_uri", "truth_uri", "confidence_uri")
+
+
+def audit_layout(root: str) -> RunLayout:
+    """The run folder of an audit: as any other, but that its rows are those of pairs."""
+    return RunLayout(root, metadata=ROWS)
+
+
+def pair_manifest(pairs: Iterable[Row], block_pairs: int) -> pa.Table:
+    """PAIR_MANIFEST of PAIRS rows with ids from 1; columns, so that many pairs stay small."""
+    source, batches = iter(pairs), []
+    while chunk := list(islice(source, _CHUNK)):
+        rows = [{**row, "block": (row["pair_id"] - 1) // block_pairs} for row in chunk]
+        batches.append(pa.RecordBatch.from_pylist(rows, schema=PAIR_MANIFEST))
+    return pa.Table.from_batches(batches, schema=PAIR_MANIFEST)
+
+
+def pending_pairs(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> pa.Table:
+    """One row of schema WORK per block with anything to do, in block order.
+
+    Args:
+        layout: the run folder.
+        manifest: schema PAIR_MANIFEST, in pair_id order.
+        retry_failed: take the failed pairs of committed blocks as well, where both files exist.
+    """
+    committed = pa.array(layout.committed_blocks(), pa.int64())
+    chosen = pc.invert(pc.is_in(manifest["block"], committed))
+    if retry_failed:
+        failed = pc.is_in(manifest["pair_id"], pa.array(_failed_ids(layout), pa.int64()))
+        chosen = pc.or_(chosen, pc.and_(failed, pc.is_null(manifest["error_code"])))
+    return _as_blocks(manifest.filter(chosen))
+
+
+def _failed_ids(layout: RunLayout) -> list[int]:
+    found: list[int] = []
+    for rows in layout.committed_rows(["pair_id", "status"]):
+        found += rows.filter(pc.equal(rows["status"], "failed"))["pair_id"].to_pylist()
+    return found
+
+
+def _as_blocks(todo: pa.Table) -> pa.Table:
+    """Rows in block order -> WORK, without an object per pair."""
+    blocks = todo["block"].to_numpy()
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+    columns = [todo[name].combine_chunks() for name in PAIRS.names]
+    pairs = pa.StructArray.from_arrays(columns, fields=list(PAIRS))
+    offsets = pa.array([*starts.tolist(), todo.num_rows], pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pairs, type=WORK.field("pairs").type)
+    return pa.table([pa.array(blocks[starts], pa.int64()), lists], schema=WORK)
+
+
+def num_pairs(work: pa.Table) -> int:
+    """How many pairs a WORK table holds."""
+    return int(pc.sum(pc.list_value_length(work["pairs"])).as_py() or 0)
+
+
+def commit_pairs(layout: RunLayout, block: int, rows: pa.Table) -> None:
+    """Put the AUDIT rows of a block on disk whole; rows of it that are not done again stay."""
+    if layout.exists(layout.block_path(block)):
+        old = layout.committed_block(block)
+        kept = old.filter(pc.invert(pc.is_in(old["pair_id"], rows["pair_id"].combine_chunks())))
+        rows = pa.concat_tables([kept, rows]).sort_by("pair_id")
+    layout.write_table(layout.block_path(block), rows.cast(AUDIT))
+
+
+def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int) -> Row:
+    """Everything that decides the rows; the fingerprint is over this.
+
+    Masks count by name, and on disks by size and time of change too: predictions made anew under
+    the same names are other predictions. How numbers are made of the rows is no part of it.
+    """
+    return {
+        "pairs": f"{manifest.num_rows} pairs, {_digest_of_rows(manifest)}",
+        "masks": stamp_of_files(_uris(manifest)),
+        "labels": _digest(settings.labels.to_dict()),
+        "prediction": _side(settings.prediction), "truth": _side(settings.truth),
+        "ignore": sorted(settings.ignore), "resize": settings.resize,
+        "measures": asdict(settings.measures), "alignment_every": settings.alignment_every,
+        "hash_images": settings.hash_images, "block_pairs": block_pairs,
+        "audit_version": AUDIT_VERSION,
+    }  # fmt: skip
+
+
+def stamp_of_files(uris: Iterable[str]) -> str:
+    """SHA-256 over size and time of change of files on disk, containers and datasets included."""
+    digest = hashlib.sha256()
+    paths = dict.fromkeys(path for path in map(_path_on_disk, uris) if path is not None)
+    for path in paths:
+        for file in _files_at(path):
+            digest.update(f"{file}\0{_stamp(file)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _path_on_disk(uri: str) -> str | None:
+    if is_uri(uri) and uri.partition("://")[0] in CONTAINERS:
+        uri, _ = split_member_uri(uri)
+    return local_path(uri)
+
+
+def _files_at(path: str) -> Iterator[str]:
+    if not os.path.isdir(path):  # noqa: PTH112
+        yield path
+        return
+    for folder, below, names in os.walk(path):
+        below.sort()
+        yield from (os.path.join(folder, name) for name in sorted(names))  # noqa: PTH118
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return "gone"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _uris(manifest: pa.Table) -> Iterator[str]:
+    for name in _MASK_COLUMNS:
+        yield from (uri for uri in pc.unique(manifest[name]).to_pylist() if uri is not None)
+
+
+def _side(side: AuditSide) -> Row:
+    mapping = None if side.mapping is None else sorted(side.mapping.items())
+    labels = None if side.labels is None else _digest(side.labels.to_dict())
+    return {"format": side.format, "labels": labels, "mapping": _digest(mapping)}
+
+
+def _digest_of_rows(manifest: pa.Table) -> str:
+    digest = hashlib.sha256()
+    for batch in manifest.to_batches(max_chunksize=_CHUNK):
+        digest.update(_text(batch.to_pylist()))
+    return digest.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(_text(value)).hexdigest()
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True).encode()

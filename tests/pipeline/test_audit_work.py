@@ -1,0 +1,169 @@
+"""The work list of an audit: blocks, what is pending, and what makes a run the same run."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.audit_work import (
+    audit_identity,
+    audit_layout,
+    num_pairs,
+    pair_manifest,
+    pending_pairs,
+    stamp_of_files,
+)
+from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
+from pipeline.operators.commit_audits import CommitAudits
+from schemas.audit_rows import AUDIT, PAIR_MANIFEST, PAIRS, WORK
+from schemas.batches import TALLY
+from schemas.labels import LabelMap
+
+LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Seven pairs: the prediction of 3 is no picture, 6 has none."""
+    rows = []
+    for number in range(1, 8):
+        mask = np.random.default_rng(number).integers(0, 3, (20, 30)).astype(np.uint8)
+        row = dict.fromkeys(PAIRS.names) | {"pair_id": number, "key": f"{number}"}
+        for side in ("prediction", "truth"):
+            path = tmp_path / side / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(mask).save(path)
+            row[f"{side}_uri"] = str(path)
+        rows.append(row)
+    (tmp_path / "prediction/3.png").write_bytes(b"no picture")
+    rows[5] |= {
+        "prediction_uri": None, "error_code": "missing_prediction", "error_message": "no prediction"
+    }  # fmt: skip
+    return rows
+
+
+def work_of(rows, layout, block_pairs=3, **options):
+    return pending_pairs(
+        layout, pair_manifest(rows, block_pairs), **{"retry_failed": False, **options}
+    )
+
+
+def ids_of(work):
+    return {row["block"]: [pair["pair_id"] for pair in row["pairs"]] for row in work.to_pylist()}
+
+
+def operator(layout, session="one"):
+    audit = AuditPairs(AuditSettings(labels=LABELS))
+    return CommitAudits(layout=layout, session=session, audit=audit)
+
+
+def test_blocks_hold_consecutive_pairs(masks, tmp_path):
+    manifest = pair_manifest(iter(masks), 3)
+    assert manifest.schema == PAIR_MANIFEST and manifest["block"].to_pylist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        2,
+    ]
+    work = work_of(masks, audit_layout(str(tmp_path / "out")))
+    assert work.schema == WORK and num_pairs(work) == 7
+    assert ids_of(work) == {0: [1, 2, 3], 1: [4, 5, 6], 2: [7]}
+    assert work.to_pylist()[1]["pairs"] == masks[3:6]
+
+
+def test_no_pairs_are_no_work(tmp_path):
+    work = work_of([], audit_layout(str(tmp_path)))
+    assert work.schema == WORK and num_pairs(work) == 0
+
+
+def test_a_committed_block_is_done_and_nothing_else(masks, tmp_path):
+    layout = audit_layout(str(tmp_path / "out"))
+    tally = operator(layout)(work_of(masks, layout).slice(1, 1))
+    assert tally.schema == TALLY
+    assert tally["error_code"].to_pylist() == [None, None, "missing_prediction"]
+    assert ids_of(work_of(masks, layout)) == {0: [1, 2, 3], 2: [7]}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pairs", "work"]
+    (rows,) = layout.committed_rows()
+    assert rows.schema == AUDIT and rows["attempts"].to_pylist() == [1, 1, 1]
+
+
+def test_the_same_rows_however_often_it_was_stopped(masks, tmp_path):
+    whole, parts = (audit_layout(str(tmp_path / name)) for name in ("whole", "parts"))
+    operator(whole)(work_of(masks, whole))
+    while (work := work_of(masks, parts)).num_rows:
+        operator(parts)(work.slice(0, 1))
+    steady = [name for name in AUDIT.names if name not in ("read_ms", "measure_ms", "worker")]
+    for one, other in zip(whole.committed_rows(steady), parts.committed_rows(steady), strict=True):
+        assert one.equals(other)
+
+
+def test_failed_pairs_are_done_again_when_asked(masks, tmp_path):
+    layout = audit_layout(str(tmp_path / "out"))
+    operator(layout)(work_of(masks, layout))
+    assert ids_of(work_of(masks, layout)) == {}
+    retried = work_of(masks, layout, retry_failed=True)
+    assert ids_of(retried) == {0: [3]}  # a pair without a partner stays as it is
+    (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
+    operator(layout, "two")(retried)
+    rows = next(layout.committed_rows())
+    assert rows["pair_id"].to_pylist() == [1, 2, 3] and set(rows["status"].to_pylist()) == {"ok"}
+
+
+class WorkerDied(BaseException):
+    pass
+
+
+def test_a_pair_that_kills_its_worker_is_the_only_one_that_fails(masks, tmp_path, monkeypatch):
+    layout = audit_layout(str(tmp_path / "out"))
+    work = work_of(masks, layout).slice(1, 1)
+    measured = AuditPairs._measured
+
+    def deadly(self, pair, *rest):
+        if pair["pair_id"] == 5:
+            raise WorkerDied
+        return measured(self, pair, *rest)
+
+    monkeypatch.setattr(AuditPairs, "_measured", deadly)
+    for _ in range(5):  # three times as a block, twice alone
+        with pytest.raises(WorkerDied):
+            operator(layout)(work)
+        assert layout.committed_blocks() == []
+    operator(layout)(work)
+    rows = layout.committed_block(1).to_pylist()
+    assert [row["error_code"] for row in rows] == [None, "worker_died", "missing_prediction"]
+    assert "5: the worker process died" in rows[1]["error_message"]
+    assert rows[0]["attempts"] == 6
+
+
+def test_the_identity_knows_masks_by_more_than_their_names(masks):
+    def identity(**settings):
+        manifest = pair_manifest(masks, 3)
+        return audit_identity(AuditSettings(labels=LABELS, **settings), manifest, 3)
+
+    before = identity()
+    assert identity() == before
+    assert identity(ignore=(2,)) != before and identity(resize=True) != before
+    path = masks[0]["prediction_uri"]
+    status = Path(path).stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    changed = identity()
+    assert {name for name in before if before[name] != changed[name]} == {"masks"}
+
+
+def test_a_stamp_looks_into_datasets_and_at_containers(tmp_path):
+    (tmp_path / "set/a").mkdir(parents=True)
+    (tmp_path / "set/a/x.png").write_bytes(b"1")
+    (tmp_path / "set.zip").write_bytes(b"zip")
+    uris = [str(tmp_path / "set"), f"zip://{tmp_path}/set.zip!/a/x.png", "s3://bucket/far.png"]
+    before = stamp_of_files(uris)
+    assert before == stamp_of_files(uris)
+    (tmp_path / "set/a/x.png").write_bytes(b"22")
+    middle = stamp_of_files(uris)
+    (tmp_path / "set.zip").write_bytes(b"another")
+    assert len({before, middle, stamp_of_files(uris)}) == 3
+    assert stamp_of_files([str(tmp_path / "gone")]) != stamp_of_files([])
