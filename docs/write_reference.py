@@ -13,7 +13,8 @@ from jobs.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILES = ("schemas/rows.py", "schemas/audit_rows.py", "schemas/conversion_rows.py")
-_TABLE = re.compile(r"^([A-Z_]+) = pa\.(?:schema|struct)\(\s*\[\n(.*?)^\s*\]\s*\)\n", re.S | re.M)
+_TABLE = re.compile(r"^([A-Z_]+) = pa\.(?:schema|struct)\(\s*\[\n(.*?)^\s*\]\s*\)", re.S | re.M)
+_REPEATED = re.compile(r"\*([A-Z_]+),$")
 _FIELD = re.compile(r'pa\.field\("(\w+)",\s*(.+?)(?:,\s*(?:nullable=)?False)?\),?\s*(?:#\s*(.*))?$')
 
 
@@ -60,7 +61,10 @@ def tables_page() -> str:
 def _section(title: str, body: str) -> str:
     lines = [f"## {title}\n", "| column | type | meaning |", "|---|---|---|"]
     for line in body.splitlines():
+        repeated = _REPEATED.match(line.strip())
         match = _FIELD.match(line.strip())
+        if repeated:
+            lines.append(f"| … | | the columns of {repeated.group(1)} |")
         if match:
             column, kind, comment = match.groups()
             kind = kind.replace("pa.", "").replace("()", "").replace("list_", "list")

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +12,7 @@ from jobs.cli import COMMANDS, main
 from pipeline.models.registry import MODELS
 from pipeline.sources.registry import SOURCES
 from pipeline.writers.registry import FINISHERS, WRITERS
+from schemas import audit_rows, conversion_rows, rows
 from schemas.errors import ErrorCode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +35,12 @@ def test_commands_page_is_what_help_says() -> None:
 
 def test_tables_page_is_what_the_schemas_say() -> None:
     assert DOCS["tables.md"] == reference().tables_page(), "run python docs/write_reference.py"
+
+
+@pytest.mark.parametrize("module", [rows, audit_rows, conversion_rows])
+def test_every_table_has_a_section(module) -> None:
+    tables = [name for name, value in vars(module).items() if isinstance(value, pa.Schema)]
+    assert tables and not [name for name in tables if f"## {name}\n" not in DOCS["tables.md"]]
 
 
 @pytest.mark.parametrize("path", reference().command_paths(), ids=" ".join)
