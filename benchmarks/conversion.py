@@ -1,11 +1,15 @@
 """VOC masks to COCO: ours beside datumaro's, per mask, start-up apart; ratios measured in one run.
 
     python benchmarks/conversion.py [--masks N] [--turns N]
+    python benchmarks/conversion.py --memory FEW MANY [--to FORMAT]
 
 Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is what a
 worker does (read, map, write, rows committed) and the finisher's document, in one process with one
 thread. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation and
 export to coco_instances without pictures, timed inside its process. Ways take turns.
+
+--memory runs the command over FEW and over MANY masks and gives its peak memory: summed
+proportional set sizes of all its processes without the object store, and the driver's own.
 """
 
 import argparse
@@ -14,6 +18,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from PIL import Image
+from runs import peak_memory
 
 from pipeline.conversion import ConversionRequest, plan_conversion
 from pipeline.conversion_finish import finish_conversion
@@ -57,12 +63,14 @@ def random_mask(seed: int) -> np.ndarray:
 
 
 def write_source(folder: Path, count: int) -> int:
-    """A VOC folder of up to ``count`` masks."""
+    """A VOC folder of ``count`` masks; the real ones again and again where there are fewer."""
     (folder / "SegmentationClass").mkdir(parents=True)
     (folder / "ImageSets/Segmentation").mkdir(parents=True)
-    real = sorted(REAL.glob("*.png"))[:count] if REAL.is_dir() else []
-    for path in real:
-        shutil.copy(path, folder / "SegmentationClass" / path.name)
+    real = sorted(REAL.glob("*.png")) if REAL.is_dir() else []
+    for number in range(count if real else 0):
+        path = real[number % len(real)]
+        name = f"{number // len(real):03d}_{path.name}" if count > len(real) else path.name
+        shutil.copy(path, folder / "SegmentationClass" / name)
     for number in range(0 if real else count):
         image = Image.fromarray(random_mask(number), "P")
         image.putpalette(LABELS.palette)
@@ -95,12 +103,38 @@ def theirs(source: Path, out: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
+def report_memory(few: int, many: int, to_format: str) -> None:
+    """Print one JSON line: peaks of both runs, and their ratios."""
+    peaks: dict[int, tuple[int, int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (few, many):
+            source, out = Path(folder) / f"{count}", Path(folder) / f"out{count}"
+            write_source(source, count)
+            command = [sys.executable, "-m", "jobs", "convert", str(source), str(out)]
+            peaks[count] = peak_memory([*command, "--from", "voc", "--to", to_format, "--check"])
+    total, driver = ({count: peak[at] for count, peak in peaks.items()} for at in (0, 1))
+    line = {
+        "benchmark": f"peak memory of convert at {many} / {few} masks",
+        "to": to_format,
+        "peak_mib": {count: round(size / 2**20) for count, size in total.items()},
+        "driver_mib": {count: round(size / 2**20) for count, size in driver.items()},
+        "ratio": round(total[many] / total[few], 4),
+        "driver_ratio": round(driver[many] / driver[few], 4),
+    }
+    print(json.dumps(line))
+
+
 def main() -> None:
     """Print one JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--masks", type=int, default=500)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--memory", type=int, nargs=2, metavar=("FEW", "MANY"))
+    parser.add_argument("--to", default="coco")
     options = parser.parse_args()
+    if options.memory:
+        report_memory(*options.memory, options.to)
+        return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "voc"
         count = write_source(source, options.masks)

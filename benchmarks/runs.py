@@ -59,6 +59,17 @@ def watch_prelabel(
     )
 
 
+def peak_memory(command: list[str]) -> tuple[int, int]:
+    """Peak bytes of PSS of a command with all below it, and of what it allocated itself."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    peaks = _Peaks(process.pid)
+    code = process.wait()
+    peaks.stop()
+    if code:
+        raise RuntimeError(f"{' '.join(command)} ended with {code}")
+    return peaks.total, peaks.driver
+
+
 def _steady_rate(times: list[float], block_images: int) -> float:
     """Images per second between the commits at a tenth and nine tenths of the run."""
     first, last = len(times) // 10, len(times) - 1 - len(times) // 10

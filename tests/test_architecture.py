@@ -37,6 +37,7 @@ HOMES = {
         "pipeline/alignment.py",
         "pipeline/truth_checks.py",
         "pipeline/mask_census.py",
+        "pipeline/mask_decoders.py",
         "pipeline/cutout.py",
         "pipeline/edge_fit.py",
     ),

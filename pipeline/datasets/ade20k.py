@@ -1,7 +1,6 @@
-"""ADE20K: the challenge's index masks (0 = other), and the full set's ``_seg.png`` (read).
+"""ADE20K's challenge set (SceneParse150): index masks, 0 = other.
 
-Facts: sceneparsing's README, datumaro's ADE20K documents; in ``_seg.png`` the class number is
-R // 10 * 256 + G and B tells instances.
+Facts: sceneparsing's README.
 """
 
 import csv
@@ -9,20 +8,16 @@ import io
 import posixpath
 from typing import Final
 
-import numpy as np
-
 from pipeline.class_mapping import map_mask, mapping_by_name
 from pipeline.datasets.backgrounds import labels_with_first_background
 from pipeline.datasets.class_masks import mask_items
 from pipeline.datasets.class_masks import read_class_mask as read
-from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     DatasetWriter,
     FinishedSamples,
     OutputFolder,
-    ReadContext,
     ReadOptions,
     Sample,
     SampleItem,
@@ -31,16 +26,13 @@ from pipeline.datasets.samples import (
     Written,
 )
 from pipeline.datasets.trees import FileTree
-from pipeline.datasets.vocabulary import labels_or
-from pipeline.masks.picture import index_png, open_picture
-from pipeline.masks.values import cast_to_mask
+from pipeline.masks.picture import index_png
 from schemas.errors import DocumentFailure, ErrorCode
 from schemas.labels import LabelMap, builtin, voc_color
 
 ANNOTATIONS: Final = "annotations/"
 WRITTEN_TABLE: Final = "objectInfo.csv"
 SPLITS: Final = ("training", "validation", "testing")
-FULL_SUFFIX: Final = "_seg.png"
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -102,56 +94,6 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
         stream.write(text.getvalue().encode())
 
 
-def index_full(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every ``*_seg.png``; classes are found by their number, the label map's category ids.
-
-    Raises:
-        DocumentFailure: no such file.
-        SettingsError: no label map.
-    """
-    labels = labels_or(options.labels, "the full ADE20K set")
-    items = [
-        SampleItem(key=name.removesuffix(FULL_SUFFIX) + ".jpg", payload={"mask": name})
-        for name in tree.names()
-        if name.endswith(FULL_SUFFIX)
-    ]
-    if not items:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no *{FULL_SUFFIX}")
-    return DatasetIndex(labels=labels, items=items)
-
-
-def read_full(item: SampleItem, context: ReadContext) -> Sample:
-    """Class numbers by category id; 0 is background; instances become objects.
-
-    Raises:
-        DocumentFailure: a class number that the label map lacks.
-    """
-    name = item.payload["mask"]
-    image = open_picture(context.tree.read(name), name=name).image.convert("RGB")
-    pixels = np.asarray(image).astype(np.int32)
-    numbers = pixels[:, :, 0] // 10 * 256 + pixels[:, :, 1]
-    values, positions = distinct(numbers)
-    by_id = {entry.category_id: entry.index for entry in context.labels.classes}
-    at = context.labels.background_index
-    by_id[0] = context.labels.ignore_index if at is None else at
-    unknown = [value for value in values.tolist() if value not in by_id]
-    if unknown and context.unknown == "error":
-        raise DocumentFailure(
-            ErrorCode.UNKNOWN_CLASS,
-            f"{name}: class numbers {unknown[:10]} are no category ids of {context.labels.name!r}",
-        )
-    table = [by_id.get(value, context.labels.ignore_index) for value in values.tolist()]
-    mask = cast_to_mask(np.array(table)[positions], context.labels)
-    instances = distinct(pixels[:, :, 2])[1]
-    return Sample(
-        key=item.key,
-        mask=mask,
-        labels=context.labels,
-        image=item.key if context.tree.has(item.key) else None,
-        objects=instances.astype(np.int32),
-    )
-
-
 def _table_labels(tree: FileTree, prefix: str) -> LabelMap | None:
     name = next((prefix + one for one in (WRITTEN_TABLE,) if prefix + one in tree.names()), None)
     if name is None:
@@ -172,5 +114,4 @@ def _without_split(key: str, split: str) -> str:
 
 
 READER = DatasetReader(index, read)
-FULL_READER = DatasetReader(index_full, read_full)
 WRITER = DatasetWriter(write, finish)

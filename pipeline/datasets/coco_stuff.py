@@ -3,25 +3,39 @@
 Facts: cocostuffapi. One segment per class; a pixel map is a palette PNG of category ids.
 """
 
+import posixpath
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from pipeline.datasets import coco
+from pipeline.datasets.class_masks import mask_items
+from pipeline.datasets.coco_outline import outline
+from pipeline.datasets.runs import distinct
 from pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetReader,
     DatasetWriter,
     FinishedSamples,
     OutputFolder,
+    ReadContext,
+    ReadOptions,
     Sample,
+    SampleItem,
     Target,
     WriteContext,
     Written,
 )
-from pipeline.masks.picture import index_png
+from pipeline.datasets.trees import FileTree
+from pipeline.datasets.vocabulary import labels_from_categories, labels_or
+from pipeline.masks.picture import index_png, open_picture
+from pipeline.masks.values import cast_to_mask, stored_values
+from schemas.errors import ErrorCode, MaskFailure
 from schemas.labels import VOID_COLOR, LabelMap, voc_color
 
 LARGEST_ID: Final = 255
+FOLDER: Final = "_pixelmaps/"
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -56,5 +70,61 @@ def _palette(labels: LabelMap) -> bytes:
     return bytes(channel for color in colors for channel in color)
 
 
+def index_pixelmaps(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every PNG of the ``*_pixelmaps`` folders, or of the tree where there are none.
+
+    Labels: the categories of the first JSON that has some, else ``--labels``.
+
+    Raises:
+        DocumentFailure: no PNG.
+        SettingsError: no categories.
+    """
+    names = [name for name in tree.names() if name.lower().endswith(".png")]
+    inside = {name: name.rpartition(FOLDER)[2] for name in names if FOLDER in name}
+    items = mask_items(
+        tree,
+        options,
+        lambda name: (
+            posixpath.splitext(inside.get(name, name))[0] if name in inside or not inside else None
+        ),
+        lambda key: f"images/{key}",
+    )
+    return DatasetIndex(labels=_categories(tree, options), items=items)
+
+
+def read_pixelmap(item: SampleItem, context: ReadContext) -> Sample:
+    """Category ids to classes; 0 is background, 255 ignore unless a category has it.
+
+    Raises:
+        MaskFailure: not an index picture, or a value that is no category id.
+    """
+    name, labels = item.payload["mask"], context.labels
+    ids = stored_values(open_picture(context.tree.read(name), name=name)).astype(np.int64)
+    at = labels.background_index
+    known = {0: labels.ignore_index if at is None else at, LARGEST_ID: labels.ignore_index}
+    known |= {entry.category_id: entry.index for entry in labels.classes if not entry.is_background}
+    values, places = distinct(ids)
+    unknown = [value for value in values.tolist() if value not in known]
+    if unknown and context.unknown == "error":
+        raise MaskFailure(
+            ErrorCode.UNKNOWN_VALUE,
+            f"{name}: values {unknown[:10]} are no category ids of {labels.name!r}",
+        )
+    table = np.array([known.get(value, labels.ignore_index) for value in values.tolist()])
+    notes = (f"values {unknown[:10]} read as ignore",) if unknown else ()
+    mask = cast_to_mask(table[places], labels)
+    image = item.payload["image"]
+    return Sample(key=item.key, mask=mask, labels=labels, image=image, notes=notes)
+
+
+def _categories(tree: FileTree, options: ReadOptions) -> LabelMap:
+    for name in tree.names():
+        categories = outline(tree, name).categories if name.endswith(".json") else []
+        if categories:
+            return labels_from_categories(categories, "coco stuff")
+    return labels_or(options.labels, "a folder of pixel maps without a COCO JSON")
+
+
 READER = coco.READER
+PIXELMAP_READER = DatasetReader(index_pixelmaps, read_pixelmap)
 WRITER = DatasetWriter(write, finish)

@@ -16,7 +16,7 @@ from pipeline.datasets.guards import document_reader
 from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.packages import packaged
 from pipeline.datasets.painting import Region, class_regions, paint
-from pipeline.datasets.runs import lengths_to_mask, mask_to_lengths
+from pipeline.datasets.runs import mask_to_points, points_to_mask
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
@@ -191,20 +191,21 @@ def _region(
     left, top, width, height = (
         _integer(dict(shape.attrib), field, name) for field in ("left", "top", "width", "height")
     )
-    box = declared_size(height, width, name=name)
     try:
-        lengths = np.array([int(run) for run in (shape.get("rle") or "").split(",")])
+        runs = [int(run) for run in (shape.get("rle") or "").split(",")]
+        corners = [left, top, left + width - 1, top + height - 1]
+        inside, left, top = points_to_mask([*runs, *corners], name=name)
     except (ValueError, OverflowError) as error:
         raise DocumentFailure(
             ErrorCode.MALFORMED, f"{name}: rle must be integers with commas: {error}"
         ) from error
-    inside = lengths_to_mask(lengths, box, name=name)
     return Region(class_index, inside, left, top, number)
 
 
 def _mask_shape(region: Region, sample: Sample) -> str:
     height, width = region.inside.shape
-    runs = ", ".join(map(str, mask_to_lengths(region.inside).tolist()))
+    points = mask_to_points(region.inside, region.left, region.top)
+    runs = ", ".join(map(str, points[:-4]))
     name = quoteattr(sample.labels.names[region.class_index])
     return (
         f'<mask label={name} source="auto" occluded="0" rle="{runs}" left="{region.left}" '

@@ -105,13 +105,14 @@ DATASET_FORMATS: dict[str, DatasetFormat] = {
     "supervisely": DatasetFormat(summary="Supervisely project, bitmaps", reader="pipeline.datasets.supervisely:READER", writer="pipeline.datasets.supervisely:WRITER"),  # noqa: E501
     "yolo": DatasetFormat(summary="YOLO segmentation text files", reader="pipeline.datasets.yolo:READER", writer="pipeline.datasets.yolo:WRITER", needs_images=True, polygons=True),  # noqa: E501
     "coco_stuff": DatasetFormat(summary="COCO stuff JSON and pixel maps", reader="pipeline.datasets.coco_stuff:READER", checker="pipeline.datasets.coco:PYCOCOTOOLS_READER", checker_name="pycocotools", writer="pipeline.datasets.coco_stuff:WRITER"),  # noqa: E501
+    "coco_pixelmaps": DatasetFormat(summary="COCO stuff pixel maps, values are category ids", reader="pipeline.datasets.coco_stuff:PIXELMAP_READER", max_classes=256),  # noqa: E501
     "coco_results": DatasetFormat(summary="COCO results list", writer="pipeline.datasets.coco_results:WRITER"),  # noqa: E501
     "cityscapes": DatasetFormat(summary="Cityscapes gtFine, labelIds", reader="pipeline.datasets.cityscapes:READER", writer="pipeline.datasets.cityscapes:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
     "cityscapes_train_ids": DatasetFormat(summary="Cityscapes gtFine, trainIds", reader="pipeline.datasets.cityscapes:TRAIN_ID_READER", holds_ignore=True, max_classes=255),  # noqa: E501
     "cityscapes_color": DatasetFormat(summary="Cityscapes gtFine, colours", reader="pipeline.datasets.cityscapes:COLOR_READER", holds_ignore=True, max_classes=255),  # noqa: E501
     "camvid": DatasetFormat(summary="CamVid folders and label_colors.txt", reader="pipeline.datasets.camvid:READER", writer="pipeline.datasets.camvid:WRITER", max_classes=254),  # noqa: E501
     "ade20k": DatasetFormat(summary="ADE20K challenge, index masks", reader="pipeline.datasets.ade20k:READER", writer="pipeline.datasets.ade20k:WRITER", holds_ignore=True),  # noqa: E501
-    "ade20k_full": DatasetFormat(summary="ADE20K full set, _seg.png", reader="pipeline.datasets.ade20k:FULL_READER"),  # noqa: E501
+    "ade20k_full": DatasetFormat(summary="ADE20K full set, _seg.png", reader="pipeline.datasets.ade20k_full:READER"),  # noqa: E501
     "ultralytics_semantic": DatasetFormat(summary="Ultralytics semantic folders", reader="pipeline.datasets.ultralytics_semantic:READER", writer="pipeline.datasets.ultralytics_semantic:WRITER", holds_ignore=True, max_classes=255),  # noqa: E501
     "huggingface": DatasetFormat(summary="Hugging Face imagefolder", reader="pipeline.datasets.huggingface:FOLDER_READER", writer="pipeline.datasets.huggingface:FOLDER_WRITER", holds_ignore=True, takes_images=True),  # noqa: E501
     "huggingface_parquet": DatasetFormat(summary="Hugging Face Parquet", reader="pipeline.datasets.huggingface:PARQUET_READER", writer="pipeline.datasets.huggingface:PARQUET_WRITER", holds_ignore=True, takes_images=True),  # noqa: E501

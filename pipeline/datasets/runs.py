@@ -1,10 +1,12 @@
 """Run lengths of a mask read row by row, zeros first: what CVAT and Label Studio build on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.datasets.vocabulary import declared_size
 from schemas.arrays import BoolMask
 from schemas.errors import DocumentFailure, ErrorCode
 
@@ -39,6 +41,30 @@ def lengths_to_mask(lengths: Lengths, size_hw: tuple[int, int], *, name: str) ->
     inside = np.zeros(len(lengths), dtype=np.bool_)
     inside[1::2] = True
     return np.repeat(inside, lengths).reshape(height, width)
+
+
+def mask_to_points(inside: BoolMask, left: int, top: int) -> list[int]:
+    """A mask shape's ``points`` in CVAT's API: its run lengths, then left, top, right, bottom.
+
+    ``inside`` is the (h, w) box whose corner lies at column ``left`` and row ``top``; right and
+    bottom are inclusive. Facts: cvat_sdk.masks.
+    """
+    height, width = inside.shape
+    corners = [left, top, left + width - 1, top + height - 1]
+    return [*mask_to_lengths(inside).tolist(), *corners]
+
+
+def points_to_mask(points: Sequence[int], *, name: str) -> tuple[BoolMask, int, int]:
+    """((h, w) bool, left, top) of a mask shape's ``points``.
+
+    Raises:
+        DocumentFailure: MALFORMED without corners, or with ones that are no box; UNSAFE_SIZE for
+            an absurd box, or runs that do not fill it.
+    """
+    left, top, right, bottom = points[-4:] if len(points) >= 4 else (0, 0, -1, -1)
+    size_hw = declared_size(bottom - top + 1, right - left + 1, name=name)
+    lengths = np.array(points[:-4], dtype=np.int64)
+    return lengths_to_mask(lengths, size_hw, name=name), left, top
 
 
 def distinct(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:

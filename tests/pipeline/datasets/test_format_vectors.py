@@ -13,9 +13,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pipeline.datasets.label_studio_brush import brush_to_mask, mask_to_brush
+from pipeline.datasets.runs import mask_to_points, points_to_mask
 from pipeline.datasets.samples import Sample
 from pipeline.datasets.supervisely import bitmap_data, bitmap_mask
-from schemas.labels import LabelMap
+from schemas.errors import DocumentFailure, ErrorCode
+from schemas.labels import LabelMap, voc_color
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 GOLDEN = json.loads(
@@ -74,6 +76,30 @@ def test_cvat_xml(tmp_path: Path) -> None:
     (image,) = root.iter("image")
     assert dict(image.attrib) == {"id": "0", "name": "img1.jpg", "width": "6", "height": "4"}
     assert root.findtext("version") == "1.1"
+
+
+def test_cvat_points() -> None:
+    """The vector of CVAT's API: runs of the box, then its inclusive corners."""
+    box = RING[1:4, 2:5] == 1
+    assert mask_to_points(box, 2, 1) == GOLDEN["cvat_points"] == [0, 4, 1, 4, 2, 1, 4, 3]
+    inside, left, top = points_to_mask(GOLDEN["cvat_points"], name="ring")
+    assert (left, top) == (2, 1)
+    assert np.array_equal(inside, box)
+
+
+@pytest.mark.parametrize(
+    ("points", "code"),
+    [
+        ([0, 4], ErrorCode.MALFORMED),  # no corners
+        ([0, 4, 4, 3, 2, 1], ErrorCode.MALFORMED),  # corners swapped
+        ([0, 4, 1, 3, 2, 1, 4, 3], ErrorCode.UNSAFE_SIZE),  # one pixel short
+        ([0, 9, 0, 0, 99_999, 99_999], ErrorCode.UNSAFE_SIZE),
+    ],
+)
+def test_cvat_points_that_cannot_be(points: list[int], code: ErrorCode) -> None:
+    with pytest.raises(DocumentFailure) as caught:
+        points_to_mask(points, name="shape")
+    assert caught.value.code is code
 
 
 def test_label_studio_brush_bytes() -> None:
@@ -167,3 +193,12 @@ def test_voc_palette_and_lists(tmp_path: Path) -> None:
     assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
     assert image.getpalette()[765:] == [224, 224, 192]
     assert (folder / "ImageSets/Segmentation/default.txt").read_text() == "img1\n"
+
+
+def test_voc_colormap() -> None:
+    """Bits of the index spread over R, G, B from the high bit; 255 is painted as void."""
+    wanted = {
+        0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 20: (0, 64, 128),
+        21: (128, 64, 128), 255: (224, 224, 192),
+    }  # fmt: skip
+    assert {index: voc_color(index) for index in wanted} == wanted
