@@ -1,11 +1,14 @@
 """`maskmill models`: list, info, pull, import, export."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.options import exits_cleanly, json_option, say_json
+
+if TYPE_CHECKING:
+    from pipeline.models.choice import ModelChoice
 
 EXPORT_KINDS = {".onnx": "onnx", ".pt2": "torch"}
 
@@ -29,7 +32,7 @@ def models() -> None:
 @exits_cleanly
 def list_models(as_json: bool) -> None:
     """Every model by name: output stride, classes, and whether its weights are here."""
-    from pipeline.models.origins import cached_path
+    from pipeline.models.model_facts import weights_state
     from pipeline.models.registry import DEFAULT_MODEL, all_models
     from pipeline.models.spec import labels_of
 
@@ -39,7 +42,7 @@ def list_models(as_json: bool) -> None:
             "output_stride": spec.output_stride,
             "classes": len(labels_of(spec).classes),
             "trained": spec.trained,
-            "here": cached_path(spec).is_file(),
+            "weights": weights_state(spec),
             "default": spec.name == DEFAULT_MODEL,
             "description": spec.description,
         }
@@ -49,11 +52,10 @@ def list_models(as_json: bool) -> None:
         say_json(rows)
         return
     for row in rows:
-        state = "here" if row["here"] else "to fetch" if row["trained"] else "bring weights"
         mark = "*" if row["default"] else " "
         click.echo(
             f"{mark} {row['name']:<36} OS {row['output_stride']:<3} {row['classes']:>4} classes  "
-            f"{state:<14} {row['description']}"
+            f"{row['weights']:<14} {row['description']}"
         )
     click.echo("* the default; `maskmill models info NAME` tells more")
 
@@ -146,6 +148,7 @@ def import_file(file: Path, name: str, labels: str, image_size: int, licence: st
 @click.option(
     "--labels", metavar="FILE", help="Label map of your weights: a file, or a built-in name."
 )
+@click.option("--untrained", is_flag=True, help="With random weights, to try the receiving end.")
 @click.option(
     "--image-size",
     type=click.IntRange(33, 4097),
@@ -158,6 +161,7 @@ def export(
     file: Path,
     weights: str | None,
     labels: str | None,
+    untrained: bool,
     image_size: int | None,
     as_json: bool,
 ) -> None:
@@ -176,7 +180,10 @@ def export(
     kind = EXPORT_KINDS.get(file.suffix.lower())
     if kind is None:
         raise SettingsError(f"{file}: name it .onnx for ONNX, or .pt2 for a torch.export program")
-    facts = _exported(name, file, kind, weights, labels, image_size)
+    from pipeline.models.choice import choose_model
+
+    choice = choose_model(name, weights, labels, untrained=untrained)
+    facts = _exported(choice, file, kind, image_size)
     if as_json:
         say_json({"file": str(file), "kind": kind, "bytes": file.stat().st_size, **facts})
         return
@@ -185,20 +192,17 @@ def export(
     click.echo(f"  logits (N, C, h, w): every {facts['grid_stride']} pixels")
 
 
-def _exported(
-    name: str, file: Path, kind: str, weights: str | None, labels: str | None, size: int | None
-) -> dict[str, Any]:
+def _exported(choice: "ModelChoice", file: Path, kind: str, size: int | None) -> dict[str, Any]:
     """Write the file; what it says of itself."""
     from dataclasses import replace
 
-    from pipeline.models.choice import choose_model
     from pipeline.models.export import export_metadata, export_model
     from pipeline.models.loading import load_model, num_classes_of
     from schemas.errors import SettingsError
 
-    choice = choose_model(name, weights, labels)
-    loaded = load_model(choice.spec, choice.weights_path)
-    for note in loaded.notes:
+    untrained = choice.weights_kind == "untrained"
+    loaded = load_model(choice.spec, choice.weights_path, untrained=untrained)
+    for note in (*choice.notes, *loaded.notes):
         click.echo(f"note: {note}", err=True)
     found, wanted = num_classes_of(loaded.network), len(choice.labels.classes)
     if found != wanted and (found, wanted) != (1, 2):
@@ -208,6 +212,7 @@ def _exported(
         )
     spec = replace(
         loaded.spec,
+        name=choice.title,
         own_labels=choice.labels,
         preprocessing=loaded.spec.preprocessing.sized(size),
     )

@@ -143,7 +143,7 @@ def _save_operator(plan: Plan, identity: dict[str, Any], session: str) -> SavePr
         session=session,
         labels=choice.labels,
         provenance=Provenance(
-            model=choice.spec.name,
+            model=choice.title,
             weights_sha256=choice.weights_sha256,
             settings_fingerprint=settings_fingerprint_of(identity),
             tool_version=tool_version(),

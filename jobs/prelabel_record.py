@@ -26,7 +26,11 @@ def open_record(plan: Plan, identity: dict[str, Any]) -> RunRecord:
     record.identity, record.fingerprint = identity, fingerprint_of(identity)
     record.settings = plan.config.settings()
     record.label_map = choice.labels.to_dict()
-    record.model = {"name": choice.spec.name, "weights_sha256": choice.weights_sha256}
+    record.model = {
+        "name": choice.title,
+        "weights": choice.weights_kind,
+        "weights_sha256": choice.weights_sha256,
+    }
     record.versions = {"maskmill": tool_version(), **package_versions()}
     record.state = "running"
     if plan.work.is_new:

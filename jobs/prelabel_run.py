@@ -76,7 +76,7 @@ def run(config: PrelabelConfig) -> RunSummary:
 def _label(plan: Plan, pending: pa.Table, outcome: Outcome) -> RunRecord:
     """Start workers and do the pending blocks."""
     started = time.monotonic()
-    for note in plan.work.notes():
+    for note in (*plan.work.notes(), *plan.choice.notes):
         click.echo(f"note: {note}", err=True)
     with cluster(plan.config.address) as capacity:
         pool = pool_of(plan, capacity)

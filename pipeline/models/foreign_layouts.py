@@ -98,6 +98,26 @@ _MMSEG_ASPP: Rules = (
     ("decode_head.conv_seg.", "classifier."),
 )
 
+
+def _smp_v3(title: str, aspp: str, conv: str, norm: str) -> ForeignLayout:
+    """DeepLabV3 of segmentation-models-pytorch, by what its decoder calls its parts."""
+    return ForeignLayout(
+        title=title,
+        signature=f"{aspp}.convs.",
+        rules=(
+            *_aspp(aspp),
+            (f"{conv}.", "refine.conv."),
+            (f"{norm}.", "refine.norm."),
+            *_SMP_HEAD,
+            *_SMP_ENCODER,
+        ),
+        dropped=("classification_head.",),
+        alignment="align_corners",
+        output_stride=8,
+        options=(("aspp_rates", FIXED_RATES),),
+    )
+
+
 LAYOUTS: Final[dict[str, ForeignLayout]] = {
     "torchvision": ForeignLayout(
         title="torchvision DeepLabV3",
@@ -153,35 +173,11 @@ LAYOUTS: Final[dict[str, ForeignLayout]] = {
         output_stride=16,
         options=(("aspp_rates", FIXED_RATES), ("align_corners", True)),
     ),
-    "smp_v3": ForeignLayout(
-        title="segmentation-models-pytorch DeepLabV3",
-        signature="decoder.aspp.convs.",
-        rules=(
-            *_aspp("decoder.aspp"),
-            ("decoder.conv.", "refine.conv."),
-            ("decoder.bn.", "refine.norm."),
-            *_SMP_HEAD,
-            *_SMP_ENCODER,
-        ),
-        dropped=("classification_head.",),
-        alignment="align_corners",
-        output_stride=8,
-        options=(("aspp_rates", FIXED_RATES),),
+    "smp_v3": _smp_v3(
+        "segmentation-models-pytorch DeepLabV3", "decoder.aspp", "decoder.conv", "decoder.bn"
     ),
-    "smp_v3_sequential": ForeignLayout(
-        title="segmentation-models-pytorch DeepLabV3, before 0.4",
-        signature="decoder.0.convs.",
-        rules=(
-            *_aspp("decoder.0"),
-            ("decoder.1.", "refine.conv."),
-            ("decoder.2.", "refine.norm."),
-            *_SMP_HEAD,
-            *_SMP_ENCODER,
-        ),
-        dropped=("classification_head.",),
-        alignment="align_corners",
-        output_stride=8,
-        options=(("aspp_rates", FIXED_RATES),),
+    "smp_v3_sequential": _smp_v3(
+        "segmentation-models-pytorch DeepLabV3, before 0.4", "decoder.0", "decoder.1", "decoder.2"
     ),
     "mmseg_v3plus": ForeignLayout(
         title="mmsegmentation DeepLabv3+ (DepthwiseSeparableASPPHead)",

@@ -91,7 +91,8 @@ class FusedAspp(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, channels, h, w)."""
         pooled = self.pooling(features.mean((2, 3), keepdim=True)).flatten(1).float()
-        biases = F.linear(pooled, self.for_pooled, self.projection.bias.float()).to(features.dtype)
+        biases = F.linear(pooled, self.for_pooled, self.projection.bias.float())
+        biases = biases.to(self.projection.bias.dtype)
         local = self.branch(features)
         if len(biases) == 1:
             return self.projection(local, biases[0])  # type: ignore[no-any-return]

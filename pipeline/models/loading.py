@@ -74,17 +74,31 @@ def num_classes_of(network: nn.Module) -> int:
 
 def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedModel:
     notes: tuple[str, ...] = ()
-    with torch.device("meta"):
-        outline = build_network(spec, len(labels_of(spec).classes))
+    outline = _outline(spec, len(labels_of(spec).classes))
     num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
     if not _speaks(outline, state) and foreign_layout(state) is not None:
         adapted = adapt_checkpoint(state, output_stride=_asked_stride(spec), where=where)
         _check_family(spec, LAYOUTS[adapted.layout].title, where)
         spec, state, notes = adapted.spec(spec), adapted.state, adapted.notes
         num_classes = adapted.num_classes
-    network = build_network(spec, num_classes)
+    network = _to_be_filled(spec, num_classes)
     fill_network(network, state, where)
     return LoadedModel(spec, network, notes)
+
+
+def _outline(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The spec's network without memory behind it."""
+    with torch.device("meta"):
+        return build_network(spec, num_classes)
+
+
+def _to_be_filled(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The spec's network without random weights, whose making costs seconds in large ones."""
+    network = _outline(spec, num_classes)
+    in_files = network.state_dict().keys()
+    if all(name in in_files for name, _ in network.named_buffers()):
+        return network.to_empty(device="cpu")
+    return build_network(spec, num_classes)  # it has values of its own that no file holds
 
 
 def _asked_stride(spec: ModelSpec) -> int | None:

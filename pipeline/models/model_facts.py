@@ -6,6 +6,8 @@ from typing import Any
 from pipeline.models.origins import cached_path
 from pipeline.models.spec import ModelSpec, labels_of
 
+NO_WEIGHTS = "none: give yours with --weights FILE, or try it with --untrained"
+
 
 def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
     """Name -> value, in the order worth reading; plain JSON values.
@@ -24,14 +26,23 @@ def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
         "input": spec.preprocessing.describe(),
         "normalisation": f"(x - {spec.preprocessing.mean}) / {spec.preprocessing.std}",
         "precisions": list(spec.precisions),
-        "labels": labels.name,
+        "labels": labels.name if spec.trained else f"{labels.name}, until you give yours",
         "classes": list(labels.names),
-        "licence": origin.licence if origin else "",
-        "origin": origin.describe() if origin else "none: bring a file, or finetune",
-        "sha256": origin.digest if origin else "",
         "trained": spec.trained,
-        "cached": cached_path(spec, cache).is_file(),
+        "origin": origin.describe() if origin else NO_WEIGHTS,
+        "licence": origin.licence if origin else "that of the weights you bring",
+        "sha256": origin.digest if origin else "",
+        "weights": weights_state(spec, cache),
     }
+
+
+def weights_state(spec: ModelSpec, cache: Path | None = None) -> str:
+    """Whether the weights are here, and if not, who brings them."""
+    if cached_path(spec, cache).is_file():
+        return "here"
+    if spec.fetched:
+        return "to fetch"
+    return "bring the file" if spec.trained else "untrained"
 
 
 def parameters_of(spec: ModelSpec) -> int:

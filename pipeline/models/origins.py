@@ -52,7 +52,10 @@ def resolve_weights(spec: ModelSpec, *, cache: Path | None = None, say: Say | No
 
 def _origin_of(spec: ModelSpec) -> WeightsOrigin:
     if spec.weights is None:
-        raise ModelError(f"model {spec.name} comes without weights: give yours with --weights FILE")
+        raise ModelError(
+            f"model {spec.name} comes untrained: give your weights with --weights FILE "
+            "(or --untrained, to try it with random ones)"
+        )
     if spec.weights.kind == "imported":
         raise ModelError(
             f"model {spec.name}: {spec.weights.members[0]} is gone; import it again with "
@@ -61,7 +64,8 @@ def _origin_of(spec: ModelSpec) -> WeightsOrigin:
     if spec.weights.kind == "file":
         raise ModelError(
             f"model {spec.name} needs a file that no package registry has: download "
-            f"{spec.weights.members[0]} from {spec.weights.url} and give it with --weights FILE"
+            f"{spec.weights.members[0]} from {spec.weights.url} and give it with --weights FILE "
+            "(or --untrained, to try it with random weights)"
         )
     return spec.weights
 
@@ -143,7 +147,7 @@ def _fetch_torchvision(origin: WeightsOrigin, folder: Path) -> Path:
     except OSError as error:
         raise ModelError(
             f"cannot download {url} ({error}). Offline: fetch it elsewhere and give it with "
-            "--weights FILE"
+            "--weights FILE (or --untrained, to try it with random weights)"
         ) from error
     except RuntimeError as error:
         raise WeightsRefused(f"{url}: {error}") from error

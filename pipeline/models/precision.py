@@ -22,11 +22,11 @@ def resolve_precision(
 ) -> Precision:
     """``auto`` -> bf16 where the device computes in it natively, else fp16 on CUDA, fp32 on CPU.
 
-    ``suited`` are the formats in which a model's labels stay the same (ModelSpec.precisions):
-    ``auto`` never leaves them, an explicit wish may.
+    ``suited`` are the formats in which a model's labels stay the same (ModelSpec.precisions).
 
     Raises:
-        SettingsError: an unknown name, or fp16 on a CPU (no kernels worth using).
+        SettingsError: an unknown name, one that does not suit the model, or fp16 on a CPU (no
+            kernels worth using).
     """
     on_cuda = torch.device(device).type == "cuda"
     if wanted == "auto":
@@ -34,6 +34,11 @@ def resolve_precision(
         return fast if fast in suited else "fp32"
     if wanted not in DTYPES:
         raise SettingsError(f"unknown precision {wanted!r}; choose one of {', '.join(PRECISIONS)}")
+    if wanted not in suited:
+        raise SettingsError(
+            f"in {wanted} this model gives other labels: use --precision {' or '.join(suited)}, "
+            "or leave it out"
+        )
     if wanted == "fp16" and not on_cuda:
         raise SettingsError("precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
     return wanted  # type: ignore[return-value]

@@ -15,22 +15,68 @@ _IMAGENET_513 = Preprocessing(resize="longest_side", size=513, pad=True)
 _SEPARABLE = (("aspp_separable", "normalized"), ("decoder_separable", "normalized"))
 
 
-def _untrained(name: str, encoder: str, builder: str, description: str) -> ModelSpec:
-    """A network of our own on a timm encoder, for custom checkpoints and finetuning."""
-    plus = builder == "deeplabv3plus:build"
+def _torchvision(
+    variant: str, *, encoder: str, enum: str, file: str, size: int, stride: int, description: str
+) -> ModelSpec:
+    """A network of torchvision; ``enum``, ``file`` and ``size`` in bytes are of its weights.
+
+    Of a file's hash torchvision tells the first eight digits, in the file's name.
+    """
     return ModelSpec(
-        name=name,
-        architecture=f"DeepLabv3{'+' if plus else ''}, {encoder} (timm)",
-        builder=f"pipeline.models.{builder}",
+        name=variant,
+        architecture=f"DeepLabv3, {encoder} (torchvision)",
+        builder="pipeline.models.deeplabv3:build",
+        options=(("variant", variant),),
+        weights=WeightsOrigin(
+            kind="torchvision",
+            licence="BSD-3-Clause (torchvision)",
+            package=enum,
+            version="COCO_WITH_VOC_LABELS_V1",
+            members=(file,),
+            member_sha256=((file, file[-12:-4]),),
+            bytes=size,
+            url="https://docs.pytorch.org/vision/stable/models.html",
+        ),
+        preprocessing=_TORCHVISION_520,
+        labels="voc",
+        output_stride=stride,
+        grid_stride=stride,
+        alignment="half_pixel",
+        description=description,
+    )
+
+
+def _plus(encoder: str, description: str) -> ModelSpec:
+    """A DeepLabv3+ of our own on a timm encoder, for custom checkpoints and finetuning."""
+    return ModelSpec(
+        name=f"deeplabv3plus_{encoder}",
+        architecture=f"DeepLabv3+, {encoder} (timm)",
+        builder="pipeline.models.deeplabv3plus:build",
         options=(
             ("encoder", encoder),
             ("output_stride", 16),
-            *(_SEPARABLE if plus and not encoder.startswith("resnet") else ()),
+            *(() if encoder.startswith("resnet") else _SEPARABLE),
         ),
         preprocessing=_IMAGENET_513,
         labels="voc",
         output_stride=16,
-        grid_stride=4 if plus else 16,
+        grid_stride=4,
+        alignment="align_corners",
+        description=description,
+    )
+
+
+def _arranged(encoder: str, arrangement: str, description: str) -> ModelSpec:
+    """A DeepLabv3 of our own, ``parallel`` or ``cascaded`` as in its paper, for the same uses."""
+    return ModelSpec(
+        name=f"deeplabv3_{encoder}_{arrangement}",
+        architecture=f"DeepLabv3, {encoder} (timm), {arrangement}",
+        builder=f"pipeline.models.cascaded:build_{arrangement}",
+        options=(("encoder", encoder), ("output_stride", 16)),
+        preprocessing=_IMAGENET_513,
+        labels="voc",
+        output_stride=16,
+        grid_stride=16,
         alignment="align_corners",
         description=description,
     )
@@ -116,132 +162,69 @@ MODELS: dict[str, ModelSpec] = {
         preprocessing=Preprocessing(
             resize="longest_side", size=512, pad=True, mean=(127.0, 127.0, 127.0), std=_TF_SCALE
         ),
-        precisions=("fp32",),  # its int8 grids reach to +-58: bf16 agrees on 97 % of pixels only
+        precisions=("fp32",),  # rounding to int8 grids multiplies what bf16 loses (docs/models.md)
         labels="ade20k32",
         output_stride=16,
         grid_stride=4,
         alignment="legacy",
         description="indoor and outdoor scenes: 31 frequent ADE20K classes and 'other'",
     ),
-    "deeplabv3_mobilenet_v3_large": ModelSpec(
-        name="deeplabv3_mobilenet_v3_large",
-        architecture="DeepLabv3, MobileNetV3-Large (torchvision)",
-        builder="pipeline.models.deeplabv3:build",
-        options=(("variant", "deeplabv3_mobilenet_v3_large"),),
-        weights=WeightsOrigin(
-            kind="torchvision",
-            licence="BSD-3-Clause (torchvision)",
-            package="DeepLabV3_MobileNet_V3_Large_Weights",
-            version="COCO_WITH_VOC_LABELS_V1",
-            bytes=44_356_532,
-            url="https://docs.pytorch.org/vision/stable/models.html",
-        ),
-        preprocessing=_TORCHVISION_520,
-        labels="voc",
-        output_stride=16,
-        grid_stride=16,
-        alignment="half_pixel",
+    "deeplabv3_mobilenet_v3_large": _torchvision(
+        "deeplabv3_mobilenet_v3_large",
+        encoder="MobileNetV3-Large",
+        enum="DeepLabV3_MobileNet_V3_Large_Weights",
+        file="deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+        size=44_356_532,
+        stride=16,
         description="quick on GPU and CPU, 21 VOC classes learnt on COCO",
     ),
-    "deeplabv3_resnet50": ModelSpec(
-        name="deeplabv3_resnet50",
-        architecture="DeepLabv3, ResNet-50 (torchvision)",
-        builder="pipeline.models.deeplabv3:build",
-        options=(("variant", "deeplabv3_resnet50"),),
-        weights=WeightsOrigin(
-            kind="torchvision",
-            licence="BSD-3-Clause (torchvision)",
-            package="DeepLabV3_ResNet50_Weights",
-            version="COCO_WITH_VOC_LABELS_V1",
-            bytes=168_312_152,
-            url="https://docs.pytorch.org/vision/stable/models.html",
-        ),
-        preprocessing=_TORCHVISION_520,
-        labels="voc",
-        output_stride=8,
-        grid_stride=8,
-        alignment="half_pixel",
+    "deeplabv3_resnet50": _torchvision(
+        "deeplabv3_resnet50",
+        encoder="ResNet-50",
+        enum="DeepLabV3_ResNet50_Weights",
+        file="deeplabv3_resnet50_coco-cd0a2569.pth",
+        size=168_312_152,
+        stride=8,
         description="accurate, for GPUs; 21 VOC classes learnt on COCO",
     ),
-    "deeplabv3_resnet101": ModelSpec(
-        name="deeplabv3_resnet101",
-        architecture="DeepLabv3, ResNet-101 (torchvision)",
-        builder="pipeline.models.deeplabv3:build",
-        options=(("variant", "deeplabv3_resnet101"),),
-        weights=WeightsOrigin(
-            kind="torchvision",
-            licence="BSD-3-Clause (torchvision)",
-            package="DeepLabV3_ResNet101_Weights",
-            version="COCO_WITH_VOC_LABELS_V1",
-            bytes=244_545_539,
-            url="https://docs.pytorch.org/vision/stable/models.html",
-        ),
-        preprocessing=_TORCHVISION_520,
-        labels="voc",
-        output_stride=8,
-        grid_stride=8,
-        alignment="half_pixel",
+    "deeplabv3_resnet101": _torchvision(
+        "deeplabv3_resnet101",
+        encoder="ResNet-101",
+        enum="DeepLabV3_ResNet101_Weights",
+        file="deeplabv3_resnet101_coco-586e9e4e.pth",
+        size=244_545_539,
+        stride=8,
         description="the most accurate here, for GPUs; 21 VOC classes learnt on COCO",
     ),
-    "deeplabv3plus_resnet50": _untrained(
-        "deeplabv3plus_resnet50",
+    "deeplabv3plus_resnet50": _plus(
+        "resnet50", "sharp outlines; the usual choice for training on a GPU"
+    ),
+    "deeplabv3plus_resnet101": _plus(
+        "resnet101", "sharp outlines, deeper: for large training sets"
+    ),
+    "deeplabv3plus_xception65": _plus(
+        "xception65", "the paper's network: separable convolutions throughout"
+    ),
+    "deeplabv3plus_xception71": _plus(
+        "xception71", "the paper's network for Cityscapes, two blocks deeper"
+    ),
+    "deeplabv3plus_mobilenetv2": _plus("mobilenetv2", "small: trains and runs on modest machines"),
+    "deeplabv3plus_mobilenetv3_large": _plus(
+        "mobilenetv3_large", "small and newer: for CPUs and phones"
+    ),
+    "deeplabv3_resnet50_parallel": _arranged(
+        "resnet50", "parallel", "the DeepLabv3 paper's ASPP, multi-grid (1, 2, 4)"
+    ),
+    "deeplabv3_resnet101_parallel": _arranged(
+        "resnet101", "parallel", "the DeepLabv3 paper's ASPP, multi-grid (1, 2, 4), on ResNet-101"
+    ),
+    "deeplabv3_resnet50_cascaded": _arranged(
         "resnet50",
-        "deeplabv3plus:build",
-        "sharp outlines; the usual choice for training on a GPU",
-    ),
-    "deeplabv3plus_resnet101": _untrained(
-        "deeplabv3plus_resnet101",
-        "resnet101",
-        "deeplabv3plus:build",
-        "the same, deeper: for large training sets",
-    ),
-    "deeplabv3plus_xception65": _untrained(
-        "deeplabv3plus_xception65",
-        "xception65",
-        "deeplabv3plus:build",
-        "the paper's network: separable convolutions throughout",
-    ),
-    "deeplabv3plus_xception71": _untrained(
-        "deeplabv3plus_xception71",
-        "xception71",
-        "deeplabv3plus:build",
-        "the paper's network for Cityscapes, two blocks deeper",
-    ),
-    "deeplabv3plus_mobilenetv2": _untrained(
-        "deeplabv3plus_mobilenetv2",
-        "mobilenetv2",
-        "deeplabv3plus:build",
-        "small: trains and runs on modest machines",
-    ),
-    "deeplabv3plus_mobilenetv3_large": _untrained(
-        "deeplabv3plus_mobilenetv3_large",
-        "mobilenetv3_large",
-        "deeplabv3plus:build",
-        "small and newer: for CPUs and phones",
-    ),
-    "deeplabv3_resnet50_parallel": _untrained(
-        "deeplabv3_resnet50_parallel",
-        "resnet50",
-        "cascaded:build_parallel",
-        "the DeepLabv3 paper's ASPP with multi-grid (1, 2, 4)",
-    ),
-    "deeplabv3_resnet101_parallel": _untrained(
-        "deeplabv3_resnet101_parallel",
-        "resnet101",
-        "cascaded:build_parallel",
-        "the same on ResNet-101",
-    ),
-    "deeplabv3_resnet50_cascaded": _untrained(
-        "deeplabv3_resnet50_cascaded",
-        "resnet50",
-        "cascaded:build_cascaded",
+        "cascaded",
         "the DeepLabv3 paper's seven blocks in cascade, multi-grid (1, 2, 1)",
     ),
-    "deeplabv3_resnet101_cascaded": _untrained(
-        "deeplabv3_resnet101_cascaded",
-        "resnet101",
-        "cascaded:build_cascaded",
-        "the same on ResNet-101",
+    "deeplabv3_resnet101_cascaded": _arranged(
+        "resnet101", "cascaded", "the DeepLabv3 paper's seven blocks in cascade, on ResNet-101"
     ),
 }
 

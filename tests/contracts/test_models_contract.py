@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision.models import segmentation
 
 from pipeline.models.preparation import prepare
 from pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
 from pipeline.models.segmenter import Segmenter, build_network, load_network, num_classes_of
 from pipeline.models.spec import ModelSpec, labels_of
+from pipeline.models.upsample import upsample_argmax
 from schemas.errors import SettingsError
 from tests.pipeline.models.pulled_weights import pulled_weights
 
@@ -105,30 +108,70 @@ def test_dropout_is_off_and_nothing_wants_gradients(name):
 @every_model
 def test_weights_survive_saving_and_loading(tmp_path: Path, name):
     spec = MODELS[name]
-    state = load_network(spec, None, untrained=True).state_dict()
+    outline = build_on_meta(spec).state_dict()
+    state = {key: torch.rand(value.shape).to(value.dtype) for key, value in outline.items()}
     torch.save({"model": state}, tmp_path / "w.pth")
-    loaded = load_network(spec, tmp_path / "w.pth").state_dict()
-    assert loaded.keys() == state.keys()
-    assert all(torch.equal(loaded[key], state[key]) for key in state)
+    loaded = load_network(spec, tmp_path / "w.pth")
+    assert not loaded.training
+    found = loaded.state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def real_pictures(shared: Path) -> list[np.ndarray]:
+    """Photographs of five collections, (H, W, 3) uint8 each."""
+    patterns = (
+        "voc/*.jpg",
+        "ade20k/sampleData/images/*.jpg",
+        "coco_panoptic/sample_data/input_images/*.jpg",
+        "coral/*_segmentation.bmp",
+        "vainf_voc/samples/*_image.png",
+    )
+    files = [file for pattern in patterns for file in sorted((shared / "data").glob(pattern))]
+    assert len(files) == 14
+    return [np.array(Image.open(file).convert("RGB")) for file in files]
 
 
 @pytest.mark.parametrize("name", FETCHED)
-def test_bf16_agrees_with_fp32_where_the_model_is_trained(shared, name):
-    from PIL import Image
-
+def test_bf16_says_what_fp32_says_where_the_model_is_trained(shared, name):
+    """The share of equal labels at full size, over all pictures; each picture counts the same."""
     spec = MODELS[name]
-    shares = []
-    both = [
+    assert "bf16" in spec.precisions
+    fp32, bf16 = (
         Segmenter(spec, pulled_weights(name), precision=precision, threads=1)
         for precision in ("fp32", "bf16")
+    )
+    shares = [
+        (labels_by(fp32, image) == labels_by(bf16, image)).mean() for image in real_pictures(shared)
     ]
-    for file in sorted((shared / "data" / "voc").glob("*.jpg")):
-        image = np.array(Image.open(file).convert("RGB"))
-        picture = prepare(image, spec.preprocessing)
-        exact, fast = (one.forward([picture])[0].logits.argmax(0) for one in both)
-        shares.append((exact == fast).mean())
-    assert len(shares) == 3
+    print(f"{name}: {np.mean(shares):.4f} of the pixels equal, worst {min(shares):.4f}")
     assert np.mean(shares) >= 0.99, shares
+    assert min(shares) >= 0.96, shares
+
+
+def labels_by(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
+    """(H, W) labels of a picture."""
+    (answer,) = segmenter.forward([prepare(image, segmenter.spec.preprocessing)])
+    return upsample_argmax(answer.logits, answer.rows, answer.cols, image.shape[:2])
+
+
+@every_model
+def test_a_precision_that_moves_labels_is_refused_with_the_one_to_use(name):
+    spec = MODELS[name]
+    for precision in {"bf16", "fp16"} - set(spec.precisions):
+        with pytest.raises(SettingsError, match=r"gives other labels: use --precision fp32"):
+            Segmenter(spec, None, precision=precision, untrained=True)
+
+
+def test_torchvisions_files_are_those_that_torchvision_names():
+    for name in ("deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"):
+        origin = MODELS[name].weights
+        published = getattr(segmentation, origin.package)[origin.version]
+        (file,) = origin.members
+        assert published.url.endswith(f"/{file}")
+        assert origin.digest == f"{file[-12:-4]}…" and file[-13] == "-"
+        assert published.meta["_file_size"] == pytest.approx(origin.bytes / (1 << 20), abs=1e-3)
+        assert published.meta["categories"][1:] == list(labels_of(MODELS[name]).names)[1:]
 
 
 def test_the_default_is_there_and_unknown_names_are_explained():

@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
 from jobs.cli import main
-from pipeline.models.registry import DEFAULT_MODEL, MODELS
+from pipeline.models.loading import load_network
+from pipeline.models.origins import resolve_weights
+from pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
 from pipeline.models.tf_mobilenetv2 import build
 from tests.pipeline.models.tfjs_writer import write_tfjs
 
@@ -49,11 +51,13 @@ def test_list_names_every_model_and_what_is_here(cache):
     rows = json.loads(call("list", "--json").stdout)
     assert [row["name"] for row in rows] == list(MODELS)
     assert [row["name"] for row in rows if row["default"]] == [DEFAULT_MODEL]
-    assert not any(row["here"] for row in rows)
+    untrained = {name for name, spec in MODELS.items() if spec.weights is None}
+    assert {row["name"] for row in rows if row["weights"] == "untrained"} == untrained
+    assert not any(row["weights"] == "here" for row in rows)
     lines = call("list").stdout.splitlines()
     assert [line.split()[line.startswith("*")] for line in lines[:-1]] == list(MODELS)
     assert "to fetch" in lines[0] and lines[0].startswith("*")
-    assert "bring weights" in lines[list(MODELS).index("deeplabv3plus_mobilenetv2_ade20k")]
+    assert "bring the file" in lines[list(MODELS).index("deeplabv3plus_mobilenetv2_ade20k")]
 
 
 def test_info_counts_the_parameters_that_are_there():
@@ -83,7 +87,7 @@ def test_pull_offline_says_what_to_do(cache):
     assert "download deeplabv3_mnv2_ade20k_int8.tflite from https://" in result.output
 
 
-def test_imported_model_is_listed_described_and_exported(tmp_path, network, own):
+def test_imported_model_is_listed_described_and_loaded(tmp_path, network, own):
     (tmp_path / "graph").mkdir()
     graph = write_tfjs(network, tmp_path / "graph")
     given = ("import", graph, "--labels", own[3], "--image-size", 129, "--licence", "ours")
@@ -92,13 +96,13 @@ def test_imported_model_is_listed_described_and_exported(tmp_path, network, own)
     assert "use it with --model fruit-1" in result.output
     assert json.loads(call("list", "--json").stdout)[-1]["name"] == "fruit-1"
     facts = json.loads(call("info", "fruit-1", "--json").stdout)
-    assert facts["classes"] == list(FRUIT) and facts["licence"] == "ours" and facts["cached"]
-    exported = call("export", "fruit-1", tmp_path / "fruit.pt2")
-    assert exported.exit_code == 0, exported.output
-    program = torch.export.load(tmp_path / "fruit.pt2").module()
+    assert facts["classes"] == list(FRUIT)
+    assert (facts["licence"], facts["weights"], facts["trained"]) == ("ours", "here", True)
+    spec = find_model("fruit-1")
     images = torch.randn(1, 3, 65, 97)
     with torch.no_grad():
-        torch.testing.assert_close(program(images), network(images), atol=1e-4, rtol=1e-4)
+        kept = load_network(spec, resolve_weights(spec))(images)
+        torch.testing.assert_close(kept, network(images), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [DEFAULT_MODEL, "a/b", ".."])

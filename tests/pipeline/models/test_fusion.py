@@ -11,57 +11,16 @@ from hypothesis import strategies as st
 
 from pipeline.models.confidence import grid_confidence, grid_probabilities
 from pipeline.models.fusion import fuse, fuse_argmax, grid_step
-from pipeline.models.geometry import AxisMap, flipped, onto_grid, resized
+from pipeline.models.geometry import AxisMap, onto_grid, resized
 from pipeline.models.tiling import plan_windows
 from pipeline.models.upsample import sample_bilinear, upsample_argmax
 from pipeline.models.views import View, average_probabilities, place, strips
-
-
-def probabilities(seed, classes, height, width, detail=4, amplitude=5.0):
-    """Probabilities that vary slowly over the grid."""
-    coarse = np.random.default_rng(seed).normal(size=(1, classes, detail, detail))
-    fine = functional.interpolate(
-        torch.tensor(coarse), size=(height, width), mode="bicubic", align_corners=True
-    )
-    return grid_probabilities((fine[0].numpy() * amplitude).astype(np.float32))
-
-
-def view_of(seed, classes, size_hw, network_hw, points_hw, *, flip=False, **more):
-    """A picture resized to the network's size, its grid align-corners, mirrored when asked."""
-    rows = onto_grid(
-        resized(size_hw[0], network_hw[0]), network_hw[0], points_hw[0], "align_corners"
-    )
-    cols = resized(size_hw[1], network_hw[1])
-    if flip:
-        cols = flipped(cols, network_hw[1])
-    cols = onto_grid(cols, network_hw[1], points_hw[1], "align_corners")
-    return View(probabilities(seed, classes, *points_hw), rows, cols, **more)
-
-
-def average_by_upsampling(views, size_hw):
-    """(C, H, W) float64 average: every class of every view sampled at every pixel."""
-    total, weights = 0.0, np.zeros(size_hw)
-    for view in views:
-        window = view.window
-        part = (slice(None), slice(None)) if window is None else window.slices
-        shape = size_hw if window is None else (window.height, window.width)
-        count = np.full(shape, view.weight)
-        if window is not None:
-            count = count * np.outer(window.row_weights, window.col_weights)
-        planes = np.stack(
-            [sample_bilinear(plane, view.rows, view.cols, shape) for plane in view.probabilities]
-        )
-        placed = np.zeros((len(planes), *size_hw))
-        placed[(slice(None), *part)] = planes * count
-        total = total + placed
-        weights[part] += count
-    return total / weights
-
-
-def assert_highest(mask, values, slack=2e-6):
-    """The mask names a class of the highest value at every pixel, but for rounding."""
-    won = np.take_along_axis(values, mask[None].astype(np.intp), axis=0)[0]
-    assert (values.max(axis=0) - won).max() <= slack
+from tests.pipeline.models.fused_views import (
+    assert_highest,
+    average_by_upsampling,
+    probabilities,
+    view_of,
+)
 
 
 @st.composite

@@ -1,9 +1,12 @@
 """A spec and a weights file become a network, also where another project wrote the file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from pipeline.models import loading
 from pipeline.models.loading import build_network, load_model
 from pipeline.models.preparation import prepare
 from pipeline.models.registry import MODELS
@@ -57,6 +60,35 @@ def test_a_misfit_of_the_models_own_names_is_said_in_them(tmp_path):
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"1 missing: classifier\.4\.bias"):
         load_model(RESNET, tmp_path / "w.pth")
+
+
+class WithScale(torch.nn.Module):
+    """A network with a value that no file holds."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, num_classes, 1)
+        self.register_buffer("scale", torch.tensor(3.0), persistent=False)
+
+    def forward(self, pixels):
+        return self.conv(pixels) * self.scale
+
+
+def test_what_no_file_holds_comes_from_the_builder(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "load_attribute", lambda _: WithScale)
+    state = WithScale(21).state_dict()
+    assert "scale" not in state
+    torch.save(state, tmp_path / "w.pth")
+    network = load_model(replace(RESNET, options=()), tmp_path / "w.pth").network
+    assert network.scale == 3 and torch.equal(network.conv.weight, state["conv.weight"])
+
+
+def test_half_precision_files_fill_a_float32_network(tmp_path):
+    state = build_network(X05, 21).state_dict()
+    torch.save({key: value.half() for key, value in state.items()}, tmp_path / "w.pth")
+    filled = load_model(X05, tmp_path / "w.pth").network.state_dict()
+    assert all(value.dtype == torch.float32 for value in filled.values())
+    assert all(torch.equal(filled[key], value.half().float()) for key, value in state.items())
 
 
 def test_a_file_of_nobody_we_know_is_explained(tmp_path):

@@ -23,10 +23,12 @@ def test_auto_on_cuda(monkeypatch, native, expected):
 
 
 def test_a_wish_is_kept_or_refused():
-    assert resolve_precision("bf16", "cpu", ("fp32",)) == "bf16"
+    assert resolve_precision("bf16", "cpu") == "bf16"
     assert resolve_precision("fp32", "cpu") == "fp32"
     assert resolve_precision("fp16", "cuda") == "fp16"
     with pytest.raises(SettingsError, match="CUDA"):
         resolve_precision("fp16", "cpu")
+    with pytest.raises(SettingsError, match="use --precision fp32 or bf16, or leave it out"):
+        resolve_precision("fp16", "cuda", ("fp32", "bf16"))
     with pytest.raises(SettingsError, match="int4"):
         resolve_precision("int4", "cpu")
