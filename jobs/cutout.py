@@ -7,7 +7,7 @@ import click
 from jobs.options import exits_cleanly
 from jobs.prelabel import carry_out, prelabel
 
-LEFT_OUT = ("writers", "segments", "min_confidence", "min_area", "threshold")
+LEFT_OUT = ("writers", "segments", "min_confidence", "threshold")
 """Options of `prelabel` that a cutout has no use for; the others are its own too."""
 
 
@@ -89,6 +89,7 @@ def cutout(
       maskmill cutout photos/ blurred/
       maskmill cutout photos/ portraits/ --background remove --classes person
       maskmill cutout photos/ shop/ --background color --color 240,240,240
+      maskmill cutout photos/ team/ --background remove --classes person --min-area 2000
 
     \b
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 done but some images failed.
@@ -102,6 +103,7 @@ def cutout(
         classes=classes,
         threshold=threshold,
         blur=blur,
+        min_area=options["min_area"],
     )
     carry_out({**options, "cutout": settings}, as_json=as_json, dry_run=dry_run)
 

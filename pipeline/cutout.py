@@ -42,6 +42,7 @@ class CutoutSettings:
     ``classes`` are the names of what stays; none given: every class but the background.
     ``threshold``, between 0 and 1, is the summed probability of these classes at which a pixel is
     half in. ``blur`` is the deviation of the Gaussian in percent of the picture's longest side.
+    ``min_area``: connected pieces of fewer pixels go with the background.
     """
 
     background: Background = "blur"
@@ -49,6 +50,7 @@ class CutoutSettings:
     classes: tuple[str, ...] = ()
     threshold: float = 0.5
     blur: float = 2.0
+    min_area: int = 0
 
     @property
     def has_alpha(self) -> bool:
@@ -103,6 +105,18 @@ def edge_ramp(probability: ScoreMap, threshold: float = 0.5) -> ScoreMap:
     """
     knots = (threshold / 2, threshold, (1 + threshold) / 2)
     return np.interp(probability, knots, (0.0, 0.5, 1.0)).astype(np.float32)
+
+
+def without_crumbs(probability: ScoreMap, level: float, least: float) -> ScoreMap:
+    """The map with 0 in its pieces of fewer than ``least`` pixels.
+
+    A piece is what hangs together, by 8 neighbours, at more than ``level``.
+    """
+    inside = (probability > level).astype(np.uint8)
+    _, pieces, facts, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    kept = facts[:, cv2.CC_STAT_AREA] >= least
+    kept[0] = False  # what is not inside
+    return np.where(kept[pieces], probability, np.float32(0))
 
 
 def cut_out(
@@ -164,6 +178,9 @@ def _layers(
         for small, full in zip(guide.shape[:2], size, strict=True)
     )
     probability = foreground_probability(views, classes, size, rows, cols)
+    if settings.min_area:
+        least = settings.min_area * probability.size / (size[0] * size[1])
+        probability = without_crumbs(probability, settings.threshold / 2, least)
     radius = max(1, round(_WINDOW * max(guide.shape)))
     edges = fit_edges(guide, edge_ramp(probability, settings.threshold), radius)
     alpha = edge_ramp(edges.at(guide, edges.slope, edges.offset))

@@ -18,6 +18,7 @@ from pipeline.cutout import (
     cut_out,
     edge_ramp,
     foreground_probability,
+    without_crumbs,
 )
 from pipeline.edge_fit import fit_edges
 from pipeline.models.geometry import AxisMap, GridView, onto_grid, resized
@@ -225,6 +226,31 @@ def test_large_pictures_keep_their_edges_and_need_little_memory(scene):
     assert peak < cut.nbytes + 90e6
 
 
+def test_crumbs_go_with_the_background(scene):
+    """A second, smaller disk goes where its area is below the minimum, and only there."""
+    picture, share, _ = scene
+    small = np.roll(disk(240, 12), (-90, -90), axis=(0, 1))
+    both = (picture * (1 - small[..., None]) + small[..., None] * RED).round().astype(np.uint8)
+    view = on_grid(np.maximum(share, small), points=61)
+    crumb, disk_inside = small == 1, disk(240, 55) == 1
+    for least, stays in ((0, True), (200, True), (1500, False)):
+        look = CutoutSettings(background="remove", min_area=least)
+        alpha = cut_out(both, [view], [1], look)[..., 3]
+        assert (alpha[disk_inside] == 255).all()
+        assert (alpha[crumb].mean() > 200) == stays
+        assert stays or alpha[small > 0].max() == 0
+
+
+def test_pieces_are_counted_by_their_eight_neighbours():
+    plane = np.zeros((6, 8), np.float32)
+    plane[[1, 2, 3], [1, 2, 3]] = 0.6  # three pixels that touch by corners
+    plane[4, 6] = 0.9
+    kept = without_crumbs(plane, 0.25, 2.5)
+    assert (kept == np.where(plane == 0.9, 0, plane)).all() and kept.dtype == np.float32
+    assert not without_crumbs(plane, 0.25, 3.5).any()
+    assert not without_crumbs(np.zeros((3, 3), np.float32), 0.25, 1).any()
+
+
 def test_classes_are_chosen_by_name():
     voc = builtin("voc")
     assert chosen_classes(CutoutSettings(classes=("person", "dog", "person")), voc) == [12, 15]
@@ -302,4 +328,5 @@ def test_settings_as_plain_values_tell_all():
         "classes": ["dog"],
         "threshold": 0.5,
         "blur": 2.0,
+        "min_area": 0,
     }
