@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from jobs.machine_failures import machine_failure
 from schemas.errors import MaskmillError
 
 EXIT_FAILED_ROWS = 3
@@ -41,6 +42,12 @@ def exits_cleanly(command: Command) -> Command:
         except MaskmillError as error:
             click.secho(f"maskmill: {error}", fg="red", err=True)
             sys.exit(error.exit_code)
+        except OSError as error:
+            sentence = machine_failure(error)
+            if sentence is None:
+                raise
+            click.secho(f"maskmill: {sentence}", fg="red", err=True)
+            sys.exit(MaskmillError.exit_code)
         except KeyboardInterrupt:
             click.secho(
                 "maskmill: stopped; what is committed stays. The same command continues.",

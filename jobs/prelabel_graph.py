@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.committed_blocks import committed_blocks
 from jobs.runtime import TASK_CPUS, actor_pool, task_pool
 from pipeline.layout import RunLayout
 from pipeline.operators.commit_rows import CommitRows
 from pipeline.operators.load_images import LoadImages
 from pipeline.operators.predict_masks import PredictMasks, WorkerSettings
 from pipeline.operators.save_prelabels import SavePrelabels
-from schemas.errors import RunFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,6 @@ class PrelabelGraph:
         actors; Ray keeps them apart because they ask for different resources.
         """
         import ray.data
-        import ray.exceptions
 
         parcels = {"batch_size": 1, "batch_format": "pyarrow"}
         tasks = {**parcels, "num_cpus": TASK_CPUS, "compute": task_pool(self.tasks)}
@@ -58,10 +57,5 @@ class PrelabelGraph:
             )
             .map_batches(CommitRows(self.layout, self.save), **tasks)
         )
-        try:
-            for table in tallies.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=0
-            ):
-                yield table.to_pylist()
-        except ray.exceptions.RayError as error:
-            raise RunFailed(f"a worker hit a bug; what is committed stays\n{error}") from error
+        for table in committed_blocks(tallies):
+            yield table.to_pylist()

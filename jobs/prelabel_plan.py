@@ -76,10 +76,11 @@ def dry_run(config: PrelabelConfig) -> dict[str, Any]:
 
 def dry_run_text(report: dict[str, Any]) -> str:
     """The report of :func:`dry_run` for people."""
+    blocks = "1 block" if report["blocks"] == 1 else f"{report['blocks']:,} blocks"
     size = "unknown size" if report["bytes"] is None else f"{report['bytes'] / 1e6:,.1f} MB"
     lines = [
         f"{report['images']:,} images ({size}) from the {report['source']['kind']} "
-        f"{report['source']['root']}, in {report['blocks']:,} blocks",
+        f"{report['source']['root']}, in {blocks}",
         f"{report['already_done']:,} have a row already, {report['to_do']:,} to do "
         f"with {report['model']}",
         f"would write {', '.join(report['would_write'])}",

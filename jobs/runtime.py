@@ -217,12 +217,13 @@ def _set_data_context() -> None:
     from ray.data import DataContext
 
     warnings.filterwarnings("ignore", module=r"ray\..*")
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what broke is said by RunFailed
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.use_datasource_v2 = False  # lists one small file with two processes more
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # a full disk is told from a bug by its type
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
 
 
