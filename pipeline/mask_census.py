@@ -15,6 +15,7 @@ from schemas.labels import Color, voc_color
 PHOTO_COLORS: Final = 256
 PHOTO_GREYS: Final = 150
 PHOTO_TOP: Final = 32
+PHOTO_ISLANDS: Final = 0.05
 MOST_COLORS: Final = 4096
 """Colours of one file that are kept with their counts; the most frequent ones."""
 
@@ -55,10 +56,14 @@ class FileCensus:
 
     @property
     def is_photograph(self) -> bool:
-        """True where so many values share the pixels that no class can have a region."""
+        """True where so many values share the pixels that no class can have a region.
+
+        Also where many pixels differ from all around them: a picture on a plain ground has regions.
+        """
         counts = sorted([*self.values.values(), *self.colors.values()], reverse=True)
         enough = self.num_distinct > (PHOTO_COLORS if self.colors else PHOTO_GREYS)
-        return enough and sum(counts[:PHOTO_TOP]) < 0.6 * self.num_pixels
+        is_spread = sum(counts[:PHOTO_TOP]) < 0.6 * self.num_pixels
+        return enough and (is_spread or self.islands > PHOTO_ISLANDS * self.num_pixels)
 
     @property
     def is_empty(self) -> bool:

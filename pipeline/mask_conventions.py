@@ -11,6 +11,17 @@ from pipeline.mask_census import FileCensus
 from schemas.labels import VOID_COLOR, Color, LabelMap, builtin, voc_color
 
 LABEL_IDS_OF_STREETS: Final = {7, 11, 21, 23}  # road, building, vegetation, sky
+MOST_OF_A_MASK: Final = 512  # colours of one file
+SMALL_INSTANCE: Final = 32
+COLORED_SETS: Final = {
+    "voc": "voc colours",
+    "camvid": "camvid",
+    "cityscapes": "cityscapes colours",
+    "lfw_parts": "lfw parts",
+    "ade20k": "ade20k colours",
+}
+"""Label map -> what its colour masks are called, most frequent first."""
+FEW_INSTANCES: Final = 3
 CLASSES_OF_A_STREET: Final = 6  # a street scene has more classes than a VOC photo
 
 
@@ -58,7 +69,8 @@ class SetCensus:
 def likely_convention(files: Iterable[FileCensus], names: Sequence[str] = ()) -> Convention:
     """The first rule that fits, most telling first. ``names`` are all files of the tree."""
     readable = tuple(file for file in files if not file.failure)
-    whole = SetCensus(readable, tuple(names))
+    sound = tuple(file for file in readable if not file.is_lossy and not _is_noisy(file))
+    whole = SetCensus(sound or readable, tuple(names))
     for rule in _RULES:
         found = rule(whole)
         if found is not None:
@@ -66,12 +78,31 @@ def likely_convention(files: Iterable[FileCensus], names: Sequence[str] = ()) ->
     return Convention("unknown", "masks", "", "no known convention fits; give --labels")
 
 
+def _is_noisy(file: FileCensus) -> bool:
+    """True where borders are blends: such a file tells nothing about its set."""
+    return file.num_distinct > MOST_OF_A_MASK and file.islands > file.num_distinct
+
+
+def _two_channels(whole: SetCensus) -> Convention | None:
+    """Class in R, instance in G, nothing in B: classes come with instances 0, 1, 2 …"""
+    if not whole.colors or whole.values or any(blue for _, _, blue in whole.colors):
+        return None
+    classes = {red for red, _, _ in whole.colors}
+    numbered = [color for color in whole.colors if 0 < color[1] < SMALL_INSTANCE]
+    if len(numbered) < FEW_INSTANCES or len(classes) == len(whole.colors):
+        return None
+    if any(whole.colors <= _colors_of(name) for name in ("voc", "camvid", "cityscapes")):
+        return None
+    reason = f"RGB without blue: {len(classes)} values of red, green counts instances"
+    return Convention("panoptic in two channels", "panoptic_two_channels", "", reason)
+
+
 def _panoptic(whole: SetCensus) -> Convention | None:
     """Many colours, each at home in one file: ids, not classes."""
     colored = [file for file in whole.files if file.colors and not file.is_lossy]
     if not colored or len(colored) < len(whole.files):
         return None
-    known = [_colors_of(name) for name in ("voc", "camvid", "cityscapes", "lfw_parts", "ade20k")]
+    known = [_colors_of(name) for name in COLORED_SETS]
     if any(whole.colors <= colors for colors in known):
         return None
     in_files = sum(file.num_distinct for file in colored)
@@ -116,16 +147,22 @@ def _voc(whole: SetCensus) -> Convention | None:
 def _known_colors(whole: SetCensus) -> Convention | None:
     if not whole.colors or whole.values:
         return None
-    for name, label in (
-        ("voc", "voc colours"),
-        ("camvid", "camvid"),
-        ("cityscapes", "cityscapes colours"),
-        ("lfw_parts", "lfw parts"),
-        ("ade20k", "ade20k colours"),
-    ):
+    for name, label in COLORED_SETS.items():
         if whole.colors <= _colors_of(name):
             reason = f"every colour is one of {name}'s"
             return Convention(label, "color", name, reason)
+    return None
+
+
+def _mixed(whole: SetCensus) -> Convention | None:
+    """Some files hold colours, others indices, of one and the same set."""
+    if not whole.colors or not whole.values:
+        return None
+    for name in COLORED_SETS:
+        indices = {*range(len(builtin(name).classes)), 255}
+        if whole.colors <= _colors_of(name) and whole.values <= indices:
+            reason = f"colours of {name} in some files, its indices in others"
+            return Convention(f"{name}, colours and indices", "masks", name, reason)
     return None
 
 
@@ -158,12 +195,10 @@ def _ade20k(whole: SetCensus) -> Convention | None:
     values = whole.values - {255}
     if whole.colors or not values or max(values) > 150:
         return None
-    named = any(
-        name.startswith(("annotations/", "ADE_")) or "/ADE_" in name for name in whole.names
-    )
+    named = any("/annotations/" in f"/{name}" or "/ADE_" in f"/{name}" for name in whole.names)
     if max(values) > 33 or (named and max(values) > 20):
         reason = f"grey indices up to {max(values)}, at most 150"
-        layout = any(name.startswith("annotations/") for name in whole.names)
+        layout = any("/annotations/" in f"/{name}" for name in whole.names)
         return Convention("ade20k", "ade20k" if layout else "indexed", "ade20k", reason)
     return None
 
@@ -187,7 +222,8 @@ def _by_color(whole: SetCensus) -> Convention | None:
 
 
 _RULES: Final[tuple[Callable[[SetCensus], Convention | None], ...]] = (
-    _panoptic, _binary, _grey_voc, _voc, _known_colors, _cityscapes, _ade20k, _indices, _by_color,
+    _two_channels, _panoptic, _binary, _grey_voc, _voc, _known_colors, _mixed, _cityscapes,
+    _ade20k, _indices, _by_color,
 )  # fmt: skip
 
 

@@ -4,13 +4,13 @@ import posixpath
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.datasets.class_masks import MASK_SUFFIXES
 from pipeline.datasets.picture_sizes import picture_beside, picture_size
-from pipeline.datasets.trees import FileTree, open_tree
+from pipeline.datasets.trees import FileTree, exists, open_tree
 from pipeline.mask_census import FileCensus, census_of
 from pipeline.mask_conventions import Convention, label_map_of, likely_convention
 from pipeline.mask_sickness import Finding, findings_of, sick
@@ -25,6 +25,7 @@ OTHER_FOLDERS: Final = ("SegmentationObject/", "report/", "predictions/")
 OTHER_SUFFIXES: Final = ("_instanceIds.png", "_color.png", "_instanceTrainIds.png")
 LOSSY_SUFFIXES: Final = (".jpg", ".jpeg")
 MOST_VALUES: Final = 40
+LAYOUTS: Final = ("voc", "panoptic", "cityscapes", "ade20k")
 
 Censuses = Callable[[Sequence[str]], Iterable[FileCensus]]
 """Mask names -> their census, in the same order; the caller decides how many processes work."""
@@ -39,7 +40,7 @@ class Inspection:
     convention: Convention
     labels: LabelMap | None
     findings: tuple[Finding, ...]
-    pixels: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""  # what to convert: PATH, or where in it the masks are
 
     @property
     def is_sick(self) -> bool:
@@ -52,11 +53,11 @@ class Inspection:
 
     def next_step(self) -> str:
         """The command that most likely comes next."""
-        path = shlex.quote(self.path)
+        path = shlex.quote(self.source or self.path)
         if self.convention.name == "unknown" or not self.files:
             return f"maskmill inspect {path} --labels FILE"
         labels = ""
-        needs_labels = self.convention.format not in ("voc", "panoptic", "cityscapes", "ade20k")
+        needs_labels = self.convention.format not in LAYOUTS
         if needs_labels:
             name = self.labels.name if self.labels is not None else ""
             labels = f" --labels {shlex.quote(self.convention.labels or name or 'FILE')}"
@@ -139,10 +140,41 @@ def inspect_masks(
     if photographs:
         shown = ", ".join(photographs[:3])
         sentence = f"{len(photographs)} files are photographs, no masks, left out: {shown}"
+        if _share_a_folder(photographs, files):
+            sentence += "; put the masks in a folder of their own before you convert them"
         findings.append(Finding("photographs", "odd", "", sentence))
     return Inspection(
-        path=path, files=files, convention=convention, labels=known, findings=tuple(findings)
+        path=path,
+        files=files,
+        convention=convention,
+        labels=known,
+        findings=tuple(findings),
+        source=_source_of(path, tree, files, convention),
     )
+
+
+def _share_a_folder(photographs: Sequence[str], files: Sequence[FileCensus]) -> bool:
+    """True where `convert` would take lossless photographs for masks."""
+    folders = {posixpath.dirname(file.name) for file in files}
+    return any(
+        posixpath.dirname(name) in folders and not name.lower().endswith(LOSSY_SUFFIXES)
+        for name in photographs
+    )
+
+
+def _source_of(
+    path: str, tree: FileTree, files: Sequence[FileCensus], convention: Convention
+) -> str:
+    """What `convert` is to be pointed at: a layout's root, a document, or the masks' own folder."""
+    if convention.format == "panoptic":
+        has_document = any("panoptic" in name for name in tree.names() if name.endswith(".json"))
+        beside = f"{path.rstrip('/')}.json"
+        return beside if not has_document and exists(beside) else path
+    is_folder = tree.selected is None and not path.lower().endswith((".zip", ".tar"))
+    if convention.format in LAYOUTS or not is_folder or not files:
+        return path
+    inside = posixpath.commonpath([posixpath.dirname(file.name) for file in files])
+    return f"{path.rstrip('/')}/{inside}" if inside else path
 
 
 def census_in(path: str, name: str) -> FileCensus:

@@ -97,7 +97,7 @@ def _is_blended(file: FileCensus, labels: LabelMap | None, convention: Conventio
     if file.gradient_share > GRADIENT_SHARE:
         return True
     if file.colors:
-        if labels is None:
+        if labels is None or file.num_distinct > max(BLENDED_COLORS, len(labels.classes) + 1):
             return file.num_distinct > BLENDED_COLORS
         known = {entry.color for entry in labels.classes} | {VOID_COLOR}
         strangers = file.num_distinct - sum(color in known for color in file.colors)

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.datasets.class_masks import mask_items, read_class_mask
+from pipeline.datasets.class_masks import MASK_SUFFIXES, mask_items, read_class_mask
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -32,6 +32,7 @@ from schemas.labels import LabelMap
 
 FOLDER: Final = "masks/"
 LABELS: Final = "labels.json"
+LOSSY: Final = (".jpg", ".jpeg")
 
 
 def reader_of(mask_format: str) -> DatasetReader:
@@ -47,6 +48,9 @@ def writer_of(mask_format: str) -> DatasetWriter:
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """Every picture below ``masks/``, or of the whole tree where there is no such folder.
 
+    JPEGs between other files are photographs, not masks, unless ``--unknown nearest`` asks for
+    lossy masks.
+
     Labels: ``labels.json`` beside the masks, else ``--labels``.
 
     Raises:
@@ -57,7 +61,10 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     return DatasetIndex(
         labels=labels,
         items=mask_items(
-            tree, options, partial(_key_of, _prefix(tree)), lambda key: f"images/{key}"
+            tree,
+            options,
+            partial(_key_of, _prefix(tree), _skipped(tree, options)),
+            lambda key: f"images/{key}",
         ),
     )
 
@@ -139,7 +146,17 @@ def _prefix(tree: FileTree) -> str:
     return FOLDER if any(name.startswith(FOLDER) for name in tree.names()) else ""
 
 
-def _key_of(prefix: str, name: str) -> str | None:
+def _skipped(tree: FileTree, options: ReadOptions) -> tuple[str, ...]:
+    """Endings of files that are taken for photographs."""
+    if options.unknown == "nearest" or tree.selected is not None:
+        return ()
+    exact = tuple(suffix for suffix in MASK_SUFFIXES if suffix not in LOSSY)
+    return LOSSY if any(name.lower().endswith(exact) for name in tree.names()) else ()
+
+
+def _key_of(prefix: str, skipped: tuple[str, ...], name: str) -> str | None:
+    if name.lower().endswith(skipped):
+        return None
     is_mask = name.startswith(prefix) and (prefix or not name.startswith("images/"))
     return posixpath.splitext(name[len(prefix) :])[0] if is_mask else None
 

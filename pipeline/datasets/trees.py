@@ -141,6 +141,12 @@ def open_tree(uri: str) -> FileTree:
     return FolderTree(uri, filesystem, root, selected=name)
 
 
+def exists(uri: str) -> bool:
+    """True where a file or folder is there."""
+    filesystem, path = resolve(uri)
+    return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+
+
 def documents(tree: FileTree, *suffixes: str) -> list[str]:
     """The files that end with one of ``suffixes``: the one selected, or all of the tree.
 

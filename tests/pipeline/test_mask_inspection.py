@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.mask_census import census_of, count_islands
 from pipeline.mask_inspection import Inspection, census_in, inspect_masks
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap, builtin, voc_color
+from tests.jobs.convert_in_process import convert_in_process
 
 VOC_PALETTE = [channel for index in range(256) for channel in voc_color(index)]
 
@@ -108,7 +110,10 @@ REAL = [
     ("voc_masks_500", "voc"),
     ("voc", "voc"),
     ("ade20k/sampleData/annotations", "ade20k"),
+    ("ade20k", "ade20k"),
     ("coco_panoptic/sample_data/panoptic_examples", "panoptic"),
+    ("coco_panoptic/sample_data", "panoptic"),
+    ("coco_panoptic/sample_data/panoptic_examples_2ch_format", "panoptic in two channels"),
 ]
 
 
@@ -117,6 +122,39 @@ def test_conventions_of_real_masks(shared: Path, folder: str, name: str) -> None
     found = inspect(shared / "data" / folder)
     assert found.convention.name == name
     assert not found.is_sick
+
+
+RUNNABLE = [folder for folder, name in REAL if "channels" not in name and "500" not in folder]
+
+
+@pytest.mark.parametrize("folder", RUNNABLE)
+def test_the_next_step_works_as_it_stands(shared: Path, tmp_path: Path, folder: str) -> None:
+    words = shlex.split(inspect(shared / "data" / folder).next_step())
+    words[words.index("OUT")] = str(tmp_path / "out")
+    assert words[:2] == ["maskmill", "convert"]
+    done = convert_in_process(*words[2:])
+    assert done.exit_code == 0, done.output
+
+
+def test_what_is_sick_in_a_real_folder_does_not_hide_what_the_rest_is(shared: Path) -> None:
+    """VOC in colours and in indices, photographs, and two masks whose borders are blends."""
+    found = inspect(shared / "data/vainf_voc")
+    assert found.convention.name == "voc, colours and indices"
+    assert found.convention.labels == "voc"
+    blended = {one.file for one in found.findings if one.kind == "blended"}
+    assert blended == {"samples/city_1_target.png", "samples/city_6_target.png"}
+    assert {one.file for one in found.findings if one.severity == "sick"} == blended
+    (one,) = (one for one in found.findings if one.kind == "photographs")
+    assert one.sentence.startswith("3 files")
+    assert "folder of their own" in one.sentence
+
+
+def test_a_photograph_on_a_plain_ground_is_no_mask(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    picture = np.zeros((100, 100, 3), np.uint8)
+    picture[:40, :60] = np.random.default_rng(0).integers(0, 256, (40, 60, 3))
+    save(tmp_path / "photo.png", Image.fromarray(picture))
+    assert kinds(inspect(tmp_path)) == {"photographs"}
 
 
 def test_palette_masks_saved_as_grey_are_known_by_their_luminance(tmp_path: Path) -> None:
