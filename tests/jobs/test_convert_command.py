@@ -1,0 +1,267 @@
+"""`maskmill convert` as people use it, without the engine: options, exit codes, hostile input."""
+
+import io
+import json
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from pipeline.conversion_verification import verify_conversion
+from pipeline.layout import RunLayout
+from schemas.conversion_rows import CONVERSION
+from tests.jobs.convert_in_process import convert_in_process as convert
+from tests.jobs.convert_in_process import write_voc
+
+
+def rows_of(out: Path) -> list[dict]:
+    return pq.read_table(out / "metadata", schema=CONVERSION).sort_by("image_id").to_pylist()
+
+
+def problems_of(out: Path) -> list[str]:
+    return [one for step in verify_conversion(RunLayout(str(out))) for one in step.problems]
+
+
+def test_a_bad_mask_is_a_failed_row_and_can_be_retried(tmp_path: Path) -> None:
+    write_voc(tmp_path / "in", 4)
+    victim = tmp_path / "in/SegmentationClass/photo 002.png"
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    arguments = (tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", "cvat_mask",
+                 "--block-samples", 2)  # fmt: skip
+    done = convert(*arguments)
+    assert done.exit_code == 3, done.stderr
+    failed = [row for row in rows_of(tmp_path / "out") if row["status"] == "failed"]
+    assert [row["key"] for row in failed] == ["photo 002"]
+    assert "photo 002.png" in failed[0]["error_message"]
+    assert convert(*arguments, "--allow-failures").exit_code == 0
+    victim.write_bytes(whole)
+    done = convert(*arguments, "--retry-failed", "--check")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["done_now"] == 1
+    assert report["check"]["lossless"]
+    with zipfile.ZipFile(tmp_path / "out/dataset/segmentation_mask.zip") as archive:
+        listed = archive.read("ImageSets/Segmentation/default.txt").decode().splitlines()
+    assert listed == ["photo 000", "photo 002", "sub/photo 001", "sub/photo 003"]
+    assert problems_of(tmp_path / "out") == []
+
+
+def test_map_split_and_polygon_budget(tmp_path: Path) -> None:
+    masks = write_voc(tmp_path / "in", 12)
+    (tmp_path / "map.txt").write_text(
+        "cat = animal\ndog = animal\nperson = @background\n* = @keep\n"
+    )
+    done = convert(
+        tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", "labelme_polygons",
+        "--map", tmp_path / "map.txt", "--max-loss", 0.05, "--split", "train=0.5,val=0.5",
+        "--check",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    rows = rows_of(tmp_path / "out")
+    assert all(row["min_iou"] >= 0.95 for row in rows)
+    assert {row["split"] for row in rows} == {"train", "val"}
+    names = {
+        shape["label"]
+        for path in (tmp_path / "out/dataset").rglob("*.json")
+        for shape in json.loads(path.read_text())["shapes"]
+    }
+    assert "animal" in names
+    assert not {"cat", "dog", "person"} & names
+    assert len(masks) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("target", "checked_by"),
+    [
+        ("coco", "pycocotools"), ("labelme", "own reader"),
+        ("yolo", "own reader, drawn by pycocotools"), ("voc", "own reader, pictures by OpenCV"),
+        ("panoptic", "own reader, pictures by OpenCV"),
+    ],
+)  # fmt: skip
+def test_check_says_whose_decoders_it_used(tmp_path: Path, target: str, checked_by: str) -> None:
+    write_voc(tmp_path / "in", 3)
+    for number in range(3):
+        name = f"{'sub/' if number % 2 else ''}photo {number:03d}.jpg"
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / name)
+    done = convert(
+        tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", target, "--check",
+        "--max-loss", 0, "--images", tmp_path / "photos", "--with-images",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["check"]["checked_by"] == checked_by
+
+
+def test_packages_come_with_the_command_that_imports_each(tmp_path: Path) -> None:
+    write_voc(tmp_path / "in", 5)
+    arguments = (tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", "cvat_mask",
+                 "--max-package-images", 2)  # fmt: skip
+    done = convert(*arguments, "--check")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["check"]["lossless"]
+    assert [line.rpartition("/")[2] for line in report["import"]] == [
+        f"segmentation_mask-0000{number}-of-00003.zip" for number in range(3)
+    ]
+    start = 'cvat-cli task import-dataset --format "Segmentation mask 1.1" TASK_ID '
+    assert all(line.startswith(start) for line in report["import"])
+    assert problems_of(tmp_path / "out") == []
+    other = convert(*arguments[:-1], 3)
+    assert other.exit_code == 2
+    assert "package" in other.stderr
+
+
+def refused(source: Path, out: Path, from_format: str) -> Result:
+    """A conversion that must end with 1, with nothing written but the empty run."""
+    done = convert(source, out, "--from", from_format, "--to", "coco")
+    assert done.exit_code == 1, done.output
+    assert not (out / "dataset").exists()
+    return done
+
+
+def slip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("SegmentationClass/a.png", b"x")
+        archive.writestr("../../escaped.png", b"x")
+
+
+def absolute(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("/tmp/escaped.png", b"x")
+
+
+def link(path: Path) -> None:
+    info = zipfile.ZipInfo("SegmentationClass/a.png")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+
+
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("SegmentationClass/a.png", bytes(80 << 20))
+
+
+def tar_link(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        info = tarfile.TarInfo("SegmentationClass/a.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(info)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "told"),
+    [
+        (slip, "a.zip", "points outside"), (absolute, "a.zip", "points outside"),
+        (link, "a.zip", "is a link"), (tar_link, "a.tar", "is a link"), (bomb, "a.zip", "bomb"),
+    ],
+)  # fmt: skip
+def test_hostile_archives_are_refused_before_anything_is_written(
+    tmp_path: Path, write: Callable[[Path], None], name: str, told: str
+) -> None:
+    write(tmp_path / name)
+    assert told in refused(tmp_path / name, tmp_path / "out", "voc").stderr
+    assert not list(tmp_path.parent.glob("escaped.png"))
+
+
+LAUGHS = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]>'
+
+
+def test_entities_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "laughs.xml").write_text(
+        LAUGHS + '<annotations><image id="0" name="&c;" width="2" height="2"/></annotations>'
+    )
+    done = refused(tmp_path / "laughs.xml", tmp_path / "o1", "cvat_images")
+    assert "entities" in done.stderr
+    (tmp_path / "ls").mkdir()
+    (tmp_path / "ls/labeling_config.xml").write_text(LAUGHS + "<View>&c;</View>")
+    (tmp_path / "ls/tasks.json").write_text('[{"data": {"image": "a.jpg"}}]')
+    assert "entities" in refused(tmp_path / "ls", tmp_path / "o2", "label_studio").stderr
+
+
+def test_absurd_sizes_in_run_lengths_are_failed_rows(tmp_path: Path) -> None:
+    sizes = {"huge.jpg": 60_000, "good.jpg": 4, "long.jpg": 4}
+    segmentations = [
+        {"size": [60_000, 60_000], "counts": "0" * 10},
+        {"size": [4, 4], "counts": [0, 16]},
+        {"size": [4, 4], "counts": [0, 2**31]},
+    ]
+    document = {
+        "images": [
+            {"id": number, "file_name": name, "width": side, "height": side}
+            for number, (name, side) in enumerate(sizes.items())
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "segmentation": segmentation}
+            for number, segmentation in enumerate(segmentations)
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    done = convert(tmp_path / "coco.json", tmp_path / "out", "--from", "coco", "--to", "indexed")
+    assert done.exit_code == 3, done.stderr
+    assert {row["key"]: row["error_code"] for row in rows_of(tmp_path / "out")} == {
+        "good.jpg": None, "huge.jpg": "unsafe_size", "long.jpg": "unsafe_size",
+    }  # fmt: skip
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def test_absurd_sizes_in_headers_are_failed_rows(tmp_path: Path) -> None:
+    write_voc(tmp_path / "in", 1)
+    (tmp_path / "in/SegmentationClass/bomb.png").write_bytes(png_header(60_000, 60_000))
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(stream, "TIFF")
+    (tmp_path / "in/SegmentationClass/cut.tif").write_bytes(stream.getvalue()[:60])
+    done = convert(tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", "coco")
+    assert done.exit_code == 3, done.stderr
+    codes = {row["key"]: row["error_code"] for row in rows_of(tmp_path / "out")}
+    assert codes["photo 000"] is None
+    assert codes["bomb"] == "too_many_pixels"
+    assert codes["cut"] in ("truncated", "corrupt", "not_an_image")
+
+
+def test_names_that_leave_the_folder_stop_the_run(tmp_path: Path) -> None:
+    for number, name in enumerate(("../../etc/passwd", "/etc/passwd")):
+        document = {
+            "images": [{"id": 1, "file_name": name, "width": 2, "height": 2}],
+            "categories": [{"id": 1, "name": "cat"}],
+            "annotations": [],
+        }
+        (tmp_path / "coco.json").write_text(json.dumps(document))
+        out = tmp_path / f"out{number}"
+        done = convert(tmp_path / "coco.json", out, "--from", "coco", "--to", "labelme")
+        assert done.exit_code == 2
+        assert "leaves its folder" in done.stderr
+        assert not (out / "dataset").exists()
+
+
+def test_usage_errors(tmp_path: Path) -> None:
+    assert convert(tmp_path).exit_code == 2
+    assert convert(tmp_path, tmp_path, "--from", "nonsense", "--to", "coco").exit_code == 2
+    missing = convert(tmp_path / "none", tmp_path / "o", "--from", "voc", "--to", "coco")
+    assert missing.exit_code == 2
+    assert "nothing at" in missing.stderr
+    listing = convert("--list")
+    assert "cvat_mask" in json.loads(listing.stdout)
