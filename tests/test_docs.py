@@ -2,13 +2,17 @@
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 from jobs.cli import COMMANDS, main
+from pipeline.datasets.registry import DATASET_FORMATS
+from pipeline.masks.registry import MASK_FORMATS
 from pipeline.models.registry import MODELS
 from pipeline.sources.registry import SOURCES
 from pipeline.writers.registry import FINISHERS, WRITERS
@@ -78,3 +82,32 @@ def test_pages_and_files_that_are_linked_exist() -> None:
 
 def test_readme_names_every_command() -> None:
     assert all(name in README for name in COMMANDS)
+
+
+def command_lines() -> list[str]:
+    """Every `maskmill …` line of a code block: README, pages, help."""
+    blocks = [
+        block
+        for text in (README, *DOCS.values())
+        for block in re.findall(r"```\w*\n(.*?)```", text.replace("\\\n", " "), re.DOTALL)
+    ]
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = [re.sub(r"^(\$|next:)? *", "", line).partition("  #")[0] for line in lines]
+    return sorted({line for line in found if re.match(r"maskmill [a-z]+ [^ ]", line)})
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_commands_that_pages_show_can_be_typed(line: str) -> None:
+    words = shlex.split(line)[1:]
+    command = main
+    while isinstance(command, click.Group):
+        is_named = words[0] in command.list_commands(None)
+        command = command.get_command(None, words.pop(0) if is_named else "")
+    options = {name: option for option in command.params for name in option.opts}
+    for place, word in enumerate(words):
+        if word.startswith("--"):
+            assert word in options, f"{command.name} has no {word}"
+            if isinstance(options[word].type, click.Choice):
+                assert words[place + 1] in options[word].type.choices
+        if word in ("--from", "--to"):
+            assert words[place + 1] in {*DATASET_FORMATS, *MASK_FORMATS, "OUT", "FORMAT"}
