@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 import click
 import pyarrow as pa
 
+from jobs import block_graph
 from jobs.audit_config import REMEDIES, AuditConfig, AuditPlan, make_plan
 from jobs.progress import progress_meter
 from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
@@ -185,19 +186,11 @@ def _num_tasks(capacity: Capacity) -> int:
 
 def _committed(layout: RunLayout, operator: CommitAudits, tasks: int) -> Iterator[pa.Table]:
     """The Ray graph: pending blocks -> CommitAudits (tasks of one CPU) -> a tally per block."""
-    import ray.data
-    import ray.exceptions
-
-    blocks = {"batch_size": 1, "batch_format": "pyarrow"}
-    tallies = (
-        ray.data.read_parquet(layout.path(layout.pending), filesystem=layout.filesystem)
-        .repartition(target_num_rows_per_block=1)
-        .map_batches(operator, num_cpus=1, compute=task_pool(tasks), **blocks)
+    blocks = block_graph.pending_blocks(layout, layout.pending)
+    tallies = blocks.map_batches(
+        operator, num_cpus=1, compute=task_pool(tasks), **block_graph.ONE_BLOCK
     )
-    try:
-        yield from tallies.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    except ray.exceptions.RayError as error:
-        raise RunFailed(f"a worker hit a bug; what is committed stays\n{error}") from error
+    yield from block_graph.committed_blocks(tallies)
 
 
 def _add_up(plan: AuditPlan, layout: RunLayout, ledger: Ledger) -> AuditTally:

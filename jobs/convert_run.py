@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs import block_graph
 from jobs.convert_config import REMEDIES, ConvertConfig
 from jobs.progress import ProgressMeter, progress_meter
-from jobs.runtime import SPARE_CPUS, Capacity, cluster
+from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
 from pipeline.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
@@ -36,7 +37,6 @@ from pipeline.run_record import (
     refuse_difference,
     tool_version,
 )
-from schemas.errors import RunFailed
 
 MAX_EXAMPLES = 3
 
@@ -230,22 +230,12 @@ def _blocks(
     layout: RunLayout, work: str, operator: Any, workers: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Run an operator over the blocks of a work table; a row is a block and stays one row."""
-    import ray.data
-    import ray.exceptions
-
-    compute = ray.data.TaskPoolStrategy(size=workers)
-    tallies = (
-        ray.data.read_parquet(layout.path(work), filesystem=layout.filesystem)
-        .repartition(target_num_rows_per_block=1)
-        .map_batches(operator, batch_size=1, batch_format="pyarrow", num_cpus=1, compute=compute)
+    blocks = block_graph.pending_blocks(layout, work)
+    tallies = blocks.map_batches(
+        operator, num_cpus=1, compute=task_pool(workers), **block_graph.ONE_BLOCK
     )
-    try:
-        for table in tallies.iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        ):
-            yield table.to_pylist()
-    except ray.exceptions.RayError as error:
-        raise RunFailed(f"a worker hit a bug; what is committed stays\n{error}") from error
+    for table in block_graph.committed_blocks(tallies):
+        yield table.to_pylist()
 
 
 def _close_record(layout: RunLayout, record: RunRecord, summary: ConvertSummary) -> None:

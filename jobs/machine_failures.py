@@ -25,7 +25,8 @@ def machine_failure(error: BaseException | None) -> str | None:
     pyarrow's remote filesystems raise plain OSErrors without a number.
     """
     if type(error) is OSError and error.errno is None:
-        return f"{str(error).partition(chr(10))[0]}; check the address, the credentials and the network, {_AGAIN}"
+        said = str(error).partition("\n")[0]
+        return f"{said}; check the address, the credentials and the network, {_AGAIN}"
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
     # Ray appends its own advice, of several lines, to the arguments of what a task raised.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.committed_blocks import committed_blocks
+from jobs import block_graph
 from jobs.runtime import TASK_CPUS, actor_pool, task_pool
 from pipeline.layout import RunLayout
 from pipeline.operators.commit_rows import CommitRows
@@ -29,19 +29,12 @@ class PrelabelGraph:
     def run(self) -> Iterator[list[dict[str, Any]]]:
         """Do all pending work; after each committed block, its tally (schema TALLY) as dicts.
 
-        A row of the work table is a whole block and stays one row to the end, so that a block is
-        never split, whatever its size. Loading and saving are tasks, prediction a fixed pool of
-        actors; Ray keeps them apart because they ask for different resources.
+        Loading and saving are tasks, prediction a fixed pool of actors; Ray keeps them apart
+        because they ask for different resources.
         """
-        import ray.data
-
-        parcels = {"batch_size": 1, "batch_format": "pyarrow"}
-        tasks = {**parcels, "num_cpus": TASK_CPUS, "compute": task_pool(self.tasks)}
+        tasks = {**block_graph.ONE_BLOCK, "num_cpus": TASK_CPUS, "compute": task_pool(self.tasks)}
         tallies = (
-            ray.data.read_parquet(
-                self.layout.path(self.layout.pending), filesystem=self.layout.filesystem
-            )
-            .repartition(target_num_rows_per_block=1)
+            block_graph.pending_blocks(self.layout, self.layout.pending)
             .map_batches(self.load, **tasks)
             .map_batches(
                 PredictMasks,
@@ -53,9 +46,9 @@ class PrelabelGraph:
                 compute=actor_pool(self.workers),
                 num_cpus=0 if self.gpus_per_worker else 1,
                 num_gpus=self.gpus_per_worker,
-                **parcels,
+                **block_graph.ONE_BLOCK,
             )
             .map_batches(CommitRows(self.layout, self.save), **tasks)
         )
-        for table in committed_blocks(tallies):
+        for table in block_graph.committed_blocks(tallies):
             yield table.to_pylist()

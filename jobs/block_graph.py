@@ -1,4 +1,4 @@
-"""The end of every Ray graph: blocks as they commit, and a broken run in words."""
+"""Both ends of every Ray graph: pending blocks one by one, and their tallies as they commit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,24 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.machine_failures import machine_failure
+from pipeline.layout import RunLayout
 from schemas.errors import RunFailed
+
+ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
+"""What an operator is called with: one row of the work table, as an Arrow table."""
+
+
+def pending_blocks(layout: RunLayout, work: str) -> Any:
+    """A Ray Dataset over the work table at ``work``, relative to the run's root.
+
+    A row of the table is a whole block and stays one row to the end, so that a block is never
+    split, whatever its size.
+    """
+    import ray.data
+
+    return ray.data.read_parquet(layout.path(work), filesystem=layout.filesystem).repartition(
+        target_num_rows_per_block=1
+    )
 
 
 def committed_blocks(tallies: Any) -> Iterator[pa.Table]:
