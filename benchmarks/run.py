@@ -15,6 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 BENCHMARKS = {
     "throughput": ["prelabel_throughput.py"],
     "memory": ["prelabel_memory.py"],
+    "large_picture": ["large_picture.py"],
     "upsampling": ["upsampling.py"],
     "seams": ["seams.py"],
     "mask_codecs": ["mask_codecs.py"],

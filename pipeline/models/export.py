@@ -50,6 +50,8 @@ def export_model(
         raise SettingsError(
             f"cannot export to {kind!r}; there are: {', '.join(get_args(ExportKind))}"
         )
+    if kind == "onnx":
+        _check_packages()
     write = _write_onnx if kind == "onnx" else _write_program
     program = _trace(network, example_hw)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,14 @@ def export_metadata(spec: ModelSpec) -> dict[str, Any]:
         "grid_alignment": spec.alignment,
         "classes": list(labels_of(spec).names),
     }
+
+
+def _check_packages() -> None:
+    missing = [name for name in _ONNX_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"export to ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+        )
 
 
 def _trace(network: nn.Module, example_hw: tuple[int, int]) -> torch.export.ExportedProgram:
@@ -102,11 +112,6 @@ def _write_program(
 def _write_onnx(
     program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]
 ) -> None:
-    missing = [name for name in _ONNX_NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModelError(
-            f"export to ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}"
-        )
     exported = torch.onnx.export(
         program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )

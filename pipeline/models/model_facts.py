@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.models.origins import cached_path
 from pipeline.models.spec import ModelSpec, labels_of
 
-NO_WEIGHTS = "none: give yours with --weights FILE, or try it with --untrained"
+NO_WEIGHTS = "none: give yours with --weights FILE and --labels FILE, or try it with --untrained"
 
 
 def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def describe(spec: ModelSpec, *, cache: Path | None = None) -> dict[str, Any]:
         "input": spec.preprocessing.describe(),
         "normalisation": f"(x - {spec.preprocessing.mean}) / {spec.preprocessing.std}",
         "precisions": list(spec.precisions),
-        "labels": labels.name if spec.trained else f"{labels.name}, until you give yours",
+        "labels": labels.name,
         "classes": list(labels.names),
         "trained": spec.trained,
         "origin": origin.describe() if origin else NO_WEIGHTS,

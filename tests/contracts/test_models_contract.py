@@ -1,5 +1,6 @@
 """What every entry of MODELS promises, trained or not."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision.models import segmentation
 
+from pipeline.models.model_facts import describe
 from pipeline.models.preparation import prepare
 from pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
 from pipeline.models.segmenter import Segmenter, build_network, load_network, num_classes_of
@@ -47,6 +49,24 @@ def test_names_labels_and_facts_agree(name):
     assert spec.preprocessing.size >= 257
     assert len(labels_of(spec).classes) == num_classes_of(build_on_meta(spec))
     assert "fp32" in spec.precisions
+
+
+@every_model
+def test_info_tells_what_one_must_know(name):
+    """JSON values, none of them empty but for the hash of weights that do not exist."""
+    spec = MODELS[name]
+    facts = describe(spec)
+    assert json.loads(json.dumps(facts)) == facts
+    untold = {key for key, value in facts.items() if value in ("", [], None)}
+    assert untold == (set() if spec.trained else {"sha256"})
+    assert facts["parameters"] == sum(p.numel() for p in build_on_meta(spec).parameters())
+    assert facts["classes"] == list(labels_of(spec).names)
+    assert (facts["architecture"], facts["output_stride"]) == (
+        spec.architecture,
+        spec.output_stride,
+    )
+    assert str(spec.preprocessing.size) in facts["input"]
+    assert facts["trained"] or "--untrained" in facts["origin"]
 
 
 def build_on_meta(spec: ModelSpec) -> torch.nn.Module:

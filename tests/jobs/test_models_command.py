@@ -122,6 +122,7 @@ def test_import_refuses_labels_that_do_not_fit(tmp_path, network):
 
 @pytest.mark.slow
 def test_exported_onnx_answers_like_the_network_and_says_what_it_wants(tmp_path, network, own):
+    onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     file = tmp_path / "deep" / "fruit.onnx"
@@ -129,9 +130,12 @@ def test_exported_onnx_answers_like_the_network_and_says_what_it_wants(tmp_path,
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout.splitlines()[-1])
     assert said["kind"] == "onnx" and said["bytes"] == file.stat().st_size
+    assert [entry.name for entry in file.parent.iterdir()] == ["fruit.onnx"]  # no side files
+    onnx.checker.check_model(str(file), full_check=True)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     properties = session.get_modelmeta().custom_metadata_map
     assert json.loads(properties["classes"]) == said["classes"] == list(FRUIT)
+    assert properties["grid_alignment"] == "align_corners" and properties["model"] == DEFAULT_MODEL
     assert "longest side scaled to 257" in properties["input"]
     for shape in ((1, 3, 257, 257), (3, 3, 65, 129)):
         images = torch.randn(shape)
@@ -140,6 +144,17 @@ def test_exported_onnx_answers_like_the_network_and_says_what_it_wants(tmp_path,
             torch.testing.assert_close(
                 torch.from_numpy(found), network(images), atol=1e-4, rtol=1e-4
             )
+
+
+def test_an_untrained_export_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.models.export.export_model", lambda _, file, *__, **more: (
+        file.write_text(json.dumps(more["metadata"]))
+    ))  # fmt: skip
+    name = "deeplabv3plus_mobilenetv2"
+    assert "--untrained" in call("export", name, tmp_path / "a.pt2").output
+    result = call("export", name, tmp_path / "a.pt2", "--untrained")
+    assert result.exit_code == 0 and "is untrained" in result.output, result.output
+    assert json.loads((tmp_path / "a.pt2").read_text())["model"] == f"{name} (untrained)"
 
 
 class Payload:

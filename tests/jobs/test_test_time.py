@@ -1,9 +1,7 @@
 """`maskmill prelabel` with scales, mirror images, windows and thresholds, as people use it."""
 
 import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +19,12 @@ from pipeline.models.registry import DEFAULT_MODEL, MODELS
 from pipeline.models.segmenter import Segmenter, build_network
 from pipeline.models.test_time import ViewSettings
 from pipeline.models.upsample import sample_bilinear
+from pipeline.verification import verify_run
+from tests.jobs.in_process import run_in_process
 
 ROOT = Path(__file__).resolve().parents[2]
 VOC = ("2011_000003", "2011_000006", "2011_000025")
+DEFAULTS = {"model": DEFAULT_MODEL, "untrained": False, "image_size": None, "block_images": 32}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,10 @@ def voc_list(shared, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory, run_module_maskmill, voc_list):
+def plain(tmp_path_factory, default_weights, voc_list):
+    """A finished run of the default model with the command's own defaults."""
     out = tmp_path_factory.mktemp("plain") / "out"
-    result = run_module_maskmill("prelabel", voc_list, out)
-    assert result.returncode == 0, result.stderr
+    run_in_process(voc_list, out, **DEFAULTS)
     return out
 
 
@@ -136,7 +137,7 @@ def test_blocks_hold_fewer_images_the_more_often_each_is_seen():
     assert default_block_images(ViewSettings(scales=(0.5,))) == 32
 
 
-def test_a_sigmoid_checkpoint_labels_background_and_one_class(shared, tmp_path, maskmill):
+def test_a_sigmoid_checkpoint_labels_background_and_one_class(shared, tmp_path):
     spec = MODELS[DEFAULT_MODEL]
     torch.manual_seed(0)
     network = build_network(spec, 1)
@@ -155,10 +156,11 @@ def test_a_sigmoid_checkpoint_labels_background_and_one_class(shared, tmp_path, 
     save_file(network.state_dict(), weights)
     classes = [{"name": "background", "is_background": True}, {"name": "cat"}]
     labels.write_text(json.dumps({"name": "cats", "classes": classes}))
-    given = ("--weights", weights, "--labels", labels, "--image-size", 129, "--precision", "fp32")
-    out = tmp_path / "out"
-    result = maskmill("prelabel", picture, out, *given, "--threshold", 0.3)
-    assert result.returncode == 0, result.stderr
+    out, given = tmp_path / "out", {"weights": str(weights), "labels": str(labels)}
+    layout = run_in_process(
+        picture, out, **{**DEFAULTS, **given, "image_size": 129, "threshold": 0.3}
+    )
+    assert [problem for step in verify_run(layout) for problem in step.problems] == []
     mask = np.asarray(Image.open(out / "masks/2011_000006.png"))
     answer = Segmenter(spec, weights, precision="fp32").forward([prepared])[0]
     logit = sample_bilinear(answer.logits[0], answer.rows, answer.cols, mask.shape)
@@ -166,40 +168,26 @@ def test_a_sigmoid_checkpoint_labels_background_and_one_class(shared, tmp_path, 
     clear = np.abs(probability - 0.3) > 1e-4
     assert 0.05 < (mask == 1).mean() < 0.95
     assert np.array_equal(mask[clear] == 1, probability[clear] > 0.3)
-    assert maskmill("verify", out).returncode == 0
-    refused = maskmill("prelabel", picture, out, *given, "--threshold", 0.6)
-    assert refused.returncode == 2
-    assert "  threshold: 0.3 there, 0.6 asked for" in refused.stderr
+    again = ["prelabel", picture, out, "--weights", weights, "--labels", labels]
+    again += ["--image-size", 129, "--threshold", 0.6]
+    refused = CliRunner().invoke(main, list(map(str, again)))
+    assert refused.exit_code == 2
+    assert "  threshold: 0.3 there, 0.6 asked for" in refused.output
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("default_weights")
-def test_a_hundred_megapixels_within_four_gibibytes(shared, tmp_path, monkeypatch):
-    """Summed proportional set sizes of the command and all below it, object store apart."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from processes import descendants, proportional_set_sizes
+def test_a_hundred_megapixels_within_four_gibibytes(tmp_path, monkeypatch):
+    """Summed proportional set sizes of the command and all below it, object store and all."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from large_picture import LIMIT_GIB, SIZE_HW, peaks_of, write_sheet
 
-    tile = np.asarray(Image.open(shared / "data/voc/2011_000006.jpg"))
-    sheet = np.tile(tile, (23, 24, 1))[:8400, :12000]
-    Image.fromarray(sheet).save(tmp_path / "large.jpg", quality=90)
-    del sheet
-    command = [sys.executable, "-m", "jobs", "prelabel", tmp_path / "large.jpg", tmp_path / "out"]
-    peak, started = 0, time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        while process.poll() is None and time.monotonic() - started < 280:
-            sizes = proportional_set_sizes([process.pid, *descendants(process.pid)])
-            peak = max(peak, sum(sizes.values()))
-            time.sleep(0.1)
-    finally:
-        process.kill()
-    assert process.wait() == 0, process.stderr.read()
-    print(f"peak {peak / (1 << 30):.2f} GiB")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow warns of pictures this large
-    row = rows_of(tmp_path / "out")[0]
+    sheet, out = write_sheet(tmp_path / "large.jpg"), tmp_path / "out"
+    total, private = peaks_of([sys.executable, "-m", "jobs", "prelabel", str(sheet), str(out)])
+    print(f"peak {total / 2**30:.2f} GiB, {private / 2**30:.2f} without the object store")
+    row = rows_of(out)[0]
     assert row["notes"] == ["seen in 48 windows of 2048x2048 pixels"]
-    assert (row["width"], row["height"]) == (12000, 8400)
-    assert Image.open(tmp_path / "out" / row["mask_path"]).size == (12000, 8400)
-    assert peak < 4 << 30, f"{peak / (1 << 30):.2f} GiB"
+    assert (row["height"], row["width"]) == SIZE_HW
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow warns of pictures this large
+    assert Image.open(out / row["mask_path"]).size == SIZE_HW[::-1]
+    assert total < LIMIT_GIB << 30

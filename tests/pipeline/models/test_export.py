@@ -6,21 +6,20 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.models import export
+from pipeline.models.deeplabv3plus import build
 from pipeline.models.export import export_metadata, export_model
 from pipeline.models.loading import load_network
 from pipeline.models.registry import DEFAULT_MODEL, MODELS
-from pipeline.models.spec import load_attribute
 from schemas.errors import ModelError, SettingsError
 from tests.pipeline.models.foreign_networks import randomize
 
 SHAPES = [(1, 3, 65, 97), (3, 3, 129, 50), (2, 3, 64, 64)]
-ONNX_OWN = ("deeplabv3plus:build_mobilenetv2", "deeplabv3plus:build_xception65")
-PROGRAM_OWN = ("deeplabv3plus:build_mobilenetv3_large", "cascaded:build_cascaded_resnet50")
 
 
-def own_network(target):
+def own_network(encoder):
     torch.manual_seed(10)
-    return randomize(load_attribute(f"pipeline.models.{target}")(4))
+    return randomize(build(4, encoder=encoder, aspp_separable="normalized"))
 
 
 def run_onnx(path):
@@ -41,50 +40,37 @@ def assert_same(network, run, shapes=SHAPES):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ONNX_OWN)
-def test_onnx_of_our_networks(tmp_path, target):
+def test_onnx_of_our_networks(tmp_path):
     pytest.importorskip("onnxscript")
-    network = own_network(target)
+    network = own_network("resnet18")
     export_model(network, tmp_path / "model.onnx", "onnx", (97, 65))
     _, run = run_onnx(tmp_path / "model.onnx")
     assert_same(network, run)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", PROGRAM_OWN)
-def test_program_of_our_networks(tmp_path, target):
-    network = own_network(target)
+def test_program_of_our_networks(tmp_path):
+    network = own_network("mobilenetv3_large")
     export_model(network, tmp_path / "model.pt2", "torch", (97, 65))
     assert_same(network, torch.export.load(tmp_path / "model.pt2").module())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [DEFAULT_MODEL, "deeplabv3_mobilenet_v3_large"])
-def test_registered_models_with_metadata(tmp_path, name):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    spec = MODELS[name]
+def test_a_registered_model_with_metadata(tmp_path):
+    spec = MODELS[DEFAULT_MODEL]
     network = load_network(spec, None, untrained=True)
     metadata = export_metadata(spec)
-    export_model(network, tmp_path / "model.onnx", "onnx", (129, 129), metadata=metadata)
-    session, run = run_onnx(tmp_path / "model.onnx")
-    assert_same(network, run)
-    assert session.get_inputs()[0].shape[1] == 3
-    properties = session.get_modelmeta().custom_metadata_map
-    assert json.loads(properties["classes"])[:2] == ["background", "aeroplane"]
-    assert json.loads(properties["mean"]) == list(spec.preprocessing.mean)
-    assert properties["grid_alignment"] == spec.alignment
-    onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]  # no side files
     export_model(network, tmp_path / "model.pt2", "torch", (129, 129), metadata=metadata)
     found = {"maskmill.json": ""}
     program = torch.export.load(tmp_path / "model.pt2", extra_files=found)
     assert_same(network, program.module())
-    assert json.loads(found["maskmill.json"]) == json.loads(json.dumps(metadata))
+    said = json.loads(found["maskmill.json"])
+    assert said == json.loads(json.dumps(metadata))
+    assert said["classes"][:2] == ["background", "aeroplane"]
+    assert said["mean"] == list(spec.preprocessing.mean)
+    assert said["grid_alignment"] == spec.alignment
 
 
 def test_a_network_in_training_stays_in_training(tmp_path):
-    network = own_network(ONNX_OWN[0]).train()
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)).train()
     export_model(network, tmp_path / "model.pt2", "torch", (65, 65))
     assert network.training
     assert_same(network.eval(), torch.export.load(tmp_path / "model.pt2").module())
@@ -99,6 +85,13 @@ class Branching(nn.Module):
 
     def forward(self, images):
         return self.conv(images) if images.sum() > 0 else self.conv(-images)
+
+
+def test_without_its_packages_onnx_names_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="needs onnx and onnxscript: pip install onnx onnxscript"):
+        export_model(nn.Conv2d(3, 2, 1), tmp_path / "model.onnx", "onnx", (32, 32))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_failures_say_why_and_leave_no_file(tmp_path):
