@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.class_mapping import map_mask, mapping_by_name
 from pipeline.datasets.backgrounds import labels_with_first_background
-from pipeline.datasets.class_masks import mask_items
+from pipeline.datasets.class_masks import items_by_split
 from pipeline.datasets.class_masks import read_class_mask as read
 from pipeline.datasets.samples import (
     DatasetIndex,
@@ -20,7 +20,6 @@ from pipeline.datasets.samples import (
     OutputFolder,
     ReadOptions,
     Sample,
-    SampleItem,
     Target,
     WriteContext,
     Written,
@@ -49,26 +48,9 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         ),
         "",
     )
-    start = prefix + ANNOTATIONS
-    keys = {
-        name: posixpath.splitext(name[len(start) :])[0]
-        for name in tree.names()
-        if name.startswith(start)
-    }
-    splits = {key: key.split("/", 1)[0] for key in keys.values()}
-    items = mask_items(
-        tree,
-        options,
-        keys.get,
-        lambda key: f"{prefix}images/{key}",
-        {key: split for key, split in splits.items() if split in SPLITS},
-    )
-    plain = (
-        SampleItem(key=_without_split(item.key, item.split), split=item.split, payload=item.payload)
-        for item in items
-    )
+    items = items_by_split(tree, options, prefix + ANNOTATIONS, f"{prefix}images/", SPLITS)
     return DatasetIndex(
-        labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=plain
+        labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=items
     )
 
 
@@ -107,10 +89,6 @@ def _table_labels(tree: FileTree, prefix: str) -> LabelMap | None:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: {error!r}") from error
     colors = [voc_color(place % 256) for place in range(len(names))]
     return LabelMap.from_names("ade20k", names, colors=colors)
-
-
-def _without_split(key: str, split: str) -> str:
-    return key.removeprefix(f"{split}/") if split else key
 
 
 READER = DatasetReader(index, read)

@@ -1,6 +1,8 @@
 """One class mask file per picture: what VOC, CamVid, Cityscapes, ADE20K and plain folders share."""
 
-from collections.abc import Callable, Mapping
+import posixpath
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +61,34 @@ def mask_items(
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no masks of this layout")
     return items
+
+
+def items_by_split(
+    tree: FileTree, options: ReadOptions, masks: str, pictures: str, splits: Container[str]
+) -> Iterator[SampleItem]:
+    """An item per mask below the folder ``masks``, its picture at the same place in ``pictures``.
+
+    A first folder that is one of ``splits`` is the item's split and no part of its key. Folder
+    names end with a slash.
+
+    Raises:
+        DocumentFailure: no mask at all.
+    """
+    keys = {
+        name: posixpath.splitext(name[len(masks) :])[0]
+        for name in tree.names()
+        if name.startswith(masks)
+    }
+    first = {key: key.split("/", 1)[0] for key in keys.values()}
+    found = mask_items(
+        tree,
+        options,
+        keys.get,
+        lambda key: f"{pictures}{key}",
+        {key: split for key, split in first.items() if split in splits},
+    )
+    for item in found:
+        yield replace(item, key=item.key.removeprefix(f"{item.split}/") if item.split else item.key)
 
 
 def read_class_mask(item: SampleItem, context: ReadContext, mask_format: str = "auto") -> Sample:

@@ -6,7 +6,7 @@ Facts: ultralytics' semantic task. A pixel is the class id, 255 is ignore.
 import posixpath
 from typing import Final
 
-from pipeline.datasets.class_masks import mask_items
+from pipeline.datasets.class_masks import items_by_split
 from pipeline.datasets.class_masks import read_class_mask as read
 from pipeline.datasets.samples import (
     DatasetIndex,
@@ -16,7 +16,6 @@ from pipeline.datasets.samples import (
     OutputFolder,
     ReadOptions,
     Sample,
-    SampleItem,
     Target,
     WriteContext,
     Written,
@@ -44,27 +43,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         labels = labels_or(options.labels, "an Ultralytics folder without data.yaml")
     else:
         labels = labels_in_order("ultralytics", names)
-    keys = {
-        name: posixpath.splitext(name.removeprefix(MASKS))[0]
-        for name in tree.names()
-        if name.startswith(MASKS)
-    }
-    splits = {key: key.split("/", 1)[0] for key in keys.values()}
-    found = mask_items(
-        tree,
-        options,
-        keys.get,
-        lambda key: f"images/{key}",
-        {key: split for key, split in splits.items() if split in SPLITS},
-    )
-    items = (
-        SampleItem(
-            key=item.key.removeprefix(f"{item.split}/") if item.split else item.key,
-            split=item.split,
-            payload=item.payload,
-        )
-        for item in found
-    )
+    items = items_by_split(tree, options, MASKS, "images/", SPLITS)
     return DatasetIndex(labels=labels, items=items)
 
 
