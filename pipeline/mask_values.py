@@ -55,7 +55,9 @@ def _kind(source: MaskPicture, labels: LabelMap) -> str:
 def _has_palette_of(source: MaskPicture, labels: LabelMap) -> bool:
     """True where index and colour agree for every class, so that no doubt is possible."""
     size = 3 * len(labels.classes)
-    return bytes(source.image.getpalette() or b"")[:size] == labels.palette[:size]
+    palette = source.image.palette
+    mode, colors = palette.getdata() if palette else ("", b"")
+    return mode == "RGB" and bytes(colors[:size]) == labels.palette[:size]
 
 
 def _exif_words(source: MaskPicture) -> str:

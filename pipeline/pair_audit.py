@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from pipeline.alignment import find_alignment, turn_of_sizes
-from pipeline.disagreement import disagreeing_regions
-from pipeline.metrics.boundary import TRIMAP_WIDTHS, BoundaryCounts, count_boundary
+from pipeline.alignment import Alignment, find_alignment, turn_of_sizes
+from pipeline.disagreement import Region, disagreeing_regions
+from pipeline.metrics.boundary import TRIMAP_WIDTHS, BoundaryCounts, capped, count_boundary
 from pipeline.metrics.calibration import count_levels
 from pipeline.metrics.confusion import (
     PairCounts,
@@ -19,7 +20,7 @@ from pipeline.metrics.confusion import (
     size_sentence,
     to_class_map,
 )
-from pipeline.truth_checks import check_truth
+from pipeline.truth_checks import Finding, check_truth
 from schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
 from schemas.errors import ErrorCode, MaskFailure
 
@@ -36,6 +37,11 @@ class Measures:
     truth_checks: bool = True
     alignment: bool = True
 
+    @property
+    def are_counts_only(self) -> bool:
+        """True where nothing needs the masks as class maps."""
+        return not (self.boundaries or self.regions or self.truth_checks or self.alignment)
+
 
 @dataclass(frozen=True, slots=True)
 class ValueTables:
@@ -43,6 +49,34 @@ class ValueTables:
 
     truth: ValueTable
     prediction: ValueTable
+
+
+class ClassSums:
+    """Pixels per class of one pair, from the few cells of its matrix that are not zero."""
+
+    def __init__(self, matrix: ConfusionCounts) -> None:
+        ignore = len(matrix) - 1
+        self.cells = nonzero_cells(matrix)
+        self.truth: dict[int, int] = {}
+        self.predicted: dict[int, int] = {}  # where the truth is not ignore
+        self.hits: dict[int, int] = {}
+        for cell in self.cells:
+            row, column, pixels = cell["truth"], cell["prediction"], cell["pixels"]
+            if row != ignore:
+                self.truth[row] = self.truth.get(row, 0) + pixels
+                self.predicted[column] = self.predicted.get(column, 0) + pixels
+                if row == column:
+                    self.hits[row] = pixels
+        self.predicted.pop(ignore, None)
+
+    def score(self, index: int, name: str) -> Row:
+        """The columns of one class that has a union."""
+        truth, predicted = self.truth.get(index, 0), self.predicted.get(index, 0)
+        hits = self.hits.get(index, 0)
+        return {
+            "index": index, "name": name, "truth_pixels": truth, "predicted_pixels": predicted,
+            "intersection": hits, "iou": hits / (truth + predicted - hits),
+        }  # fmt: skip
 
 
 def audit_masks(
@@ -75,11 +109,11 @@ def audit_masks(
         truth, prediction, num_classes,
         truth_table=tables.truth, prediction_table=tables.prediction,
     )  # fmt: skip
-    row = _count_columns(counts, truth.shape)
-    needs_maps = any(asdict(measures).values())
+    sums = ClassSums(counts.matrix)
+    row = _count_columns(counts, sums, truth.shape)
     confidence = read_confidence()
     boundary = None
-    if needs_maps or confidence is not None:
+    if not measures.are_counts_only or confidence is not None:
         left = _class_map(truth, tables.truth, num_classes, bool(counts.truth_out_of_range))
         right = _class_map(
             prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
@@ -87,7 +121,7 @@ def audit_masks(
         row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
         boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
         row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
-    return row | _class_columns(counts.matrix, names, boundary)
+    return row | _class_columns(sums, names, boundary)
 
 
 def _class_map(
@@ -96,8 +130,7 @@ def _class_map(
     """As ``to_class_map``; at once where classes stand for themselves and the rest is ignore."""
     is_plain = mask.dtype == np.uint8 and num_classes < 255 and not has_strange
     if is_plain and np.array_equal(table[:num_classes], np.arange(num_classes)):
-        plain: LabelMask = np.minimum(mask, np.uint8(num_classes))
-        return plain
+        return capped(mask, num_classes)
     return to_class_map(mask, table, num_classes)
 
 
@@ -133,15 +166,14 @@ def _mismatch(
     )
 
 
-def _count_columns(counts: PairCounts, shape: tuple[int, ...]) -> Row:
-    valid = int(counts.matrix[:-1].sum())
-    right = int(np.trace(counts.matrix[:-1, :-1]))
+def _count_columns(counts: PairCounts, sums: ClassSums, shape: tuple[int, ...]) -> Row:
+    valid = sum(sums.truth.values())
     strange = (("truth", counts.truth_out_of_range), ("prediction", counts.prediction_out_of_range))
     return {
         "height": shape[0], "width": shape[1],
-        "pixels": shape[0] * shape[1], "ignored_pixels": int(counts.matrix[-1].sum()),
-        "pixel_accuracy": right / valid if valid else None,
-        "cells": nonzero_cells(counts.matrix),
+        "pixels": shape[0] * shape[1], "ignored_pixels": shape[0] * shape[1] - valid,
+        "pixel_accuracy": sum(sums.hits.values()) / valid if valid else None,
+        "cells": sums.cells,
         "strange_values": [
             {"side": side, "value": value, "pixels": pixels}
             for side, census in strange for value, pixels in sorted(census.items())
@@ -162,13 +194,18 @@ def _map_columns(
         row["levels"] = _level_rows(left, right, confidence, num_classes)
     if measures.regions:
         regions = disagreeing_regions(left, right, matrix, confidence=confidence)
-        row["regions"] = [asdict(region) for region in regions]
+        row["regions"] = [_columns_of(region) for region in regions]
     if measures.truth_checks:
-        row["findings"] = [asdict(finding) for finding in check_truth(left, num_classes)]
+        row["findings"] = [_columns_of(finding) for finding in check_truth(left, num_classes)]
     if measures.alignment:
         found = find_alignment(left, right, num_classes)
-        row["alignment"] = asdict(found) if found else None
+        row["alignment"] = _columns_of(found) if found else None
     return row
+
+
+def _columns_of(record: Region | Finding | Alignment) -> Row:
+    """The fields of a flat dataclass by name; ``asdict`` would copy every value deeply."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _level_rows(
@@ -182,21 +219,13 @@ def _level_rows(
     ]  # fmt: skip
 
 
-def _class_columns(
-    matrix: ConfusionCounts, names: tuple[str, ...], boundary: BoundaryCounts | None
-) -> Row:
-    truth, predicted = matrix[:-1].sum(axis=1), matrix[:-1, :-1].sum(axis=0)
-    hits = np.diagonal(matrix)[:-1]
-    union = truth + predicted - hits
-    shown = np.flatnonzero(union)
-    scores = [float(hits[index] / union[index]) for index in shown]
+def _class_columns(sums: ClassSums, names: tuple[str, ...], boundary: BoundaryCounts | None) -> Row:
     classes = [
-        {"index": int(index), "name": names[index], "truth_pixels": int(truth[index]),
-         "predicted_pixels": int(predicted[index]), "intersection": int(hits[index]), "iou": score,
-         **_boundary_fields(boundary, int(index))}
-        for index, score in zip(shown, scores, strict=True)
-    ]  # fmt: skip
-    row: Row = {"classes": classes, "miou": float(np.mean(scores)) if scores else None}
+        {**sums.score(index, names[index]), **_boundary_fields(boundary, index)}
+        for index in sorted(sums.truth.keys() | sums.predicted.keys())
+    ]
+    scores: list[float] = [score["iou"] for score in classes]
+    row: Row = {"classes": classes, "miou": fmean(scores) if scores else None}
     if boundary is not None:
         row["boundary_iou"] = _mean_boundary(boundary)
         row["trimap"] = _trimap_rows(boundary)

@@ -69,13 +69,16 @@ def _islands_of(
     box = classes[top : int(rows[-1]) + 2, left : int(columns.max()) + 2]
     crop = (box == index).view(np.uint8)
     _, numbers = cv2.connectedComponents(crop, connectivity=8)
-    areas = np.bincount(numbers.ravel())
-    areas[0] = ISLAND_PIXELS + 1  # other classes
+    found = np.bincount(numbers[rows - top, columns - left])
     for edge in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
-        areas[edge] = ISLAND_PIXELS + 1
-    boxes = (cv2.boundingRect((numbers == one).view(np.uint8))
-             for one in np.flatnonzero(areas <= ISLAND_PIXELS))  # fmt: skip
-    return [(x + left, y + top, width, height) for x, y, width, height in boxes]
+        found[edge[edge < len(found)]] = 0
+    boxes = []
+    for number in np.flatnonzero((found > 0) & (found <= ISLAND_PIXELS)):  # as far as it is thin
+        component = (numbers == number).view(np.uint8)
+        if np.count_nonzero(component) <= ISLAND_PIXELS:
+            x, y, width, height = cv2.boundingRect(component)
+            boxes.append((x + left, y + top, width, height))
+    return boxes
 
 
 def ragged_void(classes: LabelMask, num_classes: int) -> list[Finding]:

@@ -135,10 +135,8 @@ def size_sentence(truth: tuple[int, ...], prediction: tuple[int, ...]) -> str:
 def nonzero_cells(matrix: ConfusionCounts) -> list[dict[str, int]]:
     """The matrix as a list of its non-zero cells, for a table column."""
     rows, columns = np.nonzero(matrix)
-    return [
-        {"truth": int(row), "prediction": int(column), "pixels": int(matrix[row, column])}
-        for row, column in zip(rows, columns, strict=True)
-    ]
+    found = zip(rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), strict=True)
+    return [{"truth": row, "prediction": column, "pixels": pixels} for row, column, pixels in found]
 
 
 def add_cells(
@@ -182,15 +180,28 @@ def _runs(
     truth: LabelMask, prediction: LabelMask
 ) -> tuple[LabelMask, LabelMask, npt.NDArray[np.int64] | None]:
     """Values at the runs' starts, and the lengths; all values and None where runs are short."""
-    changes = truth[1:] != truth[:-1]
-    np.logical_or(changes, prediction[1:] != prediction[:-1], out=changes)
-    if np.count_nonzero(changes) * _SHORT_RUNS > truth.size:
+    changes = np.zeros(-(-truth.size // 8) * 8, dtype=np.bool_)
+    inside = changes[: max(0, truth.size - 1)]
+    np.not_equal(truth[1:], truth[:-1], out=inside)
+    np.logical_or(inside, prediction[1:] != prediction[:-1], out=inside)
+    inner = _true_places(changes)
+    if inner.size * _SHORT_RUNS > truth.size:
         return truth, prediction, None
-    inner = np.flatnonzero(changes)
     starts = np.zeros(inner.size + 1, dtype=np.int64)
     np.add(inner, 1, out=starts[1:])
-    lengths = np.diff(starts, append=truth.size)
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1] = truth.size - starts[-1]
     return truth[starts], prediction[starts], lengths
+
+
+def _true_places(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """np.flatnonzero of (8 n,) flags that are mostly False, faster: whole words of eight first."""
+    words = flags.view(np.uint64)
+    busy = np.flatnonzero(words != 0)
+    inner = np.flatnonzero(words[busy].view(np.bool_))
+    places: npt.NDArray[np.intp] = (busy[inner >> 3] << 3) + (inner & 7)
+    return places
 
 
 def _weighted_bincount(

@@ -137,7 +137,9 @@ def _worker() -> str:
 def _measures_of(pair: Row, settings: AuditSettings) -> Measures:
     every = settings.alignment_every
     chosen = every > 0 and pair["pair_id"] % every == 0
-    return replace(settings.measures, alignment=settings.measures.alignment and chosen)
+    if chosen or not settings.measures.alignment:
+        return settings.measures
+    return replace(settings.measures, alignment=False)
 
 
 def _read(uri: str) -> bytes:
