@@ -55,27 +55,22 @@ def map_mask(mask: LabelMask, labels: LabelMap, mapping: ClassMapping) -> LabelM
     """
     if labels != mapping.source:
         raise ValueError(f"a mapping from {mapping.source.name!r} met masks of {labels.name!r}")
-    table, known = _tables(mapping)
-    top = int(mask.max(initial=0))
-    if top >= len(known) or not known[mask].all():
-        values = sorted(set(np.unique(mask).tolist()) - set(np.flatnonzero(known).tolist()))
+    unknown = (mask >= len(mapping.targets)) & (mask != labels.ignore_index)
+    if unknown.any():
         raise MaskFailure(
             ErrorCode.UNKNOWN_VALUE,
-            f"mask values {values[:10]} are no class of {labels.name!r} "
-            f"(0..{len(labels.classes) - 1}, ignore {labels.ignore_index})",
+            f"mask values {np.unique(mask[unknown]).tolist()[:10]} are no class of "
+            f"{labels.name!r} (0..{len(labels.classes) - 1}, ignore {labels.ignore_index})",
         )
-    mapped: LabelMask = mask if mapping.is_identity else table[mask]
+    mapped: LabelMask = mask if mapping.is_identity else _table(mapping)[mask]
     return mapped
 
 
-def _tables(mapping: ClassMapping) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def _table(mapping: ClassMapping) -> npt.NDArray[Any]:
     size = mapping.source.ignore_index + 1
     table = np.full(size, mapping.target.ignore_index, dtype=mapping.target.mask_dtype)
     table[: len(mapping.targets)] = mapping.targets
-    known = np.zeros(size, dtype=np.bool_)
-    known[: len(mapping.targets)] = True
-    known[-1] = True
-    return table, known
+    return table
 
 
 def read_rules(text: str, name: str) -> dict[str, str]:

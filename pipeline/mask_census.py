@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.datasets.runs import value_counts
 from pipeline.masks.picture import MaskPicture, open_picture
 from schemas.errors import FileFailure
 from schemas.labels import Color, voc_color
@@ -125,7 +126,7 @@ def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
     image = picture.image
     by_color = image.mode not in ("L", "P", "1", "I;16", "I", "LA")
     pixels = _packed(picture) if by_color else _values(picture)
-    found, counts = _counted(pixels)
+    found, counts = value_counts(pixels)
     order = np.argsort(-counts)[:MOST_COLORS]
     kept = dict(zip(found[order].tolist(), counts[order].tolist(), strict=True))
     height, width = pixels.shape
@@ -147,17 +148,6 @@ def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
         gradient_share=0.0 if by_color else gradient_share(pixels),
         pixels_sha256=digest.hexdigest(),
     )
-
-
-def _counted(
-    pixels: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct values and their counts, by runs: masks have few of them."""
-    flat = pixels.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    found, places = np.unique(flat[starts], return_inverse=True)
-    counts = np.bincount(places, np.diff(starts, append=flat.size)).astype(np.int64)
-    return found, counts
 
 
 def _values(picture: MaskPicture) -> npt.NDArray[np.int64]:

@@ -67,6 +67,17 @@ def points_to_mask(points: Sequence[int], *, name: str) -> tuple[BoolMask, int, 
     return lengths_to_mask(lengths, size_hw, name=name), left, top
 
 
+def value_counts(
+    values: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Sorted distinct values of an (H, W) array with at least one pixel, and their pixels."""
+    flat = values.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    found, places = np.unique(flat[starts], return_inverse=True)
+    counts = np.bincount(places, np.diff(starts, append=flat.size)).astype(np.int64)
+    return found, counts
+
+
 def distinct(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Sorted distinct values of an (H, W) array, and the (H, W) place of each pixel's in them.
 

@@ -130,7 +130,7 @@ def _grey_kind(
 def _used_colors(picture: Image.Image) -> dict[int, Color]:
     """Palette colours of the indices that occur."""
     palette = picture.getpalette() or []
-    used = np.flatnonzero(np.bincount(np.asarray(picture).ravel(), minlength=256)).tolist()
+    used = [index for index, count in enumerate(picture.histogram()) if count]
     padded = palette + [0] * (768 - len(palette))
     return {
         index: (padded[3 * index], padded[3 * index + 1], padded[3 * index + 2]) for index in used

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +16,7 @@ from pipeline.class_mapping import map_mask
 from pipeline.conversion import DATASET_FOLDER, ConversionPlan
 from pipeline.conversion_manifest import block_rows
 from pipeline.datasets.registry import dataset_format
+from pipeline.datasets.runs import value_counts
 from pipeline.datasets.samples import Sample, SampleItem, Target, Written
 from pipeline.filesystems import is_uri, read_bytes
 from pipeline.layout import RunLayout
@@ -166,14 +166,14 @@ def _failed(code: ErrorCode, message: str) -> dict[str, Any]:
 
 
 def _pixel_columns(sample: Sample) -> dict[str, Any]:
-    counts = np.bincount(sample.mask.ravel(), minlength=sample.labels.ignore_index + 1)
-    ignored = int(counts[sample.labels.ignore_index])
-    counts[sample.labels.ignore_index] = 0
+    values, counts = value_counts(sample.mask)
+    pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    ignored = pixels.pop(sample.labels.ignore_index, 0)
     height, width = sample.size_hw
     return {
         "width": width,
         "height": height,
-        "classes": np.flatnonzero(counts).tolist(),
+        "classes": list(pixels),
         "ignore_pixels": ignored,
         "overlap_pixels": sample.overlap,
     }
