@@ -42,7 +42,7 @@ class CutoutSettings:
     ``classes`` are the names of what stays; none given: every class but the background.
     ``threshold``, between 0 and 1, is the summed probability of these classes at which a pixel is
     half in. ``blur`` is the deviation of the Gaussian in percent of the picture's longest side.
-    ``min_area``: connected pieces of fewer pixels go with the background.
+    ``min_area``: connected pieces with fewer pixels at that probability go with the background.
     """
 
     background: Background = "blur"
@@ -107,15 +107,15 @@ def edge_ramp(probability: ScoreMap, threshold: float = 0.5) -> ScoreMap:
     return np.interp(probability, knots, (0.0, 0.5, 1.0)).astype(np.float32)
 
 
-def without_crumbs(probability: ScoreMap, level: float, least: float) -> ScoreMap:
+def without_crumbs(probability: ScoreMap, threshold: float, least: float) -> ScoreMap:
     """The map with 0 in its pieces of fewer than ``least`` pixels.
 
-    A piece is what hangs together, by 8 neighbours, at more than ``level``.
+    A piece is what is not wholly transparent and hangs together by 8 neighbours; of its pixels
+    count those that are half in or more.
     """
-    inside = (probability > level).astype(np.uint8)
-    _, pieces, facts, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    kept = facts[:, cv2.CC_STAT_AREA] >= least
-    kept[0] = False  # what is not inside
+    count, pieces = cv2.connectedComponents((probability > threshold / 2).astype(np.uint8))
+    kept = np.bincount(pieces[probability >= threshold], minlength=count) >= least
+    kept[0] = False  # what is transparent
     return np.where(kept[pieces], probability, np.float32(0))
 
 
@@ -180,7 +180,7 @@ def _layers(
     probability = foreground_probability(views, classes, size, rows, cols)
     if settings.min_area:
         least = settings.min_area * probability.size / (size[0] * size[1])
-        probability = without_crumbs(probability, settings.threshold / 2, least)
+        probability = without_crumbs(probability, settings.threshold, least)
     radius = max(1, round(_WINDOW * max(guide.shape)))
     edges = fit_edges(guide, edge_ramp(probability, settings.threshold), radius)
     alpha = edge_ramp(edges.at(guide, edges.slope, edges.offset))

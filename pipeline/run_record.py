@@ -111,9 +111,7 @@ def refuse_difference(
     differing = [key for key in new if old.get(key) != new[key]]
     if not differing:
         return
-    lines = [
-        f"  {key}: {_brief(old.get(key))} there, {_brief(new[key])} asked for" for key in differing
-    ]
+    lines = [_difference(key, old.get(key), new[key]) for key in differing]
     advice = [remedies[key] for key in differing if key in remedies]
     raise RunRefused(
         "\n".join(
@@ -134,6 +132,14 @@ def package_versions() -> dict[str, str]:
 def tool_version() -> str:
     """Version of maskmill itself."""
     return metadata.version("maskmill")
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """One line; of two groups of settings only what differs in them."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        old, new = ({name: side.get(name) for name in names} for side in (old, new))
+    return f"  {key}: {_brief(old)} there, {_brief(new)} asked for"
 
 
 def _brief(value: Any) -> str:

@@ -106,17 +106,24 @@ def test_lost_block_is_done_again_to_the_same_bytes(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("--background", "blur", "--classes", "person"), (*LOOK, "--threshold", "0.4"), None],
+    ("arguments", "difference"),
+    [
+        (("--background", "blur", "--classes", "person"), '{"background": "remove"} there, '),
+        ((*LOOK, "--threshold", "0.4"), '{"threshold": 0.5} there, {"threshold": 0.4} asked for'),
+        (None, "null asked for"),
+    ],
 )
-def test_another_look_in_the_same_folder_is_refused(finished, arguments):
+def test_another_look_in_the_same_folder_is_refused_with_what_differs(
+    finished, arguments, difference
+):
     source, out, _ = finished
     command = "prelabel" if arguments is None else "cutout"
     given = [command, str(source), str(out), "--block-images", "3", *(arguments or ())]
     result = CliRunner().invoke(main, given)
     assert result.exit_code == 2, result.output
     assert "holds a different run" in result.output
-    assert "  cutout: " in result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("  cutout: ")]
+    assert difference in line
 
 
 @pytest.mark.parametrize(

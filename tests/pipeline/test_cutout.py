@@ -245,10 +245,12 @@ def test_pieces_are_counted_by_their_eight_neighbours():
     plane = np.zeros((6, 8), np.float32)
     plane[[1, 2, 3], [1, 2, 3]] = 0.6  # three pixels that touch by corners
     plane[4, 6] = 0.9
-    kept = without_crumbs(plane, 0.25, 2.5)
+    plane[4, 4] = 0.3  # hangs on them, but is less than half in
+    kept = without_crumbs(plane, 0.5, 2.5)
     assert (kept == np.where(plane == 0.9, 0, plane)).all() and kept.dtype == np.float32
-    assert not without_crumbs(plane, 0.25, 3.5).any()
-    assert not without_crumbs(np.zeros((3, 3), np.float32), 0.25, 1).any()
+    assert not without_crumbs(plane, 0.5, 3.5).any()
+    assert without_crumbs(plane, 0.2, 3.5)[4, 4] > 0
+    assert not without_crumbs(np.full((3, 3), 0.4, np.float32), 0.5, 1).any()
 
 
 def test_classes_are_chosen_by_name():
