@@ -19,6 +19,8 @@ BENCHMARKS = {
     "upsampling": ["upsampling.py"],
     "seams": ["seams.py"],
     "mask_codecs": ["mask_codecs.py"],
+    "conversion": ["conversion.py"],
+    "conversion_memory": ["conversion.py", "--memory", "500", "5000"],
     "audit_counting": ["audit_counting.py"],
 }
 

@@ -59,10 +59,10 @@ def watch_prelabel(
     )
 
 
-def peak_memory(command: list[str]) -> tuple[int, int]:
+def peak_memory(command: list[str], every_seconds: float = 0.3) -> tuple[int, int]:
     """Peak bytes of PSS of a command with all below it, and of what it allocated itself."""
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    peaks = _Peaks(process.pid)
+    peaks = _Peaks(process.pid, every_seconds)
     code = process.wait()
     peaks.stop()
     if code:
@@ -79,9 +79,10 @@ def _steady_rate(times: list[float], block_images: int) -> float:
 class _Peaks:
     """Samples the memory of a process and all below it until told to stop."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, every_seconds: float = SAMPLE_SECONDS) -> None:
         self.total = self.driver = 0
         self._pid = pid
+        self._every_seconds = every_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
@@ -91,7 +92,7 @@ class _Peaks:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._stop.wait(SAMPLE_SECONDS):
+        while not self._stop.wait(self._every_seconds):
             sizes = proportional_set_sizes([self._pid, *descendants(self._pid)])
             self.total = max(self.total, sum(sizes.values()))
             self.driver = max(self.driver, anonymous_bytes(self._pid))
