@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 from PIL import Image
-from processes import descendants, proportional_set_sizes
+from processes import anonymous_bytes, descendants, proportional_set_sizes
 
 from pipeline.metrics.confusion import count_pair, value_table
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
@@ -153,7 +153,11 @@ def time_ways(pairs: list[tuple[Path, Path]], turns: int) -> dict[str, float]:
 
 
 def peak_of_command(pairs: list[tuple[Path, Path]], out: Path) -> tuple[int, int]:
-    """Peak bytes (PSS, object store apart) of the command with all below it, and of its driver."""
+    """Peak bytes of the command with all below it (PSS, object store apart) and of its driver.
+
+    The driver's are those it has allocated itself: its share of libraries jumps up when the
+    workers it shares them with end.
+    """
     folders = [str(path.parent) for path in pairs[0]]
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs", "audit", *folders, "--labels", "voc", "--out", str(out)],
@@ -162,7 +166,7 @@ def peak_of_command(pairs: list[tuple[Path, Path]], out: Path) -> tuple[int, int
     total = driver = 0
     while process.poll() is None:
         sizes = proportional_set_sizes([process.pid, *descendants(process.pid)])
-        total, driver = max(total, sum(sizes.values())), max(driver, sizes.get(process.pid, 0))
+        total, driver = max(total, sum(sizes.values())), max(driver, anonymous_bytes(process.pid))
         time.sleep(0.3)
     if process.returncode:
         raise RuntimeError(f"audit ended with {process.returncode}")

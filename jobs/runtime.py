@@ -9,11 +9,11 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from schemas.errors import RunFailed, SettingsError
 
@@ -58,7 +58,7 @@ def cluster(address: str | None) -> Iterator[Capacity]:
     if address is not None:
         _check_answer(address)
     _set_environment(local=address is None)
-    with native_stderr_in_file():
+    with native_stderr_in_file() as messages, redirect_stdout(messages):
         yield from _session(address)
 
 
@@ -93,14 +93,15 @@ def _session(address: str | None) -> Iterator[Capacity]:
 
 
 @contextmanager
-def native_stderr_in_file() -> Iterator[None]:
+def native_stderr_in_file() -> Iterator[TextIO]:
     """Keep what Ray's native code writes to file descriptor 2 off the user's terminal.
 
     Our own messages and Python's tracebacks still go there. The file is kept, and named, when the
-    block ends with an error.
+    block ends with an error. Gives a stream for what else is not for the user: Ray prints its
+    messages about dead workers on stdout, which is for results.
     """
     if not _stderr_is_descriptor_2():  # a test runner, or a notebook
-        yield
+        yield sys.stderr
         return
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -111,7 +112,8 @@ def native_stderr_in_file() -> Iterator[None]:
         os.dup2(log.fileno(), 2)
     before, sys.stderr = sys.stderr, ours
     try:
-        yield
+        with os.fdopen(os.dup(2), "w", buffering=1, errors="replace") as messages:
+            yield messages
         Path(log.name).unlink()
     except Exception:
         ours.write(f"maskmill: what Ray wrote meanwhile is in {log.name}\n")

@@ -13,15 +13,16 @@ import pytest
 from PIL import Image
 
 from schemas.audit_rows import AUDIT, REGIONS
+from tests.jobs.test_deadly_image import KILLER
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def maskmill(*arguments):
+def maskmill(*arguments, **environment):
     command = [sys.executable, "-m", "jobs", *(str(argument) for argument in arguments)]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
-        env={**os.environ, "COLUMNS": "100"},
+        env={**os.environ, "COLUMNS": "100", **environment},
     )  # fmt: skip
 
 
@@ -220,6 +221,24 @@ def test_sides_without_a_name_in_common_are_told_apart(data, tmp_path, names, wo
     ended = maskmill("audit", tmp_path, data / "truth", "--labels", "voc")
     assert ended.returncode == 2 and "nothing to compare" in ended.stderr
     assert words in ended.stderr and "40 masks, 00.png, 01.png, 02.png, …" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_mask_that_kills_its_worker_is_the_only_failed_pair(tmp_path):
+    masks = {f"photo_{number:05}": scene(number) for number in (*range(12), 13)}
+    truth, good = save(tmp_path / "truth", masks), save(tmp_path / "good", predictions(masks, 0.02))
+    (tmp_path / "sitecustomize.py").write_text(KILLER)
+    ended = maskmill(
+        "audit", good, truth, "--labels", "voc", "--counts-only", "--json", "--out",
+        tmp_path / "out", "--block-pairs", 7, "--resamples", 20,
+        PYTHONPATH=str(tmp_path), DEADLY_TARGET="pipeline.operators.audit_pairs:read_side",
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert json.loads(ended.stdout)["ledger"]["failures"] == {"worker_died": 1}
+    tables = [pq.ParquetFile(path).read() for path in (tmp_path / "out/pairs").iterdir()]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [row["key"] for row in rows if row["status"] == "failed"] == ["photo_00013"]
+    assert max(row["attempts"] for row in rows) == 6
 
 
 def test_help_is_quick_and_complete():
