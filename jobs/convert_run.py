@@ -119,7 +119,7 @@ def run(config: ConvertConfig) -> ConvertSummary:
                 if pending.num_rows:
                     _convert(layout, plan, record, pending, workers, summary)
                 _finish(layout, plan, record, summary)
-                if check is not None:
+                if check is not None and count_ledger(layout, total).ok:
                     _check(layout, check.operator(layout), total, workers)
                     summary.proof = proof_of(layout, plan)
         else:

@@ -7,17 +7,23 @@ picture's width and height.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from pipeline.datasets.documents_xml import parse_xml
 from pipeline.datasets.guards import document_reader
 from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.json_elements import json_elements
 from pipeline.datasets.label_studio_brush import brush_to_mask, mask_to_brush
+from pipeline.datasets.label_studio_config import (
+    CONFIG,
+    FROM_NAME,
+    KINDS,
+    TO_NAME,
+    config_labels,
+    labeling_config,
+)
 from pipeline.datasets.packages import packaged
 from pipeline.datasets.painting import Region, paint
 from pipeline.datasets.samples import (
@@ -46,12 +52,6 @@ from pipeline.datasets.vocabulary import (
 )
 from pipeline.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from schemas.errors import DocumentFailure, ErrorCode
-from schemas.labels import Color, LabelMap
-
-CONFIG: Final = "labeling_config.xml"
-FROM_NAME: Final = "tag"
-TO_NAME: Final = "image"
-KINDS: Final = ("brushlabels", "polygonlabels")
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -79,7 +79,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
                     payload={"document": name, "place": [element.start, element.length]},
                 )
             )
-    labels = _config_labels(tree) or labels_with_background("labels", sorted(used))
+    labels = config_labels(tree) or labels_with_background("labels", sorted(used))
     return DatasetIndex(labels=labels, items=items)
 
 
@@ -161,21 +161,6 @@ def _bytes_of(sample: FinishedSample) -> int:
     return len(to_json(sample.record))
 
 
-def labeling_config(labels: LabelMap, kind: str) -> str:
-    """The config whose names match the regions we write. ``kind`` is one of :data:`KINDS`."""
-    tag = "BrushLabels" if kind == "brushlabels" else "PolygonLabels"
-    entries = "".join(
-        f"    <Label value={quoteattr(entry.name)} "
-        f'background="#{entry.color[0]:02x}{entry.color[1]:02x}{entry.color[2]:02x}"/>\n'
-        for entry in labels.classes
-        if not entry.is_background
-    )
-    return (
-        f'<View>\n  <Image name="{TO_NAME}" value="$image" zoom="true"/>\n'
-        f'  <{tag} name="{FROM_NAME}" toName="{TO_NAME}">\n{entries}  </{tag}>\n</View>\n'
-    )
-
-
 def _written(
     sample: Sample, results: list[dict[str, Any]], ious: tuple[float, ...], context: WriteContext
 ) -> Written:
@@ -254,30 +239,6 @@ def _key(task: Mapping[str, Any], name: str) -> str:
     parts = urlsplit(url)
     local = parse_qs(parts.query).get("d")
     return local[0] if local else unquote(parts.path).lstrip("/")
-
-
-def _config_labels(tree: FileTree) -> LabelMap | None:
-    if tree.selected is None and CONFIG not in tree.names():
-        return None
-    try:
-        root = parse_xml(tree.read(CONFIG), CONFIG)
-    except DocumentFailure as failure:
-        if failure.code is ErrorCode.VANISHED:
-            return None
-        raise
-    entries = [one for one in root.iter("Label") if one.get("value")]
-    colors: dict[str, Color] = {}
-    for one in entries:
-        text = one.get("background") or ""
-        if len(text) == 7 and text.startswith("#"):
-            colors[str(one.get("value"))] = (
-                int(text[1:3], 16),
-                int(text[3:5], 16),
-                int(text[5:7], 16),
-            )
-    return labels_with_background(
-        "labels", [str(one.get("value")) for one in entries], colors=colors
-    )
 
 
 def _size(

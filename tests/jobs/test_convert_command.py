@@ -56,6 +56,22 @@ def test_a_bad_mask_is_a_failed_row_and_can_be_retried(tmp_path: Path) -> None:
     assert problems_of(tmp_path / "out") == []
 
 
+def test_where_nothing_could_be_converted_there_is_nothing_to_check(tmp_path: Path) -> None:
+    """One file per class holds no ignore: every sample fails, and the rows say why."""
+    write_voc(tmp_path / "in", 2)
+    for path in (tmp_path / "in").rglob("*.png"):
+        image = Image.open(path)
+        image.putpixel((0, 0), 255)
+        image.save(path)
+    done = convert(
+        tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", "masks_per_class", "--check"
+    )
+    assert done.exit_code == 3, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ledger"]["failures"] == {"cannot_hold": 2}
+    assert report["check"] is None
+
+
 def test_map_split_and_polygon_budget(tmp_path: Path) -> None:
     masks = write_voc(tmp_path / "in", 12)
     (tmp_path / "map.txt").write_text(
