@@ -180,5 +180,6 @@ def _write_samples(layout: RunLayout, items: WrittenItems) -> int:
                 writer.write_table(pa.Table.from_pylist([entry], schema=schema))
                 groups += 1
         spool.seek(0)
+        layout.filesystem.create_dir(layout.path(SAMPLES).rpartition("/")[0])
         layout.write_stream(SAMPLES, cast(BinaryIO, spool))
     return groups

@@ -169,7 +169,9 @@ def _source_of(
     if convention.format == "panoptic":
         has_document = any("panoptic" in name for name in tree.names() if name.endswith(".json"))
         beside = f"{path.rstrip('/')}.json"
-        return beside if not has_document and exists(beside) else path
+        if has_document:
+            return path
+        return beside if exists(beside) else "PANOPTIC.json"  # the PNGs alone name no class
     is_folder = tree.selected is None and not path.lower().endswith((".zip", ".tar"))
     if convention.format in LAYOUTS or not is_folder or not files:
         return path

@@ -107,6 +107,22 @@ def test_cityscapes_ids_of_its_own_classes(tmp_path: Path) -> None:
         assert found.key == "aachen/a"
 
 
+def test_parquet_names_its_features_as_datasets_reads_them(tmp_path: Path) -> None:
+    write_dataset([sample()], tmp_path, "huggingface_parquet", pictures=True)
+    schema = pq.read_schema(tmp_path / "data/train-00000-of-00001.parquet")
+    assert json.loads(schema.metadata[b"huggingface"]) == {
+        "info": {
+            "features": {
+                "image": {"_type": "Image"},
+                "mask": {"_type": "Image"},
+                "file_name": {"dtype": "string", "_type": "Value"},
+            }
+        }
+    }
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    assert schema.field("mask").type == schema.field("image").type == image
+
+
 def test_one_file_per_class_has_no_ignore(tmp_path: Path) -> None:
     mask = MASK.copy()
     mask[0, 0] = 255
