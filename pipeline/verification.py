@@ -1,6 +1,7 @@
 """Proof that a run's rows, files, COCO document and inputs agree; each misfit is a sentence."""
 
 import hashlib
+import posixpath
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from pipeline.masks.registry import MASK_FORMATS
 from pipeline.masks.rle import decode
 from pipeline.pending import count_ledger
 from pipeline.run_record import RunRecord, load_record
+from pipeline.writers.cutout_file import FOLDER as CUTOUTS
 from pipeline.writers.registry import FINISHERS, WRITERS
 from schemas.arrays import LabelMask
 from schemas.errors import ErrorCode, FileFailure, RunFailed, SettingsError
@@ -114,18 +116,29 @@ def _row_problems(
         yield "an ok row with an error code"
     if inputs:
         yield from _input_problems(row)
-    mask = None
+    for file in row["files"] or ():
+        yield from _checked_bytes(layout, file["path"], file["sha256"])[1]
+    data, problems = _checked_bytes(layout, row["mask_path"], row["mask_sha256"])
+    yield from problems
+    if data is None:
+        return
     try:
-        data = layout.read(row["mask_path"])
-        if hashlib.sha256(data).hexdigest() != row["mask_sha256"]:
-            yield f"{row['mask_path']} is not the file that was written: its hash differs"
         mask = _decode_mask(data, labels, row["mask_path"])
-    except FileNotFoundError:
-        yield f"{row['mask_path']} is missing"
     except FileFailure as failure:
         yield str(failure)
-    if mask is not None:
-        yield from _mask_problems(row, mask, labels)
+        return
+    yield from _mask_problems(row, mask, labels)
+
+
+def _checked_bytes(layout: RunLayout, path: str, digest: str) -> tuple[bytes | None, list[str]]:
+    """The file, None where it is missing, and what is wrong with it."""
+    try:
+        data = layout.read(path)
+    except FileNotFoundError:
+        return None, [f"{path} is missing"]
+    if hashlib.sha256(data).hexdigest() != digest:
+        return data, [f"{path} is not the file that was written: its hash differs"]
+    return data, []
 
 
 def _decode_mask(data: bytes, labels: LabelMap, name: str) -> LabelMask:
@@ -187,13 +200,15 @@ def _segment_problems(segment: dict[str, Any], inside: Any, of_class: Any) -> It
 
 
 def _stray_files(layout: RunLayout, manifest: pa.Table) -> Iterator[str]:
-    """Files in the folder of masks that no image of the manifest owns."""
-    spec = WRITERS["masks"]
-    owned = {layout.path(spec.path(output)) for output in manifest["output"].to_pylist()}
-    selector = fs.FileSelector(layout.path(spec.folder), recursive=True, allow_not_found=True)
-    for info in layout.filesystem.get_file_info(selector):
-        if info.type == fs.FileType.File and info.path not in owned:
-            yield f"{info.path} belongs to no image of this run"
+    """Files among the outputs that no image of the manifest owns."""
+    outputs = set(manifest["output"].to_pylist())
+    for folder in (*(spec.folder for spec in WRITERS.values()), CUTOUTS):
+        root = layout.path(folder)
+        selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+        for info in layout.filesystem.get_file_info(selector):
+            output = posixpath.splitext(info.path.removeprefix(f"{root}/"))[0]
+            if info.type == fs.FileType.File and output not in outputs:
+                yield f"{info.path} belongs to no image of this run"
 
 
 def _document_problems(layout: RunLayout, record: RunRecord, labels: LabelMap) -> Iterator[str]:

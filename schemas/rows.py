@@ -36,6 +36,14 @@ SEGMENT = pa.struct(
     ]
 )
 
+OUTPUT_FILE = pa.struct(
+    [
+        pa.field("name", pa.string()),  # the writer: overlays, soft, cutouts
+        pa.field("path", pa.string()),  # relative to OUT
+        pa.field("sha256", pa.string()),
+    ]
+)
+
 METADATA = pa.schema(
     [
         pa.field("image_id", pa.int64(), False),
@@ -58,6 +66,7 @@ METADATA = pa.schema(
         pa.field("attempts", pa.int32()),  # how often the image's block was started
         pa.field("mask_path", pa.string()),  # relative to OUT
         pa.field("mask_sha256", pa.string()),
+        pa.field("files", pa.list_(OUTPUT_FILE)),  # what was written beside the mask
         pa.field("classes", pa.list_(CLASS_STATS)),
         pa.field("segments", pa.list_(SEGMENT)),
         pa.field("ignored_fraction", pa.float64()),  # share of ignore pixels in the mask

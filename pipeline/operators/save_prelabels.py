@@ -147,7 +147,7 @@ class SavePrelabels:
         return (average_answer(item.views, plan, _size_of(item), picture),)
 
     def _write(self, item: Item, mask: LabelMask, answers: tuple[GridView, ...]) -> dict[str, Any]:
-        """Every output file asked for; path and hash of the mask."""
+        """Every output file asked for; path and hash of each."""
         specs = self._specs()
         outputs = ImageOutputs(
             key=item.key,
@@ -158,15 +158,15 @@ class SavePrelabels:
             image=self._pixels(item) if any(spec.needs_image for spec in specs) else None,
             text=self._text(),
         )
-        columns: dict[str, Any] = {}
+        columns: dict[str, Any] = {"files": []}
         for spec in specs:
             data = spec.load()(outputs)
-            self.layout.write(spec.path(item.output), data)
+            path, digest = spec.path(item.output), hashlib.sha256(data).hexdigest()
+            self.layout.write(path, data)
             if spec.name == "masks":
-                columns = {
-                    "mask_path": spec.path(item.output),
-                    "mask_sha256": hashlib.sha256(data).hexdigest(),
-                }
+                columns |= {"mask_path": path, "mask_sha256": digest}
+            else:
+                columns["files"].append({"name": spec.name, "path": path, "sha256": digest})
         return columns
 
     def _specs(self) -> list[WriterSpec]:

@@ -22,7 +22,7 @@ def sound(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("verified")
     write_small_pictures(folder / "in", 8, seed=21)
     write_sick_images(folder / "in", 2, seed=22)
-    run_in_process(folder / "in", folder / "out")
+    run_in_process(folder / "in", folder / "out", writers=("masks", "overlays", "soft"))
     return folder
 
 
@@ -53,6 +53,18 @@ def test_a_sound_run_has_no_problem(out) -> None:
 def test_a_missing_mask(out) -> None:
     next((out / "masks").rglob("*.png")).unlink()
     assert any("is missing" in text for text in problems(out))
+
+
+@pytest.mark.parametrize("folder", ["overlays", "soft"])
+def test_another_output_that_is_missing_changed_or_foreign(out, folder) -> None:
+    first, second = sorted((out / folder).iterdir())[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes() + b"x")
+    (out / folder / "notes.jpg").write_bytes(b"x")
+    found = problems(out)
+    assert len(found) == 3
+    for path, said in ((first, "is missing"), (second, "its hash differs"), ("notes", "no image")):
+        assert any(Path(path).name in text and said in text for text in found)
 
 
 def test_a_mask_changed_by_one_pixel(out) -> None:
