@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.cutout import CutoutSettings, chosen_classes
 from pipeline.manifest import BLOCK_IMAGES, manifest_sha256
 from pipeline.models.choice import ModelChoice
+from pipeline.models.spec import check_precision
 from pipeline.models.test_time import (
     DEFAULT_OVERLAP,
     ViewSettings,
@@ -120,9 +121,11 @@ class PrelabelConfig:
         """The model at the output stride asked for, once the options are seen to suit it.
 
         Raises:
-            SettingsError: an output stride, threshold, scale or class that the model cannot have.
+            SettingsError: an output stride, precision, threshold, scale or class that the model
+                cannot have.
         """
         spec = at_output_stride(choice.spec, self.output_stride)
+        check_precision(self.precision, spec.precisions)
         check_threshold(self.threshold, spec, len(choice.labels.classes))
         check_scales(self.views(), spec, self.image_size)
         if self.cutout:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from pipeline.models.spec import check_precision
 from schemas.errors import SettingsError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -34,11 +35,7 @@ def resolve_precision(
         return fast if fast in suited else "fp32"
     if wanted not in DTYPES:
         raise SettingsError(f"unknown precision {wanted!r}; choose one of {', '.join(PRECISIONS)}")
-    if wanted not in suited:
-        raise SettingsError(
-            f"in {wanted} this model gives other labels: use --precision {' or '.join(suited)}, "
-            "or leave it out"
-        )
+    check_precision(wanted, suited)
     if wanted == "fp16" and not on_cuda:
         raise SettingsError("precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
     return wanted  # type: ignore[return-value]

@@ -1,5 +1,6 @@
 """ModelSpec: network, weights, preprocessing and labels, bound together so they cannot drift."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
@@ -147,6 +148,19 @@ def labels_of(spec: ModelSpec) -> LabelMap:
     if spec.own_labels is not None:
         return spec.own_labels
     return builtin(spec.labels)
+
+
+def check_precision(wanted: str, suited: Sequence[str]) -> None:
+    """Refuse a number format in which a model's labels change; ``auto`` is none.
+
+    Raises:
+        SettingsError: naming those to use.
+    """
+    if wanted not in ("auto", *suited):
+        raise SettingsError(
+            f"in {wanted} this model gives other labels: use --precision "
+            f"{' or '.join(suited)}, or leave it out"
+        )
 
 
 def load_attribute(target: str) -> Any:

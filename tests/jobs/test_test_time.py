@@ -23,6 +23,7 @@ from pipeline.verification import verify_run
 from tests.jobs.in_process import run_in_process
 
 ROOT = Path(__file__).resolve().parents[2]
+ADE = "deeplabv3plus_mobilenetv2_ade20k"
 VOC = ("2011_000003", "2011_000006", "2011_000025")
 DEFAULTS = {"model": DEFAULT_MODEL, "untrained": False, "image_size": None, "block_images": 32}
 
@@ -116,6 +117,8 @@ def test_defaults_written_out_are_the_same_run(plain, voc_list):
         (("--threshold", "1"), "threshold"),
         (("--output-stride", "32"), "output-stride"),
         (("--model", "deeplabv3_resnet50", "--untrained", "--output-stride", "16"), "no other"),
+        (("--model", ADE, "--untrained", "--precision", "bf16"), "use --precision fp32"),
+        (("--weights", "mine.pth", "--untrained"), "leave one out"),
     ],
 )
 @pytest.mark.usefixtures("default_weights")
