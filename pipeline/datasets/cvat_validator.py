@@ -1,12 +1,14 @@
 """Whether a "Segmentation mask 1.1" zip will import into CVAT: its rules, checked one by one."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.datasets import voc
 from pipeline.datasets.labelmap_txt import BLACK, text_to_labelmap
+from pipeline.datasets.runs import value_counts
 from pipeline.datasets.trees import FileTree
 from pipeline.datasets.vocabulary import text_lines
 from pipeline.masks.picture import open_picture
@@ -64,18 +66,23 @@ def _sample_problems(tree: FileTree, stem: str, labels: LabelMap) -> Iterator[st
     if classes.shape != objects.shape:
         yield f"class mask {classes.shape} and object mask {objects.shape} differ in size"
         return
-    declared = {_packed(entry.color) for entry in labels.classes}
-    undeclared = set(np.unique(classes).tolist()) - declared
+    found = value_counts(objects << 24 | classes)[0]
+    pairs = list(zip((found >> 24).tolist(), (found & 0xFFFFFF).tolist(), strict=True))
+    undeclared = {color for _, color in pairs} - {_packed(entry.color) for entry in labels.classes}
     if undeclared:
         yield f"class colour {_text(min(undeclared))} is not declared in labelmap.txt"
-    foreign = set(np.unique(objects).tolist()) - {_packed(voc_color(index)) for index in range(255)}
+    foreign = {color for color, _ in pairs} - _voc_colors()
     if foreign:
         yield f"object colour {_text(min(foreign))} is not in the VOC colormap"
-    if ((objects == 0) != (classes == 0)).any():
+    if any((of_object == 0) != (of_class == 0) for of_object, of_class in pairs):
         yield "objects do not cover exactly what is not background"
-    pairs = np.unique(np.stack([objects.ravel(), classes.ravel()]), axis=1)
-    if len(set(pairs[0].tolist())) < pairs.shape[1]:
+    if len({color for color, _ in pairs}) < len(pairs):
         yield "one object lies in two classes; CVAT gives it one label"
+
+
+@cache
+def _voc_colors() -> frozenset[int]:
+    return frozenset(_packed(voc_color(index)) for index in range(255))
 
 
 def _colors(data: bytes, name: str) -> Packed:
