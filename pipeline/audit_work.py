@@ -27,7 +27,7 @@ AUDIT_VERSION = 1
 ROWS = "pairs"
 """Folder of the committed AUDIT rows in the OUT of an audit."""
 
-_CHUNK = 4096
+_CHUNK = 512
 _MASK_COLUMNS = ("prediction_uri", "truth_uri", "confidence_uri")
 
 
@@ -158,7 +158,8 @@ def _side(side: AuditSide) -> Row:
 def _digest_of_rows(manifest: pa.Table) -> str:
     digest = hashlib.sha256()
     for batch in manifest.to_batches(max_chunksize=_CHUNK):
-        digest.update(_text(batch.to_pylist()))
+        for row in batch.to_pylist():
+            digest.update(_text(row))
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """The audit document as one self-contained HTML page: no network, no other file, any screen."""
 
 import json
-from collections.abc import Iterable
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ WORST_SHOWN = 30
 WORST_OF_CLASS_SHOWN = 3
 MAX_SHOWN = 120
 SUSPECTS_SHOWN = 16
+REMARKS = ("never_seen_classes", "ignored_predictions")
+"""Faults that may well be intended."""
 
 
 def audit_page(document: Document, settings: AuditSettings) -> str:
@@ -29,12 +31,13 @@ def audit_page(document: Document, settings: AuditSettings) -> str:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "percent": _percent}
+    environment.filters |= {"number": number, "percent": _percent, "share": _share}
     return environment.get_template("audit.html").render(
         document=document, headlines=_headlines(document), gallery=_gallery(document, maker),
         suspects=_suspects(document, maker), heatmap=_script_json(_heatmap(document)),
-        trimap=_polyline([(point["width"] / 40, point["miou"]) for point in document["trimap"]]),
-        coverage=_coverage(document),
+        trimap=_plot([(point["width"] / 40, point["miou"]) for point in document["trimap"]]),
+        coverage=_coverage(document), remarks=REMARKS,
+        colors={entry["name"]: entry["color"] for entry in document["classes"]},
     )  # fmt: skip
 
 
@@ -71,20 +74,30 @@ def _heatmap(document: Document) -> Document:
     return {"names": [*names, "ignore or no class"], "matrix": document["confusion_matrix"]}
 
 
-def _coverage(document: Document) -> str:
-    calibration = document["calibration"]
-    if calibration is None:
-        return ""
-    return _polyline([(point["coverage"], point["accuracy"]) for point in calibration["coverage"]])
+def _coverage(document: Document) -> Document:
+    curve = (document["calibration"] or {"coverage": []})["coverage"]
+    return _plot([(point["coverage"], point["accuracy"]) for point in curve])
 
 
-def _polyline(points: Iterable[tuple[float, float | None]]) -> str:
-    """Points (0..1, 0..1) as SVG coordinates in a box of 300 x 120, y upwards."""
-    return " ".join(f"{300 * x:.1f},{120 - 120 * y:.1f}" for x, y in points if y is not None)
+def _plot(curve: list[tuple[float, float | None]]) -> Document:
+    """Points (0..1, 0..1) as SVG coordinates in a box of 300 x 120, and what its sides stand for.
+
+    The box ends at 1 and begins at the tenth below the lowest point.
+    """
+    known = [(x, y) for x, y in curve if y is not None]
+    tenths = min((math.floor(10 * y) for _, y in known), default=0)
+    low = min(tenths, 9) / 10
+    points = " ".join(f"{300 * x:.1f},{120 * (1 - y) / (1 - low):.1f}" for x, y in known)
+    return {"points": points, "low": low, "middle": f"{(1 + low) / 2:g}", "high": 1}
 
 
 def _percent(value: float | None) -> str:
     return "0" if value is None else f"{100 * value:.2f}"
+
+
+def _share(value: float) -> str:
+    """Per cent with two decimals; what is there is never shown as nothing."""
+    return "< 0.01 %" if 0 < value < 0.00005 else f"{100 * value:.2f} %"
 
 
 def _script_json(value: Document) -> Markup:

@@ -54,6 +54,11 @@ if (gallery) {
   filterGallery();
 }
 
+// A click on the pictures of a pair shows them large, another one small again.
+for (const pictures of document.querySelectorAll("figure .four")) {
+  pictures.addEventListener("click", () => pictures.parentNode.classList.toggle("large"));
+}
+
 // Heatmap: rows truth, columns prediction, colour = share of the row; a tap or the mouse reads a cell.
 const heatmap = JSON.parse(document.getElementById("confusion").textContent);
 const canvas = document.getElementById("heatmap");
@@ -64,9 +69,13 @@ const extent = margin + side * step;
 const context = canvas.getContext("2d");
 const totals = heatmap.matrix.map((row) => row.reduce((sum, pixels) => sum + pixels, 0));
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+// Nothing has the colour of the page; the larger the share, the further from it.
 function cellColor(row, column) {
   const share = totals[row] ? heatmap.matrix[row][column] / totals[row] : 0;
-  const light = 96 - 58 * Math.sqrt(share);
+  if (!share) return getComputedStyle(document.documentElement).getPropertyValue("--tint");
+  const light = dark.matches ? 22 + 40 * Math.sqrt(share) : 92 - 54 * Math.sqrt(share);
   if (row === side - 1) return `hsl(220 8% ${light}%)`; // ignored in the truth: neither right nor wrong
   return `hsl(${row === column ? 150 : 8} 65% ${light}%)`;
 }
@@ -89,12 +98,16 @@ function writeNames() {
 }
 
 function paint() {
-  canvas.width = canvas.height = extent;
+  const sharp = Math.max(1, window.devicePixelRatio || 1);
+  canvas.width = canvas.height = Math.round(extent * sharp);
+  canvas.style.width = `${extent}px`;
+  context.setTransform(sharp, 0, 0, sharp, 0, 0);
   if (margin) writeNames();
   for (let row = 0; row < side; row += 1) {
     for (let column = 0; column < side; column += 1) {
       context.fillStyle = cellColor(row, column);
-      context.fillRect(margin + column * step, margin + row * step, step, step);
+      const gap = step >= 12 ? 1 : 0;
+      context.fillRect(margin + column * step, margin + row * step, step - gap, step - gap);
     }
   }
 }
@@ -113,5 +126,6 @@ function readCell(event) {
 }
 
 paint();
+dark.addEventListener("change", paint);
 canvas.addEventListener("mousemove", readCell);
 canvas.addEventListener("click", readCell);

@@ -160,6 +160,21 @@ def test_the_class_table_sorts(opened):
     assert problems == []
 
 
+def test_pictures_can_be_enlarged_and_numbers_say_their_definition(opened, audited):
+    tab, problems = opened
+    pictures = tab.locator("#gallery figure .four").first
+    small = pictures.bounding_box()["width"]
+    pictures.click()
+    assert pictures.bounding_box()["width"] > 1.8 * small
+    pictures.click()
+    assert pictures.bounding_box()["width"] == small
+    card = tab.locator(".card").first
+    card.locator("summary").click()
+    assert audited[0]["metrics"]["miou"]["definition"] in card.inner_text()
+    assert tab.locator("#deciles tbody tr").count() >= 4
+    assert problems == []
+
+
 def test_the_heatmap_can_be_read(opened, audited):
     tab, problems = opened
     box = tab.locator("#heatmap").bounding_box()
