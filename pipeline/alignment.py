@@ -12,7 +12,8 @@ from pipeline.metrics.confusion import count_pair
 from schemas.arrays import LabelMask
 
 MAX_SHIFT = 24  # pixels
-MIN_GAIN = 0.02  # of mean IoU
+MIN_GAIN = 0.02  # of mean IoU, by a shift
+MIN_TURN_GAIN = 0.1  # by a turn; masks that are wrong anyway can gain a little by chance
 
 TURNS: Final[dict[str, Callable[[LabelMask], LabelMask]]] = {
     "mirrored left to right": lambda mask: mask[:, ::-1],
@@ -64,9 +65,12 @@ def find_alignment(truth: LabelMask, prediction: LabelMask, num_classes: int) ->
     before = mean_iou(truth, prediction, num_classes)
     if not before < 1 - MIN_GAIN:
         return None
-    found = [_best_turn(truth, prediction, num_classes, before)]
-    found.append(_best_shift(truth, prediction, num_classes, before))
-    better = [one for one in found if one and one.miou_after >= before + MIN_GAIN]
+    turn = _best_turn(truth, prediction, num_classes, before)
+    shift = _best_shift(truth, prediction, num_classes, before)
+    better = [
+        one for one, gain in ((turn, MIN_TURN_GAIN), (shift, MIN_GAIN))
+        if one and one.miou_after >= before + gain
+    ]  # fmt: skip
     return max(better, key=lambda one: one.miou_after, default=None)
 
 
