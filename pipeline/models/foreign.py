@@ -23,6 +23,7 @@ from pipeline.models.foreign_shapes import (
     some_of,
 )
 from pipeline.models.spec import Alignment, ModelSpec, load_attribute
+from pipeline.models.weights import left_out
 from schemas.errors import ModelError
 
 TORCHVISION_BUILDER: Final = "pipeline.models.deeplabv3:build"
@@ -138,7 +139,7 @@ def _rename(
             f"{where} looks like {layout.title}, but {len(unmapped)} of its tensors have no place "
             f"in that network: {some_of(unmapped)}"
         )
-    return renamed, [f"left out {head}: it serves training only" for head in sorted(dropped)]
+    return renamed, [left_out(head) for head in sorted(dropped)]
 
 
 def _reorder(layout: ForeignLayout, state: dict[str, Tensor]) -> dict[str, Tensor]:

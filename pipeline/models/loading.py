@@ -82,7 +82,7 @@ def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedMode
         spec, state, notes = adapted.spec(spec), adapted.state, adapted.notes
         num_classes = adapted.num_classes
     network = _to_be_filled(spec, num_classes)
-    fill_network(network, state, where)
+    notes += fill_network(network, state, where)
     return LoadedModel(spec, network, notes)
 
 

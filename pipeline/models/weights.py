@@ -60,19 +60,14 @@ def unwrap_state(document: Any, where: str = "weights") -> dict[str, Tensor]:
     Raises:
         ModelError: no tensors found.
     """
-    while isinstance(document, Mapping) and not _is_state(document):
-        inner = next(
-            (document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), None
-        )
-        if inner is None:
-            break
+    # Wrappers first: a step count or a best score beside them may be a tensor too.
+    while isinstance(document, Mapping) and (inner := _wrapped(document)) is not None:
         document = inner
     if not isinstance(document, Mapping) or not _is_state(document):
         raise ModelError(f"{where} holds no state dict (a mapping from parameter names to tensors)")
     state = {str(name): value for name, value in document.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 
@@ -88,11 +83,16 @@ def classifier_name(network: nn.Module) -> str:
     return str(names[-1])
 
 
-def fill_network(network: nn.Module, state: Mapping[str, Tensor], where: str = "weights") -> None:
+def fill_network(
+    network: nn.Module, state: Mapping[str, Tensor], where: str = "weights"
+) -> tuple[str, ...]:
     """Copy a state dict into a network; auxiliary heads the network lacks are left out.
 
     Every value of the network is written, so it may have been empty before; batch counters that
     old files lack are 0.
+
+    Returns:
+        A sentence for each head that was left out.
 
     Raises:
         ModelError: parameters missing, left over or of another shape; the message names some.
@@ -105,6 +105,13 @@ def fill_network(network: nn.Module, state: Mapping[str, Tensor], where: str = "
     if problems:
         raise ModelError(f"{where} does not fit the network: " + "; ".join(problems))
     network.load_state_dict(given, strict=True)
+    heads = sorted({name.partition(".")[0] for name in state.keys() - given.keys()})
+    return tuple(left_out(head) for head in heads)
+
+
+def left_out(head: str) -> str:
+    """What the user is told of a head that no network here has."""
+    return f"left out {head}: it serves training only"
 
 
 def _auxiliary(name: str) -> bool:
@@ -125,6 +132,12 @@ def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[s
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             problems.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
     return problems
+
+
+def _wrapped(document: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+    """What is inside the first wrapper that there is."""
+    found = (document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping))
+    return next(found, None)
 
 
 def _is_state(document: Mapping[Any, Any]) -> bool:

@@ -91,6 +91,13 @@ def test_half_precision_files_fill_a_float32_network(tmp_path):
     assert all(torch.equal(filled[key], value.half().float()) for key, value in state.items())
 
 
+def test_a_head_for_training_is_left_out_and_named(tmp_path):
+    state = build_network(RESNET, 21).state_dict()
+    torch.save({**state, "aux_classifier.4.bias": torch.zeros(21)}, tmp_path / "w.pth")
+    model = load_model(RESNET, tmp_path / "w.pth")
+    assert model.notes == ("left out aux_classifier: it serves training only",)
+
+
 def test_a_file_of_nobody_we_know_is_explained(tmp_path):
     torch.save({"some.layer.weight": torch.zeros(3)}, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"missing: .*1 unexpected: some\.layer\.weight"):

@@ -77,6 +77,8 @@ def test_whole_pickled_module_is_refused_with_a_remedy(tmp_path):
         lambda state: {f"module.{name}": value for name, value in state.items()},  # DataParallel
         lambda state: {"model": {f"_orig_mod.{n}": v for n, v in state.items()}},  # torch.compile
         lambda state: {"checkpoint": 1, "model": {"state_dict": state}},
+        lambda state: {"best_score": torch.tensor(0.7), "model_state": state},
+        lambda state: {"model": {f"_orig_mod.module.{n}": v for n, v in state.items()}},
     ],
 )
 def test_wrappers_and_prefixes_come_off(tmp_path, wrap):
@@ -147,8 +149,12 @@ def test_auxiliary_heads_are_left_out_and_counters_may_lack():
     state["aux_classifier.0.weight"] = torch.zeros(3)
     del state["norm.num_batches_tracked"]
     fresh = network()
-    fill_network(fresh, state)
+    fresh.norm.num_batches_tracked += 5
+    notes = fill_network(fresh, state)
+    assert notes == ("left out aux_classifier: it serves training only",)
     assert torch.equal(fresh.classifier.weight, state["classifier.weight"])
+    assert fresh.norm.num_batches_tracked == 0
+    assert fill_network(fresh, network().state_dict()) == ()
 
 
 def test_class_count_is_read_from_the_file():
