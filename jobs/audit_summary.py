@@ -7,6 +7,7 @@ from jobs.audit_run import AuditResult
 from pipeline.reports.audit_text import HEADLINES, number, with_interval
 
 MAX_FAULTS = 8
+MAX_EXAMPLES = 3
 MAX_CLASSES = 12
 
 
@@ -41,6 +42,8 @@ def _ledger(result: AuditResult) -> Iterator[str]:
     if ledger["failed"]:
         kinds = ", ".join(f"{code} {count:,}" for code, count in ledger["failures"].items())
         yield f"  failed: {kinds}"
+        for row in result.document["failed_pairs"][:MAX_EXAMPLES]:
+            yield f"    {row['error_message']}"
 
 
 def _numbers(result: AuditResult) -> Iterator[str]:

@@ -22,7 +22,7 @@ from pipeline.sources.folder import list_folder
 from pipeline.sources.registry import kind_of, list_source
 from pipeline.writers.registry import WRITERS
 from schemas.arrays import LabelMask
-from schemas.errors import SettingsError
+from schemas.errors import FileFailure, SettingsError
 from schemas.labels import LabelMap
 
 FOLDER_FORMATS = ("auto", "masks", *MASK_FORMATS)
@@ -129,13 +129,20 @@ def with_mapping(
     """
     own = listing.side.labels or labels
     if map_path is not None:
-        rules = read_rules(read_bytes(map_path).decode("utf-8"), map_path)
-        mapping = build_mapping(own, rules, labels)
+        mapping = build_mapping(own, _read_map(map_path), labels)
     elif own.names == labels.names:
         return listing
     else:
         mapping = mapping_by_name(own, labels)
     return replace(listing, side=replace(listing.side, mapping=_value_mapping(mapping)))
+
+
+def _read_map(path: str) -> dict[str, str]:
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except (FileFailure, UnicodeDecodeError) as error:
+        raise SettingsError(f"--map {path} cannot be read as text: {error}") from error
+    return read_rules(text, path)
 
 
 def _value_mapping(mapping: ClassMapping) -> Mapping[int, int | None]:
