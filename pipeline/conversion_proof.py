@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Final, cast
 
@@ -158,6 +159,13 @@ def package_problems(plan: ConversionPlan, layout: RunLayout) -> list[str]:
     return [problem for uri in written_trees(folder) for problem in target.problems(open_tree(uri))]
 
 
+def _names_of(row: dict[str, Any]) -> Iterator[str]:
+    """What a reader may call a sample; some cannot tell a split from a folder of the key."""
+    names = (row["key"], stem_of(row["key"]), row["output"])
+    yield from names
+    yield from (f"{row['split']}/{name}" for name in names)
+
+
 def _write_samples(layout: RunLayout, items: WrittenItems) -> int:
     """A row group per block: its ok samples, and what the target's reader needs to find each."""
     schema = pa.schema([("block", pa.int64()), ("samples", pa.large_string())])
@@ -171,7 +179,7 @@ def _write_samples(layout: RunLayout, items: WrittenItems) -> int:
                     {
                         **row,
                         "files": files[row["image_id"]],
-                        "written": items.find(row["key"], stem_of(row["key"]), row["output"]),
+                        "written": items.find(*_names_of(row)),
                     }
                     for row in block_rows(layout, layout.manifest, block)
                     if row["image_id"] in files

@@ -6,6 +6,7 @@ Facts: sceneparsing's README.
 import csv
 import io
 import posixpath
+from dataclasses import replace
 from typing import Final
 
 from pipeline.class_mapping import map_mask, mapping_by_name
@@ -31,7 +32,8 @@ from schemas.labels import LabelMap, builtin, voc_color
 
 ANNOTATIONS: Final = "annotations/"
 WRITTEN_TABLE: Final = "objectInfo.csv"
-SPLITS: Final = ("training", "validation", "testing")
+FOLDERS: Final = {"train": "training", "val": "validation", "test": "testing"}
+"""Split -> folder. Splits of other names have folders of their names."""
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -48,7 +50,9 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         ),
         "",
     )
-    items = items_by_split(tree, options, prefix + ANNOTATIONS, f"{prefix}images/", SPLITS)
+    names = {folder: split for split, folder in FOLDERS.items()}
+    found = items_by_split(tree, options, prefix + ANNOTATIONS, f"{prefix}images/", names)
+    items = (replace(item, split=names.get(item.split, "")) for item in found)
     return DatasetIndex(
         labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=items
     )
@@ -58,7 +62,8 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     """Index PNG of 16 bits beyond 255 classes: 0 = other, classes from 1, 255 = ignore."""
     labels = labels_with_first_background(sample.labels)
     mask = map_mask(sample.mask, sample.labels, mapping_by_name(sample.labels, labels))
-    path = f"{target.split}/{target.stem}" if target.split else target.stem
+    folder = FOLDERS.get(target.split, target.split)
+    path = f"{folder}/{target.stem}" if folder else target.stem
     extension = posixpath.splitext(sample.key)[1] or ".jpg"
     return Written(
         files={f"{ANNOTATIONS}{path}.png": index_png(mask)}, image_path=f"images/{path}{extension}"

@@ -18,6 +18,7 @@ from pipeline.datasets.samples import (
 from pipeline.datasets.trees import FileTree
 from pipeline.masks.picture import index_png, open_picture
 from pipeline.masks.reading import read_mask
+from pipeline.masks.registry import DecodeOptions
 from schemas.arrays import LabelMask
 from schemas.errors import DocumentFailure, ErrorCode, MaskFailure
 from schemas.labels import LabelMap, voc_color
@@ -94,24 +95,31 @@ def items_by_split(
 def read_class_mask(item: SampleItem, context: ReadContext, mask_format: str = "auto") -> Sample:
     """The mask of an item by the codecs of pipeline/masks.
 
+    Grey 255 is ignore; where an index put ``binary`` into its extras, 0 and 255 may be the two
+    classes of a map instead.
+
     Raises:
         MaskFailure: not a mask of the label map.
     """
     name = item.payload["mask"]
-    mask, what = read_mask(
-        context.tree.read(name),
-        context.labels,
-        name=name,
-        format=mask_format,
-        unknown=context.unknown,
-    )
+    mask, what = decode_mask(context.tree.read(name), context, name, mask_format)
     return Sample(
-        key=item.key,
-        mask=mask,
-        labels=context.labels,
-        image=item.payload["image"],
-        notes=(f"read as {what}",),
+        key=item.key, mask=mask, labels=context.labels, image=item.payload["image"], notes=(what,)
     )
+
+
+def decode_mask(
+    data: bytes, context: ReadContext, name: str, mask_format: str = "auto"
+) -> tuple[LabelMask, str]:
+    """((H, W) mask, a note of what it was read as). Raises as :func:`read_class_mask`."""
+    notes: list[str] = []
+    options = DecodeOptions(
+        unknown=context.unknown,
+        binary=bool(context.extras.get("binary", False)),
+        note=notes.append,
+    )
+    mask, _ = read_mask(data, context.labels, name=name, format=mask_format, options=options)
+    return mask, f"read as {notes[-1]}"
 
 
 def palette_png(mask: LabelMask, labels: LabelMap, palette: bytes | None = None) -> bytes:

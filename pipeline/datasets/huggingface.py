@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.datasets.class_masks import read_class_mask
+from pipeline.datasets.class_masks import decode_mask, read_class_mask
 from pipeline.datasets.guards import document_reader
 from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.samples import (
@@ -35,7 +35,6 @@ from pipeline.datasets.samples import (
 from pipeline.datasets.trees import FileTree
 from pipeline.datasets.vocabulary import labels_in_order, labels_or, parse_json, text_lines, to_json
 from pipeline.masks.picture import index_png
-from pipeline.masks.reading import read_mask
 from schemas.errors import DocumentFailure, ErrorCode
 from schemas.labels import LabelMap
 
@@ -72,7 +71,7 @@ def index_folder(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     )
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no {METADATA} with masks")
-    return DatasetIndex(labels=_labels(tree, options), items=items)
+    return _index(tree, options, items)
 
 
 def write_folder(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -110,7 +109,7 @@ def index_parquet(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     )
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no Parquet with masks")
-    return DatasetIndex(labels=_labels(tree, options), items=items)
+    return _index(tree, options, items)
 
 
 def read_parquet(item: SampleItem, context: ReadContext) -> Sample:
@@ -118,8 +117,8 @@ def read_parquet(item: SampleItem, context: ReadContext) -> Sample:
     name, group, row = item.payload
     table = _open(context.tree, name).read_row_group(group, columns=["mask"])
     data = table["mask"][row].as_py()["bytes"]
-    mask, what = read_mask(data, context.labels, name=item.key, unknown=context.unknown)
-    return Sample(key=item.key, mask=mask, labels=context.labels, notes=(f"read as {what}",))
+    mask, what = decode_mask(data, context, item.key)
+    return Sample(key=item.key, mask=mask, labels=context.labels, notes=(what,))
 
 
 def write_parquet(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -159,6 +158,12 @@ def _rows(samples: Sequence[FinishedSample], out: OutputFolder) -> pa.Table:
 
 def _cell(path: str | None, name: str, out: OutputFolder) -> dict[str, Any] | None:
     return None if path is None else {"bytes": out.read(path), "path": name}
+
+
+def _index(tree: FileTree, options: ReadOptions, items: ItemSpool) -> DatasetIndex:
+    """Where we named the classes 255 is ignore; masks of others may be 0 and 255."""
+    extras = {"binary": NAMES not in tree.names()}
+    return DatasetIndex(labels=_labels(tree, options), items=items, extras=extras)
 
 
 def _folder_items(tree: FileTree, name: str) -> Iterator[SampleItem]:

@@ -66,6 +66,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             partial(_key_of, _prefix(tree), _skipped(tree, options)),
             lambda key: f"images/{key}",
         ),
+        extras={"binary": True},
     )
 
 

@@ -8,6 +8,14 @@ from typing import Final
 
 from pipeline.datasets.class_masks import items_by_split
 from pipeline.datasets.class_masks import read_class_mask as read
+from pipeline.datasets.data_yaml import (
+    DEFAULT_SPLIT,
+    YAML,
+    class_names,
+    data_yaml,
+    read_yaml,
+    split_folders,
+)
 from pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -22,13 +30,11 @@ from pipeline.datasets.samples import (
 )
 from pipeline.datasets.trees import FileTree
 from pipeline.datasets.vocabulary import labels_in_order, labels_or
-from pipeline.datasets.yolo import DEFAULT_SPLIT, YAML, data_yaml, yaml_names
 from pipeline.masks.picture import index_png
 from schemas.arrays import IGNORE_INDEX
 from schemas.errors import ErrorCode, MaskFailure
 
 MASKS: Final = "masks/"
-SPLITS: Final = ("train", "val", "test")
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -38,12 +44,13 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no such folder, or a data.yaml that is none.
         SettingsError: no class names.
     """
-    names = yaml_names(tree)
+    document = read_yaml(tree)
+    names = class_names(document)
     if names is None:
         labels = labels_or(options.labels, "an Ultralytics folder without data.yaml")
     else:
         labels = labels_in_order("ultralytics", names)
-    items = items_by_split(tree, options, MASKS, "images/", SPLITS)
+    items = items_by_split(tree, options, MASKS, "images/", split_folders(document))
     return DatasetIndex(labels=labels, items=items)
 
 

@@ -5,12 +5,19 @@ no width. Sizes are not in the labels: reading needs the pictures.
 """
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
 
+from pipeline.datasets.data_yaml import (
+    DEFAULT_SPLIT,
+    YAML,
+    class_names,
+    data_yaml,
+    read_yaml,
+    split_folders,
+)
 from pipeline.datasets.guards import document_reader
 from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.painting import Region, paint
@@ -35,8 +42,6 @@ from pipeline.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from schemas.errors import DocumentFailure, ErrorCode
 from schemas.labels import LabelMap
 
-YAML: Final = "data.yaml"
-DEFAULT_SPLIT: Final = "train"
 LOWEST, HIGHEST = -0.01, 1.01
 DECIMALS: Final = 9
 
@@ -52,14 +57,16 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     ]
     if not names:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no labels/**/*.txt")
-    labels, classes = _labels(tree, options)
+    document = read_yaml(tree)
+    labels, classes = _labels(document, options)
+    splits = split_folders(document)
     pictures = picture_beside(options.images or tree)
     items = ItemSpool()
     for name in names:
         path = name.split("labels/", 1)[1].removesuffix(".txt")
         image = pictures.get(f"images/{path}") or pictures.get(path)
         split, slash, rest = path.partition("/")
-        has_split = bool(slash) and split in ("train", "val", "test", "valid")
+        has_split = bool(slash) and split in splits
         key = (rest if has_split else path) + posixpath.splitext(image or "")[1]
         items.append(
             SampleItem(
@@ -133,46 +140,18 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
         stream.write(data_yaml(splits, {"names": dict(enumerate(names))}))
 
 
-def data_yaml(splits: Sequence[str], others: Mapping[str, Any]) -> bytes:
-    """data.yaml: where the pictures of each split are, then ``others``.
-
-    It names no ``path``: ultralytics 8.4 then takes the file's own folder, while "." would be
-    wherever the program is started. ``train`` and ``val`` must be there, empty where there is no
-    such split: pictures listed twice would be imported twice by CVAT.
-    """
-    document: dict[str, Any] = {name: f"images/{name}" for name in splits}
-    document = {"train": [], "val": [], **document, **others}
-    return bytes(yaml.safe_dump(document, allow_unicode=True, sort_keys=False).encode())
-
-
 def _foreground(labels: LabelMap) -> list[int]:
     return [entry.index for entry in labels.classes if not entry.is_background]
 
 
-def _labels(tree: FileTree, options: ReadOptions) -> tuple[LabelMap, list[int]]:
+def _labels(document: Mapping[str, Any], options: ReadOptions) -> tuple[LabelMap, list[int]]:
     """The label map, and the class index of each YOLO class."""
-    names = yaml_names(tree)
+    names = class_names(document)
     if names is None:
         labels = labels_or(options.labels, "a YOLO folder without data.yaml")
         return labels, _foreground(labels)
     labels = labels_with_background("yolo", names)
     return labels, [labels.index_of(name) for name in names]
-
-
-def yaml_names(tree: FileTree) -> list[str] | None:
-    """``names`` of the first yaml at the top that has them, by index; None without one."""
-    found = [name for name in tree.names() if name.endswith((".yaml", ".yml")) and "/" not in name]
-    for name in found:
-        try:
-            document = yaml.safe_load(tree.read(name))
-        except (yaml.YAMLError, RecursionError) as error:
-            raise DocumentFailure(ErrorCode.MALFORMED, f"{name} is not YAML: {error}") from error
-        names = document.get("names") if isinstance(document, Mapping) else None
-        if isinstance(names, Mapping):
-            return [str(names[key]) for key in sorted(names)]
-        if isinstance(names, list):
-            return [str(one) for one in names]
-    return None
 
 
 def _region(

@@ -53,7 +53,9 @@ def read_mask(
     return mask, what
 
 
-def detect(source: MaskPicture, labels: LabelMap, *, unknown: Unknown = "error") -> tuple[str, str]:
+def detect(
+    source: MaskPicture, labels: LabelMap, *, unknown: Unknown = "error", binary: bool = True
+) -> tuple[str, str]:
     """(name of the mask format, why) for an open picture under a label map.
 
     Raises:
@@ -70,7 +72,7 @@ def detect(source: MaskPicture, labels: LabelMap, *, unknown: Unknown = "error")
         ):
             return "color", f"mode {mode}"
         mode += " with equal channels"
-    return _grey_kind(source, labels, mode, unknown)
+    return _grey_kind(source, labels, mode, unknown) if binary else ("indexed", f"mode {mode}")
 
 
 def _read_auto(
@@ -86,7 +88,7 @@ def _read_auto(
         except MaskFailure as failure:
             if failure.code is not ErrorCode.UNKNOWN_COLOR:
                 raise
-    kind, reason = detect(source, labels, unknown=options.unknown)
+    kind, reason = detect(source, labels, unknown=options.unknown, binary=options.binary)
     return MASK_FORMATS[kind].decode_picture(source, labels, options), f"{kind} ({reason})"
 
 

@@ -24,11 +24,14 @@ class DecodeOptions:
 
     ``unknown``: a value or colour outside the map is an error, becomes ignore, or (colours only)
     the nearest colour of the map, if that is within ``max_distance`` (Euclidean, in RGB steps) and
-    ignore beyond. ``note`` is called with a sentence for everything that was decided that way.
+    ignore beyond. ``binary``: grey levels 0 and 255 under a map of two classes are these classes
+    where the kind of file is detected; else 255 is ignore. ``note`` is called with a sentence for
+    everything that was decided that way.
     """
 
     unknown: Unknown = "error"
     max_distance: float = 64.0
+    binary: bool = True
     max_pixels: int = MAX_PIXELS
     note: Callable[[str], None] = _say_nothing
 

@@ -180,6 +180,16 @@ def test_three_hundred_classes(name: str) -> None:
     assert_same(samples, round_trip(samples, name))
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in MULTI_CLASS if DATASET_FORMATS[name].holds_ignore]
+)
+def test_ignore_in_a_map_of_two_classes_is_not_taken_for_a_binary_mask(name: str) -> None:
+    """The file holds 0 and 255 only: in these formats 255 is ignore by definition."""
+    labels = LabelMap.from_names("two", ["background", "cat"])
+    samples = samples_of([np.array([[0, 0], [0, 255]], np.uint8)], labels)
+    assert_same(samples, round_trip(samples, name))
+
+
 @pytest.mark.parametrize("name", MULTI_CLASS)
 def test_label_maps_without_background(name: str) -> None:
     """Pixels of no class are ignore then, and come back as ignore."""
