@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -78,7 +79,7 @@ def census_of(data: bytes, name: str) -> FileCensus:
     """The census of one file; a file that cannot be read gets a ``failure``, no exception."""
     try:
         picture = open_picture(data, name=name)
-        return _census(picture, data, name)
+        return _brief(_census(picture, data, name))
     except FileFailure as failure:
         return FileCensus(
             name=name,
@@ -88,6 +89,17 @@ def census_of(data: bytes, name: str) -> FileCensus:
             values={},
             colors={},
         )
+
+
+def _brief(census: FileCensus) -> FileCensus:
+    """Without the thousands of rare values of a photograph, which nobody looks at."""
+    if not census.is_photograph:
+        return census
+    first = {
+        "values": dict(islice(census.values.items(), PHOTO_TOP)),
+        "colors": dict(islice(census.colors.items(), PHOTO_TOP)),
+    }
+    return replace(census, **first)
 
 
 def palette_kind(picture: MaskPicture) -> str:

@@ -17,6 +17,7 @@ from click.testing import Result
 from PIL import Image
 
 from pipeline.conversion_verification import verify_conversion
+from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.layout import RunLayout
 from schemas.conversion_rows import CONVERSION
 from tests.jobs.convert_in_process import convert_in_process as convert
@@ -25,6 +26,14 @@ from tests.jobs.convert_in_process import write_voc
 
 def rows_of(out: Path) -> list[dict]:
     return pq.read_table(out / "metadata", schema=CONVERSION).sort_by("image_id").to_pylist()
+
+
+def write_photos(folder: Path, count: int) -> None:
+    """A picture for each mask of write_voc."""
+    for number in range(count):
+        path = folder / f"{'sub/' if number % 2 else ''}photo {number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(path)
 
 
 def problems_of(out: Path) -> list[str]:
@@ -106,16 +115,36 @@ def test_map_split_and_polygon_budget(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_check_says_whose_decoders_it_used(tmp_path: Path, target: str, checked_by: str) -> None:
     write_voc(tmp_path / "in", 3)
-    for number in range(3):
-        name = f"{'sub/' if number % 2 else ''}photo {number:03d}.jpg"
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / name)
+    write_photos(tmp_path / "photos", 3)
     done = convert(
         tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", target, "--check",
         "--max-loss", 0, "--images", tmp_path / "photos", "--with-images",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["check"]["checked_by"] == checked_by
+
+
+CHECKED = [
+    name
+    for name, entry in DATASET_FORMATS.items()
+    if entry.can_read and entry.can_write and entry.max_classes > 2
+]
+
+
+@pytest.mark.parametrize("target", CHECKED)
+def test_splits_of_any_name_pass_the_check(tmp_path: Path, target: str) -> None:
+    write_voc(tmp_path / "in", 4)
+    write_photos(tmp_path / "photos", 4)
+    done = convert(
+        tmp_path / "in", tmp_path / "out", "--from", "voc", "--to", target, "--check",
+        "--max-loss", 0, "--split", "train=0.3,fold 1=0.7",
+        "--images", tmp_path / "photos", "--with-images",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["check"]["lossless"]
+    assert report["check"]["samples"] == 4
+    assert problems_of(tmp_path / "out") == []
 
 
 def test_packages_come_with_the_command_that_imports_each(tmp_path: Path) -> None:
