@@ -95,11 +95,9 @@ def _brief(census: FileCensus) -> FileCensus:
     """Without the thousands of rare values of a photograph, which nobody looks at."""
     if not census.is_photograph:
         return census
-    first = {
-        "values": dict(islice(census.values.items(), PHOTO_TOP)),
-        "colors": dict(islice(census.colors.items(), PHOTO_TOP)),
-    }
-    return replace(census, **first)
+    values = dict(islice(census.values.items(), PHOTO_TOP))
+    colors = dict(islice(census.colors.items(), PHOTO_TOP))
+    return replace(census, values=values, colors=colors)
 
 
 def palette_kind(picture: MaskPicture) -> str:
