@@ -19,7 +19,8 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
 
     Every mask is hashed and decoded, every RLE compared with its PNG, areas and boxes computed
     anew, the COCO document made again and compared byte for byte. OUT of `convert`: every file of
-    every row, the ledger and the documents.
+    every row, the ledger and the documents. OUT of `audit`: pairs = rows, and that the confusion
+    matrix is their sum.
 
     \b
     Example:
@@ -29,6 +30,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     Exit codes: 0 all agrees, 1 something does not, 2 usage.
     """
     from jobs.progress import progress_meter
+    from pipeline.audit_verification import verify_audit
     from pipeline.conversion_verification import verify_conversion
     from pipeline.layout import RunLayout
     from pipeline.run_record import load_record
@@ -37,8 +39,9 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     layout = RunLayout(out)
     record = load_record(layout)
     total = int(record.ledger.get("inputs", 0)) if record else 0
-    converted = record is not None and record.command == "convert"
-    steps = verify_conversion(layout) if converted else verify_run(layout, inputs=inputs)
+    command = record.command if record else ""
+    proofs = {"convert": lambda: verify_conversion(layout), "audit": lambda: verify_audit(out)}
+    steps = proofs.get(command, lambda: verify_run(layout, inputs=inputs))()
     problems: list[str] = []
     checked = 0
     with progress_meter(total, 0, "verify") as meter:

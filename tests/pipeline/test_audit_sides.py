@@ -15,8 +15,8 @@ from pipeline.audit_sides import (
     side_formats,
     with_mapping,
 )
-from pipeline.datasets.registry import DATASET_FORMATS, dataset_format
-from pipeline.datasets.samples import Sample, Target, WriteContext
+from pipeline.datasets.registry import DATASET_FORMATS
+from pipeline.datasets.samples import Sample
 from pipeline.masks.registry import MASK_FORMATS
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
 from pipeline.pairing import pair_masks
@@ -24,6 +24,7 @@ from schemas.audit_rows import PAIRS
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap
 from schemas.rows import METADATA
+from tests.pipeline.datasets.dataset_runs import write_dataset
 
 LABELS = LabelMap.from_names("three", ["background", "cat", "dog"])
 
@@ -60,49 +61,16 @@ def audit(predictions, truth, labels):
     "name", ["coco", "voc", "panoptic", "labelme", "ade20k", "masks_per_class"]
 )
 def test_datasets_are_sides(tmp_path, name):
-    entry = dataset_format(name)
-    writer, context = entry.load_writer(), WriteContext(labels=LABELS)
-    finished = []
-    for number in range(3):
-        sample = Sample(
-            key=f"{number}.jpg", mask=mask(number), labels=LABELS, image=f"{number}.jpg"
-        )
-        target = Target(image_id=number + 1, stem=str(number), split="train")
-        written = writer.write(sample, target, context)
-        finished.append((sample, target, written))
-        for path, data in written.files.items():
-            (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "set" / path).write_bytes(data)
-    writer.finish(_finished(finished), context, _Folder(tmp_path / "set"))
+    samples = [
+        Sample(key=f"{number}.jpg", mask=mask(number), labels=LABELS, image=f"{number}.jpg")
+        for number in range(3)
+    ]
+    write_dataset(samples, tmp_path / "set", name, max_loss=0.01, split_of=lambda key: "train")
     truth = list_side(str(tmp_path / "set"), format=name, labels=LABELS)
     assert len(truth.files) == 3
     predictions = with_mapping(list_side(save_masks(tmp_path / "masks")), LABELS)
     rows = audit(predictions, with_mapping(truth, LABELS), LABELS)
     assert [(row["status"], row["miou"]) for row in rows] == [("ok", 1.0)] * 3, rows
-
-
-def _finished(written):
-    from pipeline.datasets.samples import FinishedSample
-
-    return [
-        FinishedSample(
-            image_id=target.image_id, key=sample.key, stem=target.stem, split=target.split,
-            size_hw=sample.size_hw, record=one.record, files=tuple(one.files),
-        )
-        for sample, target, one in written
-    ]  # fmt: skip
-
-
-class _Folder:
-    def __init__(self, root):
-        self.root = root
-
-    def open(self, path):
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        return (self.root / path).open("wb")
-
-    def read(self, path):
-        return (self.root / path).read_bytes()
 
 
 def save_run(folder, labels=LABELS):
