@@ -3,11 +3,8 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.models.geometry import AxisMap
-from pipeline.models.upsample import upsample_argmax
-from schemas.arrays import LabelMask, LogitGrid
+from schemas.arrays import LogitGrid
 
 
 def threshold_logit(threshold: float) -> float:
@@ -38,19 +35,3 @@ def two_class_grid(grid: LogitGrid, threshold: float = 0.5) -> LogitGrid:
         raise ValueError(f"a sigmoid head has logits of shape (1, height, width), not {grid.shape}")
     distance = grid - np.float32(threshold_logit(threshold))
     return np.concatenate([np.zeros_like(distance), distance])
-
-
-def upsample_threshold(
-    grid: LogitGrid,
-    rows: AxisMap,
-    cols: AxisMap,
-    size_hw: tuple[int, int],
-    *,
-    threshold: float = 0.5,
-    dtype: npt.DTypeLike = np.uint8,
-) -> LabelMask:
-    """1 where the interpolated logit's probability is above ``threshold``, else 0.
-
-    Arguments, cost and errors are those of ``upsample_argmax``, for (1, h, w) logits.
-    """
-    return upsample_argmax(two_class_grid(grid, threshold), rows, cols, size_hw, dtype=dtype)

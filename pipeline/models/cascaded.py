@@ -8,7 +8,6 @@ last stage follow as blocks 5, 6 and 7, each at twice the rate of the one before
 
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
 from typing import Final
 
 import torch
@@ -147,9 +146,3 @@ def _reset(stage: nn.Module) -> None:
 def _refuse_no_classes(num_classes: int) -> None:
     if num_classes < 1:
         raise SettingsError(f"{num_classes} classes; a head needs at least one")
-
-
-build_parallel_resnet50 = partial(build_parallel, encoder="resnet50")
-build_parallel_resnet101 = partial(build_parallel, encoder="resnet101")
-build_cascaded_resnet50 = partial(build_cascaded, encoder="resnet50")
-build_cascaded_resnet101 = partial(build_cascaded, encoder="resnet101")

@@ -6,9 +6,7 @@ to 48 channels, refined by two 3×3 convolutions of 256 channels, and classified
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Any, Final
 
 import torch
 from torch import nn
@@ -146,16 +144,3 @@ def build(
         aspp_channels=aspp_channels, channels=decoder_channels, num_classes=num_classes,
         aspp_conv=aspp_conv,
     )  # fmt: skip
-
-
-SEPARABLE: Final[dict[str, Any]] = {
-    "aspp_separable": "normalized", "decoder_separable": "normalized",
-}  # fmt: skip
-"""Options of the paper's fast form: atrous separable convolution in ASPP and decoder."""
-
-build_resnet50 = partial(build, encoder="resnet50")
-build_resnet101 = partial(build, encoder="resnet101")
-build_xception65 = partial(build, encoder="xception65", **SEPARABLE)
-build_xception71 = partial(build, encoder="xception71", **SEPARABLE)
-build_mobilenetv2 = partial(build, encoder="mobilenetv2", **SEPARABLE)
-build_mobilenetv3_large = partial(build, encoder="mobilenetv3_large", **SEPARABLE)

@@ -7,23 +7,14 @@ import torch
 from torch import nn
 from torchvision.models import segmentation
 
-from pipeline.models.cascaded import (
-    build_cascaded,
-    build_cascaded_resnet50,
-    build_cascaded_resnet101,
-    build_parallel,
-    build_parallel_resnet50,
-    build_parallel_resnet101,
-)
+from pipeline.models.cascaded import build_cascaded, build_parallel
 from pipeline.models.cost import count_multiply_adds, count_parameters
-from pipeline.models.deeplabv3plus import SEPARABLE, build
+from pipeline.models.deeplabv3plus import build
 from pipeline.models.encoders import atrous_rates
 from schemas.errors import SettingsError
 
-BUILDERS = (
-    build_cascaded_resnet50, build_cascaded_resnet101,
-    build_parallel_resnet50, build_parallel_resnet101,
-)  # fmt: skip
+BUILDERS = (build_cascaded, build_parallel)
+SEPARABLE = {"aspp_separable": "normalized", "decoder_separable": "normalized"}
 
 
 @pytest.mark.parametrize(("output_stride", "factor"), [(16, 1), (8, 2)])

@@ -4,17 +4,23 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models import deeplabv3plus
 from pipeline.models.deeplabv3plus import build
 from pipeline.models.encoders import atrous_rates
+from pipeline.models.loading import build_network
+from pipeline.models.registry import MODELS
+from pipeline.models.test_time import at_output_stride
 from schemas.errors import SettingsError
 
-BUILDERS = {
-    name.removeprefix("build_"): builder
-    for name, builder in vars(deeplabv3plus).items()
-    if name.startswith("build_")
-    and name not in ("build_encoder",)
-}  # fmt: skip
+SEPARABLE = {"aspp_separable": "normalized", "decoder_separable": "normalized"}
+OWN = {
+    name.removeprefix("deeplabv3plus_"): spec
+    for name, spec in MODELS.items()
+    if spec.builder == "pipeline.models.deeplabv3plus:build"
+}
+
+
+def network_of(name: str, classes: int, output_stride: int) -> nn.Module:
+    return build_network(at_output_stride(OWN[name], output_stride), classes)
 
 
 def randomized(network: nn.Module) -> nn.Module:
@@ -26,17 +32,17 @@ def randomized(network: nn.Module) -> nn.Module:
 
 
 def test_all_six_names_are_there():
-    assert set(BUILDERS) == {
+    assert set(OWN) == {
         "resnet50", "resnet101", "xception65", "xception71", "mobilenetv2", "mobilenetv3_large",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", OWN)
 @torch.no_grad()
 def test_shapes_determinism_and_batch_equals_single(name, output_stride):
     torch.manual_seed(4)
-    network = randomized(BUILDERS[name](5, output_stride=output_stride))
+    network = randomized(network_of(name, 5, output_stride))
     images = torch.randn(2, 3, 33, 50)
     logits = network(images)
     assert logits.shape == (2, 5, 9, 13)  # the stride-4 grid, whatever the output stride
@@ -45,12 +51,12 @@ def test_shapes_determinism_and_batch_equals_single(name, output_stride):
     torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", OWN)
 def test_output_stride_changes_no_weight(name):
-    at_16, at_8 = BUILDERS[name](3), BUILDERS[name](3, output_stride=8)
+    with torch.device("meta"):
+        at_16, at_8 = network_of(name, 3, 16), network_of(name, 3, 8)
     shapes = {key: value.shape for key, value in at_16.state_dict().items()}
     assert shapes == {key: value.shape for key, value in at_8.state_dict().items()}
-    at_8.load_state_dict(at_16.state_dict())
     rates = [atrous_rates(network.aspp) for network in (at_16, at_8)]
     assert [2 * rate for rate in rates[0].values()] == list(rates[1].values())
     assert list(rates[0].values()) == [6, 12, 18]
@@ -67,13 +73,13 @@ def test_decoder_is_as_published():
     assert [conv.conv.weight.shape for conv in decoder.refine] == [
         (256, 304, 3, 3), (256, 256, 3, 3),
     ]  # fmt: skip
-    separable = build(21, encoder="resnet50", **deeplabv3plus.SEPARABLE).decoder
+    separable = build(21, encoder="resnet50", **SEPARABLE).decoder
     assert separable.refine[0].depthwise.weight.shape == (304, 1, 3, 3)
 
 
 def test_gradients_reach_every_weight():
     torch.manual_seed(5)
-    network = build(2, encoder="mobilenetv2", **deeplabv3plus.SEPARABLE).train()
+    network = build(2, encoder="mobilenetv2", **SEPARABLE).train()
     network(torch.randn(2, 3, 64, 64)).square().sum().backward()
     dead = [name for name, value in network.named_parameters() if value.grad is None]
     assert dead == []

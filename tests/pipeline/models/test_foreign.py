@@ -217,6 +217,5 @@ def test_unknown_layouts_are_refused_with_their_keys():
 
 def test_our_own_state_dicts_are_not_foreign():
     with torch.device("meta"):
-        for builder in ("deeplabv3plus:build_mobilenetv2", "cascaded:build_parallel_resnet50"):
-            network = load_attribute(f"pipeline.models.{builder}")(2)
-            assert foreign_layout(network.state_dict()) is None
+        for name in ("deeplabv3plus_mobilenetv2", "deeplabv3_resnet50_parallel"):
+            assert foreign_layout(build_network(MODELS[name], 2).state_dict()) is None

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from pipeline.models.binary import threshold_logit, two_class_grid, upsample_threshold
+from pipeline.models.binary import threshold_logit, two_class_grid
 from pipeline.models.geometry import onto_grid, resized
 from pipeline.models.upsample import sample_bilinear, upsample_argmax
 
@@ -24,7 +24,7 @@ def test_above_the_threshold(seed, points, size, threshold):
         onto_grid(resized(n, 128), 128, k, "half_pixel") for n, k in zip(size, points, strict=True)
     ]
     probability = expit(sample_bilinear(grid[0], *maps, size).astype(np.float64))
-    mask = upsample_threshold(grid, *maps, size, threshold=threshold)
+    mask = upsample_argmax(two_class_grid(grid, threshold), *maps, size)
     clear = np.abs(probability - threshold) > 1e-6
     assert np.array_equal(mask[clear], (probability > threshold)[clear].astype(np.uint8))
 
@@ -35,11 +35,7 @@ def test_at_one_half_it_is_the_sign_and_zero_is_not_above():
         onto_grid(resized(1, 1), 1, 1, "half_pixel"),
         onto_grid(resized(3, 3), 3, 3, "half_pixel"),
     )
-    assert upsample_threshold(grid, *axis, (1, 3)).tolist() == [[0, 0, 1]]
-    assert np.array_equal(
-        upsample_threshold(grid, *axis, (1, 3)),
-        upsample_argmax(two_class_grid(grid), *axis, (1, 3)),
-    )
+    assert upsample_argmax(two_class_grid(grid), *axis, (1, 3)).tolist() == [[0, 0, 1]]
 
 
 @pytest.mark.parametrize("threshold", [1e-6, 0.25, 0.5, 0.9, 1 - 1e-6])
