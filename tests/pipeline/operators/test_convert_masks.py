@@ -1,5 +1,6 @@
 """The operators of a conversion without the engine: blocks that commit, finish, check, verify."""
 
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -21,7 +22,8 @@ from pipeline.conversion_manifest import manifest_file, pending_blocks
 from pipeline.conversion_proof import Proof, plan_check, proof_of
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.layout import RunLayout
-from pipeline.operators.convert_masks import ConvertMasks
+from pipeline.operators import convert_masks
+from pipeline.operators.convert_masks import ConvertMasks, mapped_sample
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap, builtin
 
@@ -151,6 +153,41 @@ def test_doing_a_block_again_changes_nothing(tmp_path: Path) -> None:
     operator(pending_blocks(layout, retry_failed=False))
     finish_conversion(layout, plan)
     assert (tmp_path / "out/dataset/tasks.json").read_bytes() == before
+
+
+class Death(BaseException):
+    """What a killed worker looks like from inside: nothing after it runs."""
+
+
+def test_a_sample_that_kills_its_worker_becomes_a_failed_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts the block again after each death; the third time it goes sample by sample."""
+    write_source(tmp_path / "in")
+    layout = RunLayout(str(tmp_path / "out"))
+    plan, items = plan_conversion(request_for(tmp_path / "in", "coco"))
+    with manifest_file(items, block_samples=3) as manifest:
+        manifest.put(layout)
+
+    def deadly(plan: ConversionPlan, entry: dict) -> object:
+        if entry["key"] == "sub/b.1.jpg":
+            raise Death
+        return mapped_sample(plan, entry)
+
+    monkeypatch.setattr(convert_masks, "mapped_sample", deadly)
+    operator = ConvertMasks(
+        layout=layout, session="s", plan=plan, fingerprint="f", tool_version="t"
+    )
+    work = pending_blocks(layout, retry_failed=False)
+    starts = 0
+    while layout.committed_blocks() != [0, 1]:
+        starts += 1
+        assert starts < 10
+        with contextlib.suppress(Death):
+            operator(work)
+    rows = [row for table in layout.committed_rows() for row in table.to_pylist()]
+    assert [row["error_code"] for row in rows] == [None, "worker_died", None, None]
+    assert rows[1]["attempts"] == starts > 3
 
 
 def test_sources_that_collide_or_escape(tmp_path: Path) -> None:
