@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from PIL import Image
 
+from jobs.cli import main
 from pipeline.conversion_verification import verify_conversion
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.layout import RunLayout
@@ -122,6 +123,28 @@ def test_check_says_whose_decoders_it_used(tmp_path: Path, target: str, checked_
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["check"]["checked_by"] == checked_by
+
+
+def test_verify_finds_what_was_changed(tmp_path: Path) -> None:
+    write_voc(tmp_path / "in", 4)
+    out = tmp_path / "out"
+    done = convert(tmp_path / "in", out, "--from", "voc", "--to", "voc", "--block-samples", 2)
+    assert done.exit_code == 0, done.stderr
+    runner = CliRunner()
+    assert runner.invoke(main, ["verify", str(out)]).exit_code == 0
+    changed, gone = (out / f"dataset/SegmentationClass/photo 00{number}.png" for number in (0, 2))
+    changed.write_bytes(changed.read_bytes()[:-1])
+    gone.unlink()
+    (out / "dataset/labelmap.txt").write_text("background:0,0,0::\n")
+    (out / "metadata/block-0000001.parquet").unlink()
+    done = runner.invoke(main, ["verify", str(out)])
+    assert done.exit_code == 1
+    found = problems_of(out)
+    for told in (
+        "photo 000.png is not what was written", "photo 002.png is missing",
+        "labelmap.txt is not what the rows give", "2 samples have no row", "run.json says",
+    ):  # fmt: skip
+        assert any(told in problem for problem in found), (told, found)
 
 
 CHECKED = [
