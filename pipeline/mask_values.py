@@ -4,7 +4,8 @@
 of files in which a strange value cannot be counted (colours, binaries) are read as it reads them.
 """
 
-from pipeline.masks.picture import MaskPicture, open_picture
+from pipeline.masks.picture import MAX_PIXELS, MaskPicture, open_picture
+from pipeline.masks.plain_png import read_plain_png
 from pipeline.masks.reading import detect, read_mask
 from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
 from pipeline.masks.values import stored_values
@@ -33,6 +34,11 @@ def read_mask_values(
     """
     if format not in ("auto", *_BY_VALUE):
         return read_mask(data, labels, name=name, format=format)
+    if format == "auto":
+        plain = read_plain_png(data, max_pixels=MAX_PIXELS)
+        kind = _plain_kind(plain.mode, plain.palette, labels) if plain else None
+        if plain and kind:
+            return plain.values, f"{kind}, mode {plain.mode}"
     source = open_picture(data, name=name)
     kind = _kind(source, labels) if format == "auto" else format
     words = f"{kind}, mode {source.image.mode}{_exif_words(source)}"
@@ -44,20 +50,18 @@ def read_mask_values(
 
 def _kind(source: MaskPicture, labels: LabelMap) -> str:
     """The mask format: at once for the usual files, by ``detect`` for all others."""
-    mode = source.image.mode
-    if mode == "P" and _has_palette_of(source, labels):
-        return "palette"
-    if mode in ("L", "I", "I;16") and len(labels.classes) != 2:
-        return "indexed"
-    return detect(source, labels)[0]
-
-
-def _has_palette_of(source: MaskPicture, labels: LabelMap) -> bool:
-    """True where index and colour agree for every class, so that no doubt is possible."""
-    size = 3 * len(labels.classes)
     palette = source.image.palette
     mode, colors = palette.getdata() if palette else ("", b"")
-    return mode == "RGB" and bytes(colors[:size]) == labels.palette[:size]
+    found = _plain_kind(source.image.mode, bytes(colors) if mode == "RGB" else b"", labels)
+    return found or detect(source, labels)[0]
+
+
+def _plain_kind(mode: str, palette: bytes, labels: LabelMap) -> str | None:
+    """Where no doubt is possible: grey levels, or index and colour that agree for every class."""
+    if mode == "P" and palette:
+        size = 3 * len(labels.classes)
+        return "palette" if palette[:size] == labels.palette[:size] else None
+    return "indexed" if mode in ("L", "I", "I;16") and len(labels.classes) != 2 else None
 
 
 def _exif_words(source: MaskPicture) -> str:

@@ -1,0 +1,117 @@
+"""The short way into the usual mask gives what Pillow gives, or leaves the file to Pillow."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from pipeline.mask_values import read_mask_values
+from pipeline.masks.picture import MAX_PIXELS
+from pipeline.masks.plain_png import read_plain_png
+from schemas.errors import ErrorCode, MaskFailure
+from schemas.labels import builtin
+
+VOC = builtin("voc")
+
+
+def saved(mask, mode, **options):
+    picture = Image.fromarray(mask)
+    if mode == "P":
+        picture.putpalette(VOC.palette)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def png(width, height, depth, color, rows, *, interlace=0, extra=b""):
+    """A PNG from raw rows, filter bytes included."""
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows) + extra), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def plain(data):
+    return read_plain_png(data, max_pixels=MAX_PIXELS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from("LP"),
+    st.integers(0, 9), st.sampled_from([2, 21, 256]),
+)  # fmt: skip
+def test_the_same_as_pillow_or_nothing(height, width, seed, mode, level, values):
+    mask = np.random.default_rng(seed).integers(0, values, (height, width)).astype(np.uint8)
+    data = saved(mask, mode, compress_level=level)
+    found = plain(data)
+    if found is not None:
+        np.testing.assert_array_equal(found.values, mask)
+        assert found.mode == mode and (found.palette == b"") == (mode == "L")
+    values, kind = read_mask_values(data, VOC, name="m")
+    np.testing.assert_array_equal(values, mask)
+    assert kind.startswith("palette, mode P" if mode == "P" else "indexed, mode L")
+
+
+def test_palette_masks_as_people_write_them_take_the_short_way():
+    mask = np.kron(np.arange(20).reshape(4, 5), np.ones((16, 16), int)).astype(np.uint8)
+    found = plain(saved(mask, "P"))
+    assert found is not None and found.palette[:63] == VOC.palette[:63]
+    np.testing.assert_array_equal(found.values, mask)
+
+
+ROWS = b"\0\1\2\0\3\4"
+TEXT = PngImagePlugin.PngInfo()
+TEXT.add_text("Software", "any")
+
+
+@pytest.mark.parametrize("data, fits", [
+    pytest.param(png(2, 2, 8, 0, ROWS), True, id="plain"),
+    pytest.param(saved(np.ones((2, 2), np.uint8), "P", pnginfo=TEXT), True, id="with a text"),
+    pytest.param(png(2, 2, 8, 0, b"\1\1\2\0\3\4"), False, id="a filtered row"),
+    pytest.param(png(2, 30, 8, 0, b"\0\1\2" * 30), True, id="many rows"),
+    pytest.param(png(2, 30, 8, 0, b"\0\1\2" * 29 + b"\2\0\0"), False, id="a late filter"),
+    pytest.param(png(2, 2, 8, 0, ROWS, interlace=1), False, id="interlaced"),
+    pytest.param(png(2, 2, 4, 0, b"\0\1\0\2"), False, id="four bits"),
+    pytest.param(png(2, 2, 8, 2, b"\0" * 14), False, id="colours"),
+    pytest.param(png(2, 2, 8, 0, ROWS[:-1]), False, id="too few pixels"),
+    pytest.param(png(2, 2, 8, 0, ROWS + b"\0"), False, id="too many pixels"),
+    pytest.param(png(0, 2, 8, 0, b""), False, id="no width"),
+    pytest.param(png(2, 2, 8, 0, ROWS)[:-13], False, id="cut off"),
+    pytest.param(png(2, 2, 8, 0, ROWS).replace(b"IEND", b"IEOD"), False, id="damaged end"),
+    pytest.param(png(2, 2, 8, 0, ROWS)[:60], False, id="half"),
+    pytest.param(b"", False, id="nothing"),
+    pytest.param(b"\x89PNG\r\n\x1a\n", False, id="a signature"),
+])  # fmt: skip
+def test_everything_out_of_the_ordinary_is_left_to_pillow(data, fits):
+    assert (plain(data) is not None) == fits
+
+
+def test_a_flipped_bit_is_never_read():
+    data = bytearray(saved(np.arange(200, dtype=np.uint8).reshape(10, 20), "P"))
+    for place in range(8, len(data)):
+        data[place] ^= 4
+        assert plain(bytes(data)) is None, place
+        data[place] ^= 4
+
+
+def test_too_many_pixels_are_left_to_the_limit():
+    data = png(2, 2, 8, 0, ROWS)
+    assert read_plain_png(data, max_pixels=3) is None
+    with pytest.raises(MaskFailure) as caught:
+        read_mask_values(png(60_000, 60_000, 8, 0, b"\0"), VOC, name="m")
+    assert caught.value.code is ErrorCode.TOO_MANY_PIXELS
+
+
+def test_an_orientation_tag_is_seen():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(np.ones((2, 2), np.uint8), "L", exif=exif)
+    assert plain(data) is None
+    assert "EXIF orientation 6 not applied" in read_mask_values(data, VOC, name="m")[1]
