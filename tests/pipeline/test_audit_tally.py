@@ -62,6 +62,26 @@ def test_per_image_numbers_add_up_to_the_datasets():
     assert tally.matrix.sum() == sum(row["pixels"] for row in made)
 
 
+def test_more_than_two_to_the_31_pixels_are_exact_from_the_rows_to_the_document():
+    """As many merged pairs as no test can hold: every cell of every row a large, odd number."""
+    factor = 2**40 + 1
+    made = rows(3)
+    expected = np.zeros((4, 4), dtype=object)
+    for row in made:
+        for cell in row["cells"]:
+            cell["pixels"] *= factor
+            expected[cell["truth"], cell["prediction"]] += cell["pixels"]
+        row["pixels"] *= factor
+    tally = AuditTally(LABELS, 3, resamples=20)
+    tally.add(made)
+    document = audit_document(tally, {}, {})
+    assert document["confusion_matrix"] == expected.tolist()
+    assert document["pixels"]["all"] == 3 * 32 * 40 * factor > 2**51
+    right = sum(int(expected[index, index]) for index in range(3))
+    accuracy = document["metrics"]["pixel_accuracy"]["value"]
+    assert accuracy == pytest.approx(right / (3 * 32 * 40 * factor), abs=1e-15)
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100)), unique_by=lambda one: one[1]))
 def test_a_shortlist_is_the_head_of_the_sorted_list(entries):
     shortlist = Shortlist(4, lambda row: row["rank"])

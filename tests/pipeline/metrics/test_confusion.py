@@ -109,13 +109,7 @@ def test_a_matrix_beyond_two_to_the_31_pixels_is_exact():
         total,
         np.array([0, 0, 0]),
         np.array([0, 1, 1]),
-        np.array(
-            [
-                merged[0, 0],
-                merged[0, 1],
-                1,
-            ]
-        ),
+        np.array([merged[0, 0], merged[0, 1], 1]),
     )
     assert total[0].tolist() == [2 * (2**33 + 1), 2**33 + 2, 0]
 
