@@ -31,8 +31,8 @@ class Pool:
     tasks: int = 1  # loading ones at a time, and as many saving ones
 
 
-def pool_of(plan: Plan, capacity: Capacity) -> Pool:
-    """How many workers, with how many GPUs each.
+def pool_of(plan: Plan, capacity: Capacity, blocks: int) -> Pool:
+    """How many workers, with how many GPUs each; none that would find no block to do.
 
     Raises:
         SettingsError: more than the cluster has room for.
@@ -41,6 +41,7 @@ def pool_of(plan: Plan, capacity: Capacity) -> Pool:
     gpus = (1.0 if capacity.gpus else 0.0) if asked is None else asked
     workers = plan.config.workers or default_workers(capacity, gpus)
     check_workers(workers, gpus, capacity)
+    workers = min(workers, max(1, blocks))  # an idle one costs half a gigabyte and its start
     # Loading and saving take a tenth of a CPU worker's time; beside GPUs they are the limit.
     tasks = max(1, capacity.cpus - SPARE_CPUS) if gpus else max(1, workers // 2)
     return Pool(workers=workers, gpus_per_worker=gpus, tasks=tasks)

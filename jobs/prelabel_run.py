@@ -79,7 +79,7 @@ def _label(plan: Plan, pending: pa.Table, outcome: Outcome) -> RunRecord:
     for note in (*plan.work.notes(), *plan.choice.notes):
         click.echo(f"note: {note}", err=True)
     with cluster(plan.config.address) as capacity:
-        pool = pool_of(plan, capacity)
+        pool = pool_of(plan, capacity, blocks=pending.num_rows)
         facts = ask_facts(plan, pool)
         for note in facts.notes:
             click.echo(f"note: {note}", err=True)
