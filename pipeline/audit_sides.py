@@ -12,7 +12,7 @@ from pipeline.class_mapping import ClassMapping, build_mapping, mapping_by_name,
 from pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from pipeline.datasets.trees import FileTree, open_tree
-from pipeline.filesystems import join_uri, read_bytes, resolve
+from pipeline.filesystems import join_uri, local_path, read_bytes, resolve
 from pipeline.layout import RunLayout
 from pipeline.mask_values import read_mask_values
 from pipeline.masks.registry import MASK_FORMATS
@@ -77,6 +77,7 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
     """
     if format not in side_formats():
         raise SettingsError(f"no format {format!r}; there are: {', '.join(side_formats())}")
+    source = local_path(source) or source  # workers of a cluster start in other folders
     chosen = guess_format(source) if format == "auto" else format
     if chosen == "prelabel":
         return _list_run(source)
