@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import segmentation
 
+from pipeline.models.cascaded import build_parallel
 from pipeline.models.cost import count_multiply_adds, count_parameters
+from pipeline.models.deeplabv3plus import build
 from pipeline.models.encoders import atrous_rates, build_encoder
 from pipeline.models.loading import build_network
 from pipeline.models.registry import MODELS
+from pipeline.models.spec import labels_of
 from pipeline.models.test_time import at_output_stride
 from tests.pipeline.models.foreign_networks import Vainf
 
@@ -50,6 +54,53 @@ def test_costs_of_other_projects(backbone, shown):
         counted = billions(Vainf(backbone, 21, 16, plus=True))
     assert f"{counted:.2f}" == shown
     assert f"| {shown} | its README" in PUBLISHED
+
+
+def published_rows() -> list[list[str]]:
+    """network, published, ours, source of each row of that table."""
+    part = PUBLISHED.split("## Published numbers, and ours")[1].split("\n## ")[0]
+    return [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")][2:]
+
+
+def test_numbers_beside_published_ones_are_ours():
+    """In the order of the table; most stand on the page about architectures too."""
+    with torch.device("meta"):
+        plain = billions(build(21, encoder="xception65"))
+        without_decoder = billions(build_parallel(21, encoder="xception65", multi_grid=None))
+    xception, resnet, parallel = (
+        ROWS[name]
+        for name in (
+            "deeplabv3plus_xception65", "deeplabv3plus_resnet101", "deeplabv3_resnet101_parallel"
+        )
+    )  # fmt: skip
+    torchvision = [
+        f"{getattr(segmentation, enum).DEFAULT.meta['_ops']:.2f}"
+        for enum in (spec.weights.package for spec in MODELS.values() if spec.weights)
+        if hasattr(segmentation, enum)
+    ]
+    expected = [
+        *xception[1:3], f"{plain:.2f}", f"{without_decoder:.2f}", *resnet[1:3], *parallel[1:3],
+        "62.38", "16.82", *torchvision[1:], torchvision[0],
+    ]  # fmt: skip
+    assert [row[2] for row in published_rows()] == [number.strip() for number in expected]
+    for network, published, ours, _ in published_rows():
+        assert float(ours) == pytest.approx(float(published), rel=0.13), network
+
+
+@pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.trained])
+def test_sizes_of_the_trained_models(name):
+    (row,) = (
+        line for line in PUBLISHED.splitlines() if line.startswith(f"| `{name}`") and "G at" in line
+    )
+    size, adds, height, width = re.search(
+        r"\| ([\d.]+) M \| ([\d.]+) G at (\d+)x(\d+)", row
+    ).groups()
+    spec = MODELS[name]
+    with torch.device("meta"):
+        network = build_network(spec, len(labels_of(spec).classes))
+    assert float(size) == pytest.approx(count_parameters(network) / 1e6, rel=0.005)
+    counted = count_multiply_adds(network, (int(height), int(width))) / 1e9
+    assert float(adds) == pytest.approx(counted, rel=0.02)
 
 
 def test_rates_of_mobilenetv3_are_those_of_the_table():
