@@ -136,12 +136,13 @@ def _open_record(plan: AuditPlan, layout: RunLayout) -> RunRecord:
         refuse_difference(layout, record.identity, identity, REMEDIES)
     else:
         record = RunRecord(command="audit", identity=identity, fingerprint=fingerprint_of(identity))
-        layout.write_table(layout.manifest, plan.manifest)
     record.settings = plan.settings_facts()
     record.label_map = plan.settings.labels.to_dict()
     record.versions = {"maskmill": tool_version(), **package_versions()}
     record.state = "running"
     record.save(layout)
+    if not layout.exists(layout.manifest):
+        layout.write_table(layout.manifest, plan.manifest)
     return record
 
 
