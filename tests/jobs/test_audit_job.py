@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from jobs.cli import main
 from schemas.audit_rows import AUDIT, REGIONS
 from tests.jobs.test_deadly_image import KILLER
 
@@ -24,6 +26,13 @@ def maskmill(*arguments, **environment):
         command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
         env={**os.environ, "COLUMNS": "100", **environment},
     )  # fmt: skip
+
+
+def refused(*arguments):
+    """A command that ends before any worker starts, run in this process."""
+    ended = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended
 
 
 def scene(seed):
@@ -173,8 +182,8 @@ def test_a_missed_threshold_exits_with_4_and_an_audit_can_be_overwritten(good, d
     (["--labels", "voc", "--truth-format", "gif89a"], "no format 'gif89a'"),
 ])  # fmt: skip
 def test_usage_errors_exit_with_2_before_anything_runs(data, arguments, words):
-    ended = maskmill("audit", data / "good", data / "truth", *arguments)
-    assert (ended.returncode, words in ended.stderr) == (2, True), ended.stderr
+    ended = refused("audit", data / "good", data / "truth", *arguments)
+    assert (ended.exit_code, words in ended.stderr) == (2, True), ended.stderr
 
 
 @pytest.mark.parametrize("name, content", [
@@ -185,8 +194,8 @@ def test_an_out_that_is_no_audit_is_left_alone(data, tmp_path, name, content):
         (tmp_path / name).mkdir()
     else:
         (tmp_path / name).write_text(content)
-    ended = maskmill("audit", data / "good", data / "truth", "--labels", "voc", "--out", tmp_path)
-    assert ended.returncode == 2 and "give another --out" in ended.stderr
+    ended = refused("audit", data / "good", data / "truth", "--labels", "voc", "--out", tmp_path)
+    assert ended.exit_code == 2 and "give another --out" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -203,11 +212,11 @@ def test_the_same_command_again_reuses_every_row(good, data):
 
 def test_another_audit_in_the_same_out_is_refused(good, data):
     before = (data / "A/audit.json").read_text()
-    refused = maskmill(
+    ended = refused(
         "audit", data / "good", data / "truth", "--labels", "voc", "--out", data / "A",
         "--images", data / "photos", "--block-pairs", 7, "--ignore", 8,
     )  # fmt: skip
-    assert refused.returncode == 2 and "ignore: [] there, [8] asked for" in refused.stderr
+    assert ended.exit_code == 2 and "ignore: [] there, [8] asked for" in ended.stderr
     assert (data / "A/audit.json").read_text() == before
 
 
@@ -218,8 +227,8 @@ def test_sides_without_a_name_in_common_are_told_apart(data, tmp_path, names, wo
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(scene(0)).save(tmp_path / name)
-    ended = maskmill("audit", tmp_path, data / "truth", "--labels", "voc")
-    assert ended.returncode == 2 and "nothing to compare" in ended.stderr
+    ended = refused("audit", tmp_path, data / "truth", "--labels", "voc")
+    assert ended.exit_code == 2 and "nothing to compare" in ended.stderr
     assert words in ended.stderr and "40 masks, 00.png, 01.png, 02.png, …" in ended.stderr
 
 
