@@ -64,8 +64,8 @@ def dry_run(config: PrelabelConfig) -> dict[str, Any]:
         "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))[
             "key"
         ].to_pylist(),
-        "notes": plan.work.notes(),
-        "model": plan.choice.spec.name,
+        "notes": [*plan.work.notes(), *plan.choice.notes],
+        "model": plan.choice.title,
         "would_write": [
             f"{spec.folder}/…{spec.extension}"
             for spec in (*(WRITERS[name] for name in config.writers), *config.own_writers())

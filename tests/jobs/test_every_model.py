@@ -62,6 +62,14 @@ def test_labels_pictures_and_says_that_it_is_untrained(photographs, tmp_path, na
     assert model == told and {key: info[key] for key in told} == told
 
 
+def test_a_dry_run_says_it_too(photographs, tmp_path):
+    command = ["prelabel", str(photographs), str(tmp_path / "out"), "--untrained", "--dry-run"]
+    result = CliRunner().invoke(main, [*command, "--model", "deeplabv3_resnet50"])
+    assert result.exit_code == 0, result.output
+    assert "to do with deeplabv3_resnet50 (untrained)" in result.output
+    assert "note: deeplabv3_resnet50 is untrained" in result.output
+
+
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in REACHABLE])
 def test_without_weights_nothing_is_labelled_and_the_remedy_is_named(
     photographs, tmp_path, monkeypatch, name
