@@ -15,7 +15,7 @@ from pipeline.class_mapping import (
 )
 from pipeline.conversion_manifest import ManifestFile
 from pipeline.datasets.packages import PackageLimits
-from pipeline.datasets.registry import dataset_format
+from pipeline.datasets.registry import DATASET_FORMATS, dataset_format
 from pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
 from pipeline.datasets.trees import FileTree, open_tree
 from pipeline.masks.registry import Unknown
@@ -100,6 +100,11 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
     source, target = dataset_format(request.from_format), dataset_format(request.to_format)
     reader = source.load_reader()
     target.load_writer()
+    if request.limits != PackageLimits() and not target.package_suffix:
+        packaged = [name for name, entry in DATASET_FORMATS.items() if entry.package_suffix]
+        raise SettingsError(
+            f"{request.to_format} is not written in packages; those that are: {', '.join(packaged)}"
+        )
     images = open_tree(request.images) if request.images else None
     index = reader.index(
         open_tree(request.source),

@@ -187,6 +187,10 @@ def test_packages_come_with_the_command_that_imports_each(tmp_path: Path) -> Non
     other = convert(*arguments[:-1], 3)
     assert other.exit_code == 2
     assert "package" in other.stderr
+    wrong = convert(tmp_path / "in", tmp_path / "wrong", "--from", "voc", "--to", "coco",
+                    "--max-package-mb", 1)  # fmt: skip
+    assert wrong.exit_code == 2
+    assert "not written in packages" in wrong.stderr
 
 
 def refused(source: Path, out: Path, from_format: str) -> Result:

@@ -35,9 +35,7 @@ def test_every_picture_gets_its_annotations_in_their_order(
             payload = {"document": "coco.json", "places": places(owner)}
             wanted = [one for one in annotations if one["image_id"] == owner]
             assert list(annotations_at(tree, payload)) == wanted
-            runs = sum(
-                1
-                for at, one in enumerate(owners)
-                if one == owner and owners[at - 1 : at] != [owner]
-            )
-            assert len(payload["places"]) == runs
+            before = [None, *owners[:-1]]
+            pairs = zip(before, owners, strict=True) if owners else ()
+            runs = [now for last, now in pairs if now == owner != last]
+            assert len(payload["places"]) == len(runs)
