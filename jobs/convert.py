@@ -110,7 +110,7 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
     \b
     Examples:
       maskmill convert VOC2012/ out/ --from voc --to coco --check
-      maskmill convert labels/ out/ --from prelabel --to cvat_mask
+      maskmill convert labels/ out/ --from prelabel --to cvat_mask --max-package-mb 100
       maskmill convert masks/ out/ --from masks --labels labels.json --to yolo --with-images
       maskmill convert coco.json out/ --from coco --to labelme --map classes.txt
 
