@@ -85,7 +85,8 @@ class AuditPlan:
 
     def identity(self) -> dict[str, Any]:
         """What makes this the same run as the one in OUT."""
-        return audit_identity(self.settings, self.manifest, self.config.block_pairs)
+        config = self.config
+        return audit_identity(self.settings, self.manifest, config.block_pairs, out=config.out)
 
     def pairing_facts(self) -> dict[str, Any]:
         """How files were matched, for the document."""

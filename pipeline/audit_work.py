@@ -93,15 +93,18 @@ def commit_pairs(layout: RunLayout, block: int, rows: pa.Table) -> None:
     layout.write_table(layout.block_path(block), rows.cast(AUDIT))
 
 
-def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int) -> Row:
+def audit_identity(
+    settings: AuditSettings, manifest: pa.Table, block_pairs: int, *, out: str | None = None
+) -> Row:
     """Everything that decides the rows; the fingerprint is over this.
 
     Masks count by name, and on disks by size and time of change too: predictions made anew under
-    the same names are other predictions. How numbers are made of the rows is no part of it.
+    the same names are other predictions. How numbers are made of the rows is no part of it, nor is
+    the folder ``out``, which may lie in a dataset.
     """
     return {
         "pairs": f"{manifest.num_rows} pairs, {_digest_of_rows(manifest)}",
-        "masks": stamp_of_files(_uris(manifest)),
+        "masks": stamp_of_files(_uris(manifest), exclude=local_path(out) if out else None),
         "labels": _digest(settings.labels.to_dict()),
         "prediction": _side(settings.prediction), "truth": _side(settings.truth),
         "ignore": sorted(settings.ignore), "resize": settings.resize,
@@ -111,12 +114,15 @@ def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int
     }  # fmt: skip
 
 
-def stamp_of_files(uris: Iterable[str]) -> str:
-    """SHA-256 over size and time of change of files on disk, containers and datasets included."""
+def stamp_of_files(uris: Iterable[str], *, exclude: str | None = None) -> str:
+    """SHA-256 over size and time of change of files on disk, containers and datasets included.
+
+    Folders are looked through, but for the folder ``exclude``.
+    """
     digest = hashlib.sha256()
     paths = dict.fromkeys(path for path in map(_path_on_disk, uris) if path is not None)
     for path in paths:
-        for file in _files_at(path):
+        for file in _files_at(path, exclude):
             digest.update(f"{file}\0{_stamp(file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -127,12 +133,12 @@ def _path_on_disk(uri: str) -> str | None:
     return local_path(uri)
 
 
-def _files_at(path: str) -> Iterator[str]:
+def _files_at(path: str, exclude: str | None) -> Iterator[str]:
     if not os.path.isdir(path):  # noqa: PTH112
         yield path
         return
     for folder, below, names in os.walk(path):
-        below.sort()
+        below[:] = sorted(name for name in below if os.path.join(folder, name) != exclude)  # noqa: PTH118
         yield from (os.path.join(folder, name) for name in sorted(names))  # noqa: PTH118
 
 

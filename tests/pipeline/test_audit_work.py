@@ -167,3 +167,12 @@ def test_a_stamp_looks_into_datasets_and_at_containers(tmp_path):
     (tmp_path / "set.zip").write_bytes(b"another")
     assert len({before, middle, stamp_of_files(uris)}) == 3
     assert stamp_of_files([str(tmp_path / "gone")]) != stamp_of_files([])
+
+
+def test_what_an_audit_writes_into_a_dataset_does_not_change_it(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"1")
+    before = stamp_of_files([str(tmp_path)])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/run.json").write_text("{}")
+    assert stamp_of_files([str(tmp_path)]) != before
+    assert stamp_of_files([str(tmp_path)], exclude=str(tmp_path / "out")) == before
