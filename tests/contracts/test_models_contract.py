@@ -19,7 +19,7 @@ from pipeline.models.upsample import upsample_argmax
 from schemas.errors import SettingsError
 from tests.pipeline.models.pulled_weights import pulled_weights
 
-SIZE = 129
+SIZE = 65
 FETCHED = [
     name
     for name, spec in MODELS.items()

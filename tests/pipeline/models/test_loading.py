@@ -92,9 +92,9 @@ def test_half_precision_files_fill_a_float32_network(tmp_path):
 
 
 def test_a_head_for_training_is_left_out_and_named(tmp_path):
-    state = build_network(RESNET, 21).state_dict()
+    state = build_network(X05, 21).state_dict()
     torch.save({**state, "aux_classifier.4.bias": torch.zeros(21)}, tmp_path / "w.pth")
-    model = load_model(RESNET, tmp_path / "w.pth")
+    model = load_model(X05, tmp_path / "w.pth")
     assert model.notes == ("left out aux_classifier: it serves training only",)
 
 
