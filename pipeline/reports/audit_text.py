@@ -42,7 +42,7 @@ def document_to_markdown(document: Document) -> str:
     """The audit on one page of text, worst things first."""
     parts = [
         _head(document), _faults(document), _headlines(document), _classes(document),
-        _confusions(document), _worst(document), _suspects(document), _definitions(document),
+        _changed(document), _confusions(document), _worst(document), _suspects(document), _definitions(document),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
@@ -80,14 +80,26 @@ def _classes(document: Document) -> str:
         [entry["name"], with_interval(entry["iou"]), number(entry["dice"]["value"]),
          number(entry["precision"]["value"]), number(entry["recall"]["value"]),
          number(entry["boundary_iou"]["value"]), f"{entry['truth_pixels']:,}",
-         f"{entry['truth_images']:,}"]
+         f"{entry['missed_pixels']:,}", f"{entry['false_pixels']:,}", f"{entry['truth_images']:,}"]
         for entry in document["classes"]
     ]  # fmt: skip
     head = [
         "class", "IoU [95 %]", "Dice", "precision", "recall", "Boundary IoU", "truth pixels",
-        "images",
+        "missed", "false", "images",
     ]  # fmt: skip
     return "## Classes\n\n" + _table(head, rows)
+
+
+def _changed(document: Document) -> str:
+    """Per tenth of confidence, where confidences are known."""
+    tenths = (document["calibration"] or {}).get("changed_per_confidence_decile", [])
+    rows = [
+        [f"{one['from']:.1f} to {one['from'] + 0.1:.1f}", f"{one['pixels']:,.0f}",
+         f"{one['changed']:.2%}"]
+        for one in tenths
+    ]  # fmt: skip
+    head = ["confidence", "pixels", "wrong or changed"]
+    return "## Wrong, or changed, per tenth of confidence\n\n" + _table(head, rows) if rows else ""
 
 
 def _confusions(document: Document) -> str:

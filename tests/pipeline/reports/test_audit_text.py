@@ -68,6 +68,10 @@ def test_markdown_says_it_all(audited):
     for metric in document["metrics"].values():
         assert metric["title"] in text and metric["definition"] in text
     assert with_interval(document["metrics"]["miou"]) in text
+    tenth = document["calibration"]["changed_per_confidence_decile"][-1]
+    assert f"| 0.9 to 1.0 | {tenth['pixels']:,.0f} | {tenth['changed']:.2%} |" in text
+    cat = document["classes"][1]
+    assert f"| {cat['missed_pixels']:,} | {cat['false_pixels']:,} | {cat['truth_images']} |" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     heads = [place for place, line in enumerate(tables) if set(line) <= set("|- ")]
     for first, last in zip(heads, [*heads[1:], len(tables) + 1], strict=True):
