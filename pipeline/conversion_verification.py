@@ -106,7 +106,7 @@ def _document_problems(layout: RunLayout, record: RunRecord) -> list[str]:
     problems: list[str] = []
     writer = dataset_format(str(record.identity["to"])).load_writer()
     info = {name: str(record.info[name]) for name in sorted(record.info) if name != "check"}
-    images, size = record.identity["package"]
+    images, size = record.identity.get("package", (None, None))
     context = WriteContext(
         labels=LabelMap.from_dict(record.label_map),
         max_loss=float(record.identity["max_loss"]),
