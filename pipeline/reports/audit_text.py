@@ -42,7 +42,8 @@ def document_to_markdown(document: Document) -> str:
     """The audit on one page of text, worst things first."""
     parts = [
         _head(document), _faults(document), _headlines(document), _classes(document),
-        _changed(document), _confusions(document), _worst(document), _suspects(document), _definitions(document),
+        _changed(document), _confusions(document), _worst(document), _suspects(document),
+        _definitions(document),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
