@@ -131,6 +131,8 @@ def inspect_masks(
     every = tuple(censuses(names))
     files = tuple(file for file in every if not file.is_photograph)
     photographs = [file.name for file in every if file.is_photograph]
+    if not files:
+        raise SettingsError(f"{path} holds no mask, only photographs: {', '.join(photographs[:3])}")
     convention = likely_convention(files, tree.names() if tree.selected is None else names)
     known = labels or label_map_of(convention)
     sizes = picture_sizes(
@@ -139,7 +141,7 @@ def inspect_masks(
     findings = findings_of(files, convention, known, sizes)
     if photographs:
         shown = ", ".join(photographs[:3])
-        sentence = f"{len(photographs)} files are photographs, no masks, left out: {shown}"
+        sentence = f"photographs, no masks, left out ({len(photographs)}): {shown}"
         if _share_a_folder(photographs, files):
             sentence += "; put the masks in a folder of their own before you convert them"
         findings.append(Finding("photographs", "odd", "", sentence))

@@ -153,7 +153,7 @@ def test_what_is_sick_in_a_real_folder_does_not_hide_what_the_rest_is(shared: Pa
     assert blended == {"samples/city_1_target.png", "samples/city_6_target.png"}
     assert {one.file for one in found.findings if one.severity == "sick"} == blended
     (one,) = (one for one in found.findings if one.kind == "photographs")
-    assert one.sentence.startswith("3 files")
+    assert "left out (3)" in one.sentence
     assert "folder of their own" in one.sentence
 
 
@@ -355,4 +355,8 @@ def test_the_document_is_plain_json(tmp_path: Path) -> None:
 def test_nothing_to_inspect(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(SettingsError, match="no mask"):
+        inspect(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8)
+    save(tmp_path / "a.png", Image.fromarray(noise))
+    with pytest.raises(SettingsError, match=r"only photographs: a\.png"):
         inspect(tmp_path)
