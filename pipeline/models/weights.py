@@ -1,6 +1,8 @@
 """Weights files: safetensors, PyTorch (without running any code in them), TFLite, TFJS."""
 
 import pickle
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -150,14 +152,22 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols it has no use for
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsRefused(
-            f"{path} was refused and nothing of it was run: it is not a plain file of tensors "
-            f"({_first_line(error)}). Save model.state_dict() only, best as .safetensors"
+            f"{path} was refused and nothing of it was run: it is not a plain file of tensors"
+            f"{_asked_for(error)}. Save model.state_dict() only, best as .safetensors"
         ) from error
     except (SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is not a readable weights file: {_first_line(error)}") from error
+
+
+def _asked_for(error: pickle.UnpicklingError) -> str:
+    """What the file would have called, where PyTorch tells; its own advice is to call it."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f", it asks for {found[1]}" if found else ""
 
 
 def _first_line(error: Exception) -> str:
