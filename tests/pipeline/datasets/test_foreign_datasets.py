@@ -12,12 +12,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pipeline.datasets.proof import compare
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.datasets.samples import Sample, stem_of
+from pipeline.datasets.samples import stem_of
 from schemas.errors import ErrorCode, FileFailure
 from schemas.labels import LabelMap, builtin
-from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
+from tests.pipeline.datasets.dataset_runs import read_dataset
 
 LABELS = LabelMap.from_names("foreign", ["background", "cat", "dog"])
 
@@ -91,33 +89,6 @@ def test_ade20k_as_it_comes(shared: Path) -> None:
         assert np.array_equal(sample.mask, raw)
         assert sample.image == f"images/{sample.key}"
         assert sample.labels == builtin("ade20k")
-
-
-LOSSLESS = [
-    name for name, entry in DATASET_FORMATS.items()
-    if entry.can_read and entry.can_write and entry.max_classes >= 254
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", LOSSLESS)
-def test_real_masks_survive_every_format(shared: Path, tmp_path: Path, name: str) -> None:
-    """Real VOC masks with their void, through the format and back: nothing but ignore may go."""
-    folder = shared / "data/voc_masks_500"
-    samples = []
-    for path in sorted(folder.glob("*.png"))[:200:40]:
-        mask = np.array(Image.open(path))
-        if not DATASET_FORMATS[name].holds_ignore:
-            mask[mask == 255] = 0
-        samples.append(Sample(key=f"{path.stem}.jpg", mask=mask, labels=builtin("voc"), image="x"))
-    write_dataset(samples, tmp_path, name, pictures=True)
-    archives = sorted(tmp_path.glob("*.zip"))
-    back = {
-        stem_of(one.key): one for one in read_dataset(archives[0] if archives else tmp_path, name)
-    }
-    assert len(back) == 5
-    for sample in samples:
-        difference = compare(sample, back[stem_of(sample.key)])
-        assert difference.is_lossless, difference.where
 
 
 def failing(folder: Path, name: str, labels: LabelMap | None = LABELS) -> FileFailure:
