@@ -34,8 +34,6 @@ ALIGNMENT_PAIRS = 200
 REMEDIES = {
     "pairs": "The files have changed since this audit began: --overwrite begins it anew, another "
     "--out keeps both.",
-    "masks": "The masks have changed since this audit began: --overwrite begins it anew, another "
-    "--out keeps both.",
 }
 
 COUNTS_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)
@@ -85,8 +83,7 @@ class AuditPlan:
 
     def identity(self) -> dict[str, Any]:
         """What makes this the same run as the one in OUT."""
-        config = self.config
-        return audit_identity(self.settings, self.manifest, config.block_pairs, out=config.out)
+        return audit_identity(self.settings, self.manifest, self.config.block_pairs)
 
     def pairing_facts(self) -> dict[str, Any]:
         """How files were matched, for the document."""
@@ -137,7 +134,7 @@ def make_plan(config: AuditConfig) -> AuditPlan:
     )  # fmt: skip
     return AuditPlan(
         config=config, settings=settings, thresholds=parse_thresholds(config.fail_under, labels),
-        manifest=pair_manifest(rows, config.block_pairs),
+        manifest=pair_manifest(rows, config.block_pairs, out=config.out),
         rules=pairing.rules, not_considered=pairing.not_considered,
         notes=(*predictions.notes, *truth.notes),
     )  # fmt: skip

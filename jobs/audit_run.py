@@ -18,7 +18,13 @@ from jobs.progress import progress_meter
 from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
 from pipeline.audit_document import Document, audit_document, suspected_label_errors
 from pipeline.audit_tally import AuditTally
-from pipeline.audit_work import ROWS, audit_layout, num_pairs, pending_pairs
+from pipeline.audit_work import (
+    ROWS,
+    audit_layout,
+    num_pairs,
+    pending_pairs,
+    refuse_changed_masks,
+)
 from pipeline.layout import RunLayout
 from pipeline.metrics.thresholds import missed_thresholds
 from pipeline.operators.audit_pairs import AuditPairs
@@ -134,6 +140,9 @@ def _open_record(plan: AuditPlan, layout: RunLayout) -> RunRecord:
     record = load_record(layout)
     if record is not None:
         refuse_difference(layout, record.identity, identity, REMEDIES)
+        if layout.exists(layout.manifest):
+            retry_failed = plan.config.retry_failed
+            refuse_changed_masks(layout, plan.manifest, retry_failed=retry_failed)
     else:
         record = RunRecord(command="audit", identity=identity, fingerprint=fingerprint_of(identity))
     record.settings = plan.settings_facts()
@@ -141,8 +150,7 @@ def _open_record(plan: AuditPlan, layout: RunLayout) -> RunRecord:
     record.versions = {"maskmill": tool_version(), **package_versions()}
     record.state = "running"
     record.save(layout)
-    if not layout.exists(layout.manifest):
-        layout.write_table(layout.manifest, plan.manifest)
+    layout.write_table(layout.manifest, plan.manifest)
     return record
 
 

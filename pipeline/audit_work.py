@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ from pipeline.layout import RunLayout
 from pipeline.operators.audit_pairs import AuditSettings
 from pipeline.sources.containers import split_member_uri
 from schemas.audit_rows import AUDIT, PAIR_MANIFEST, PAIRS, WORK
+from schemas.errors import RunRefused
 
 Row = dict[str, Any]
 
@@ -36,13 +37,44 @@ def audit_layout(root: str) -> RunLayout:
     return RunLayout(root, metadata=ROWS)
 
 
-def pair_manifest(pairs: Iterable[Row], block_pairs: int) -> pa.Table:
-    """PAIR_MANIFEST of PAIRS rows with ids from 1; columns, so that many pairs stay small."""
+def pair_manifest(pairs: Iterable[Row], block_pairs: int, *, out: str | None = None) -> pa.Table:
+    """PAIR_MANIFEST of PAIRS rows with ids from 1; columns, so that many pairs stay small.
+
+    What lies in the folder ``out`` does not count as part of a dataset that holds it.
+    """
+    stamps = _Stamps(local_path(out) if out else None)
     source, batches = iter(pairs), []
     while chunk := list(islice(source, _CHUNK)):
-        rows = [{**row, "block": (row["pair_id"] - 1) // block_pairs} for row in chunk]
+        rows = [
+            {**row, "block": (row["pair_id"] - 1) // block_pairs, "stamp": stamps.of_pair(row)}
+            for row in chunk
+        ]
         batches.append(pa.RecordBatch.from_pylist(rows, schema=PAIR_MANIFEST))
     return pa.Table.from_batches(batches, schema=PAIR_MANIFEST)
+
+
+def refuse_changed_masks(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> None:
+    """Refuse to continue over masks that are not those the audit began with.
+
+    Args:
+        layout: the run folder, with a manifest of the same pairs.
+        manifest: schema PAIR_MANIFEST, made now.
+        retry_failed: files of failed pairs may have been mended.
+
+    Raises:
+        RunRefused: saying how many pairs have changed, and naming one.
+    """
+    old = layout.read_table(layout.manifest, ["stamp"])
+    changed = manifest.filter(pc.not_equal(manifest["stamp"], old["stamp"]))
+    if retry_failed:
+        failed = pa.array(_failed_ids(layout), pa.int64())
+        changed = changed.filter(pc.invert(pc.is_in(changed["pair_id"], failed)))
+    if changed.num_rows:
+        raise RunRefused(
+            f"{layout.root} holds an audit of other masks: {changed.num_rows:,} pairs have changed "
+            f"since, first {changed['key'][0].as_py()}. --overwrite begins anew, another --out "
+            "keeps both; files of failed pairs may be mended for --retry-failed"
+        )
 
 
 def pending_pairs(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> pa.Table:
@@ -93,18 +125,13 @@ def commit_pairs(layout: RunLayout, block: int, rows: pa.Table) -> None:
     layout.write_table(layout.block_path(block), rows.cast(AUDIT))
 
 
-def audit_identity(
-    settings: AuditSettings, manifest: pa.Table, block_pairs: int, *, out: str | None = None
-) -> Row:
-    """Everything that decides the rows; the fingerprint is over this.
+def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int) -> Row:
+    """Everything that decides the rows but the masks' content; the fingerprint is over this.
 
-    Masks count by name, and on disks by size and time of change too: predictions made anew under
-    the same names are other predictions. How numbers are made of the rows is no part of it, nor is
-    the folder ``out``, which may lie in a dataset.
+    How numbers are made of the rows is no part of it.
     """
     return {
-        "pairs": f"{manifest.num_rows} pairs, {_digest_of_rows(manifest)}",
-        "masks": stamp_of_files(_uris(manifest), exclude=local_path(out) if out else None),
+        "pairs": f"{manifest.num_rows} pairs, {_digest_of_pairs(manifest)}",
         "labels": _digest(settings.labels.to_dict()),
         "prediction": _side(settings.prediction), "truth": _side(settings.truth),
         "ignore": sorted(settings.ignore), "resize": settings.resize,
@@ -114,32 +141,40 @@ def audit_identity(
     }  # fmt: skip
 
 
-def stamp_of_files(uris: Iterable[str], *, exclude: str | None = None) -> str:
-    """SHA-256 over size and time of change of files on disk, containers and datasets included.
+class _Stamps:
+    """Size and time of change of files on disk; of containers and datasets as a whole."""
 
-    Folders are looked through, but for the folder ``exclude``.
-    """
-    digest = hashlib.sha256()
-    paths = dict.fromkeys(path for path in map(_path_on_disk, uris) if path is not None)
-    for path in paths:
-        for file in _files_at(path, exclude):
-            digest.update(f"{file}\0{_stamp(file)}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    def __init__(self, exclude: str | None) -> None:
+        self._exclude = exclude
+        self._folders: dict[str, str] = {}
+
+    def of_pair(self, row: Row) -> str:
+        """Both masks and the confidences; empty parts for what is missing or not on a disk."""
+        return "; ".join(self._of(row[name]) for name in _MASK_COLUMNS)
+
+    def _of(self, uri: str | None) -> str:
+        path = _path_on_disk(uri) if uri else None
+        if path is None:
+            return ""
+        if path not in self._folders and not os.path.isdir(path):  # noqa: PTH112
+            return _stamp(path)
+        if path not in self._folders:
+            self._folders[path] = self._of_folder(path)
+        return self._folders[path]
+
+    def _of_folder(self, path: str) -> str:
+        digest = hashlib.sha256()
+        for folder, below, names in os.walk(path):
+            below[:] = sorted(name for name in below if f"{folder}/{name}" != self._exclude)
+            for file in sorted(f"{folder}/{name}" for name in names):
+                digest.update(f"{file}\0{_stamp(file)}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 def _path_on_disk(uri: str) -> str | None:
     if is_uri(uri) and uri.partition("://")[0] in CONTAINERS:
         uri, _ = split_member_uri(uri)
     return local_path(uri)
-
-
-def _files_at(path: str, exclude: str | None) -> Iterator[str]:
-    if not os.path.isdir(path):  # noqa: PTH112
-        yield path
-        return
-    for folder, below, names in os.walk(path):
-        below[:] = sorted(name for name in below if os.path.join(folder, name) != exclude)  # noqa: PTH118
-        yield from (os.path.join(folder, name) for name in sorted(names))  # noqa: PTH118
 
 
 def _stamp(path: str) -> str:
@@ -150,20 +185,15 @@ def _stamp(path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _uris(manifest: pa.Table) -> Iterator[str]:
-    for name in _MASK_COLUMNS:
-        yield from (uri for uri in pc.unique(manifest[name]).to_pylist() if uri is not None)
-
-
 def _side(side: AuditSide) -> Row:
     mapping = None if side.mapping is None else sorted(side.mapping.items())
     labels = None if side.labels is None else _digest(side.labels.to_dict())
     return {"format": side.format, "labels": labels, "mapping": _digest(mapping)}
 
 
-def _digest_of_rows(manifest: pa.Table) -> str:
+def _digest_of_pairs(manifest: pa.Table) -> str:
     digest = hashlib.sha256()
-    for batch in manifest.to_batches(max_chunksize=_CHUNK):
+    for batch in manifest.select(PAIRS.names).to_batches(max_chunksize=_CHUNK):
         for row in batch.to_pylist():
             digest.update(_text(row))
     return digest.hexdigest()

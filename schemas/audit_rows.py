@@ -19,6 +19,7 @@ PAIRS = pa.schema([
 PAIR_MANIFEST = pa.schema([
     *PAIRS,
     pa.field("block", pa.int64(), False),     # unit of work: commits whole or not at all
+    pa.field("stamp", pa.string(), False),    # size and time of change of the files, on disks
 ])  # fmt: skip
 """The work list of an audit, in pair_id order: `manifest/manifest.parquet`."""
 

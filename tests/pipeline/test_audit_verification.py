@@ -26,7 +26,7 @@ def out(tmp_path):
     )
     save(tmp_path, rows)
     manifest = [
-        dict.fromkeys(PAIR_MANIFEST.names) | {"pair_id": n, "key": f"{n}", "block": 0}
+        dict.fromkeys(PAIR_MANIFEST.names) | {"pair_id": n, "key": f"{n}", "block": 0, "stamp": ""}
         for n in (1, 2, 3)
     ]
     (tmp_path / "manifest").mkdir()

@@ -1,7 +1,6 @@
 """The work list of an audit: blocks, what is pending, and what makes a run the same run."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +12,13 @@ from pipeline.audit_work import (
     num_pairs,
     pair_manifest,
     pending_pairs,
-    stamp_of_files,
+    refuse_changed_masks,
 )
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
 from pipeline.operators.commit_audits import CommitAudits
 from schemas.audit_rows import AUDIT, PAIR_MANIFEST, PAIRS, WORK
 from schemas.batches import TALLY
+from schemas.errors import RunRefused
 from schemas.labels import LabelMap
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
@@ -140,39 +140,52 @@ def test_a_pair_that_kills_its_worker_is_the_only_one_that_fails(masks, tmp_path
     assert rows[0]["attempts"] == 6
 
 
-def test_the_identity_knows_masks_by_more_than_their_names(masks):
-    def identity(**settings):
-        manifest = pair_manifest(masks, 3)
-        return audit_identity(AuditSettings(labels=LABELS, **settings), manifest, 3)
+def test_the_identity_is_of_names_and_settings(masks):
+    def identity(rows=masks, **settings):
+        return audit_identity(AuditSettings(labels=LABELS, **settings), pair_manifest(rows, 3), 3)
 
-    before = identity()
-    assert identity() == before
-    assert identity(ignore=(2,)) != before and identity(resize=True) != before
-    path = masks[0]["prediction_uri"]
-    status = Path(path).stat()
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    changed = identity()
-    assert {name for name in before if before[name] != changed[name]} == {"masks"}
+    assert identity() == identity(iter(masks))
+    assert identity(ignore=(2,)) != identity() and identity(resize=True) != identity()
+    assert identity(masks[:-1]) != identity()
+
+
+def test_masks_made_anew_are_refused_unless_they_had_failed(masks, tmp_path):
+    layout = audit_layout(str(tmp_path / "out"))
+    layout.write_table(layout.manifest, pair_manifest(masks, 3))
+    operator(layout)(work_of(masks, layout))
+    (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
+    mended = pair_manifest(masks, 3)
+    refuse_changed_masks(layout, mended, retry_failed=True)
+    with pytest.raises(RunRefused, match="1 pairs have changed since, first 3"):
+        refuse_changed_masks(layout, mended, retry_failed=False)
+    status = (tmp_path / "truth/5.png").stat()
+    os.utime(tmp_path / "truth/5.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    with pytest.raises(RunRefused, match="first 5"):
+        refuse_changed_masks(layout, pair_manifest(masks, 3), retry_failed=True)
+
+
+def stamp_of(uri, **options):
+    row = dict.fromkeys(PAIRS.names) | {"pair_id": 1, "key": "1", "truth_uri": str(uri)}
+    return pair_manifest([row], 3, **options)["stamp"][0].as_py()
 
 
 def test_a_stamp_looks_into_datasets_and_at_containers(tmp_path):
     (tmp_path / "set/a").mkdir(parents=True)
     (tmp_path / "set/a/x.png").write_bytes(b"1")
     (tmp_path / "set.zip").write_bytes(b"zip")
-    uris = [str(tmp_path / "set"), f"zip://{tmp_path}/set.zip!/a/x.png", "s3://bucket/far.png"]
-    before = stamp_of_files(uris)
-    assert before == stamp_of_files(uris)
+    member = f"zip://{tmp_path}/set.zip!/a/x.png"
+    before = stamp_of(tmp_path / "set"), stamp_of(member)
+    assert before == (stamp_of(tmp_path / "set"), stamp_of(member))
     (tmp_path / "set/a/x.png").write_bytes(b"22")
-    middle = stamp_of_files(uris)
     (tmp_path / "set.zip").write_bytes(b"another")
-    assert len({before, middle, stamp_of_files(uris)}) == 3
-    assert stamp_of_files([str(tmp_path / "gone")]) != stamp_of_files([])
+    assert stamp_of(tmp_path / "set") != before[0] and stamp_of(member) != before[1]
+    assert "gone" in stamp_of(tmp_path / "gone") and stamp_of("s3://bucket/far.png") == "; ; "
 
 
 def test_what_an_audit_writes_into_a_dataset_does_not_change_it(tmp_path):
     (tmp_path / "x.png").write_bytes(b"1")
-    before = stamp_of_files([str(tmp_path)])
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/run.json").write_text("{}")
-    assert stamp_of_files([str(tmp_path)]) != before
-    assert stamp_of_files([str(tmp_path)], exclude=str(tmp_path / "out")) == before
+    before, out = stamp_of(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text("{}")
+    assert stamp_of(tmp_path) != before
+    assert stamp_of(tmp_path, out=str(out)) == before
