@@ -22,8 +22,9 @@ install: $(STAMP)  ## make .venv with everything
 
 # Programs of others that read what we write; they want other versions than we do. Where they
 # cannot be installed their tests are skipped, visibly.
-$(ORACLES): tests/oracles/requirements.txt
+$(ORACLES): tests/oracles/requirements.txt tests/oracles/requirements-bare.txt
 	-$(PYTHON) -m venv .venv-oracles
+	-.venv-oracles/bin/python -m pip install --quiet --no-deps -r tests/oracles/requirements-bare.txt
 	-.venv-oracles/bin/python -m pip install --quiet -r tests/oracles/requirements.txt && touch $@
 
 demo: $(STAMP)  ## pull the default model and label real pictures into demo/
