@@ -76,7 +76,7 @@ def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedMode
     notes: tuple[str, ...] = ()
     outline = _outline(spec, len(labels_of(spec).classes))
     num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
-    if not _speaks(outline, state) and foreign_layout(state) is not None:
+    if _is_foreign(outline, state):
         adapted = adapt_checkpoint(state, output_stride=_asked_stride(spec), where=where)
         _check_family(spec, LAYOUTS[adapted.layout].title, where)
         spec, state, notes = adapted.spec(spec), adapted.state, adapted.notes
@@ -105,6 +105,12 @@ def _asked_stride(spec: ModelSpec) -> int | None:
     """The output stride where the user asked for another than the model's; weights do not tell."""
     known = MODELS.get(spec.name)
     return spec.output_stride if known and known.output_stride != spec.output_stride else None
+
+
+def _is_foreign(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Whether a file is another project's; one of torchvision's may be just what is wanted."""
+    layout = foreign_layout(state)
+    return layout is not None and not (layout == "torchvision" and _speaks(network, state))
 
 
 def _speaks(network: nn.Module, state: Mapping[str, Tensor]) -> bool:

@@ -91,6 +91,18 @@ def test_half_precision_files_fill_a_float32_network(tmp_path):
     assert all(torch.equal(filled[key], value.half().float()) for key, value in state.items())
 
 
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+def test_a_plain_state_dict_whose_encoder_is_named_like_ours_is_still_theirs(tmp_path, encoder):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    theirs = smp.DeepLabV3Plus(encoder, encoder_weights=None, classes=3)
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    model = load_model(MODELS["deeplabv3plus_resnet50"], tmp_path / "w.pth")
+    assert model.spec.architecture == "segmentation-models-pytorch DeepLabV3Plus"
+    torch.save({**theirs.state_dict(), "attention.scale": torch.zeros(1)}, tmp_path / "odd.pth")
+    with pytest.raises(ModelError, match=r"1 of its tensors have no place.*: attention\.scale"):
+        load_model(MODELS["deeplabv3plus_resnet50"], tmp_path / "odd.pth")
+
+
 def test_a_head_for_training_is_left_out_and_named(tmp_path):
     state = build_network(X05, 21).state_dict()
     torch.save({**state, "aux_classifier.4.bias": torch.zeros(21)}, tmp_path / "w.pth")
