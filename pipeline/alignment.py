@@ -107,16 +107,16 @@ def _best_shift(
     return Alignment("", x, y, before, mean_iou(*moved, num_classes))
 
 
-def _borders(classes: LabelMask, num_classes: int) -> npt.NDArray[np.float32]:
+def _borders(classes: LabelMask, num_classes: int) -> npt.NDArray[np.uint8]:
     known = np.minimum(classes, num_classes)
-    borders = np.zeros(classes.shape, dtype=np.float32)
+    borders = np.zeros(classes.shape, dtype=np.uint8)
     borders[:, 1:] += known[:, 1:] != known[:, :-1]
     borders[1:] += known[1:] != known[:-1]
     return borders
 
 
 def _shift_of_borders(
-    truth: npt.NDArray[np.float32], prediction: npt.NDArray[np.float32], reach: int
+    truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], reach: int
 ) -> tuple[int, int]:
     """How far the prediction's borders lie right of and below the truth's, within ``reach``."""
     inner = truth[reach:-reach, reach:-reach]
