@@ -15,6 +15,21 @@ from jobs.options import (
 )
 
 
+class NamelessContext(click.Context):
+    """The context of a command without a name, which leaves no blank where a name would be."""
+
+    @property
+    def command_path(self) -> str:
+        """`maskmill audit`."""
+        return super().command_path.rstrip()
+
+
+class NamelessCommand(click.Command):
+    """A command that goes by its group's name."""
+
+    context_class = NamelessContext
+
+
 class AuditGroup(click.Group):
     """`audit PREDICTIONS TRUTH` audits; `audit compare A B` compares."""
 
@@ -34,7 +49,7 @@ def audit() -> None:
     """Compare masks with their truth, and two audits with each other."""
 
 
-@click.command("")
+@click.command("", cls=NamelessCommand)
 @click.argument("predictions")
 @click.argument("truth")
 @click.option(
