@@ -91,7 +91,7 @@ def adapt_checkpoint(
     state = _unprefixed(state)
     renamed, notes = _rename(layout, state, where)
     if name == "torchvision":
-        return _adapt_torchvision(renamed, notes, where)
+        return _adapt_torchvision(renamed, notes, output_stride, where)
     stride = output_stride or layout.output_stride
     renamed = _reorder(layout, mobilenet_to_timm(renamed))
     builder, options = infer_options(renamed, where)
@@ -103,7 +103,12 @@ def adapt_checkpoint(
     if builder == PARALLEL_BUILDER:
         options["multi_grid"] = None
         renamed = _into_context(renamed)
-    notes.append(f"weights do not tell their output stride and rates: {stride} is assumed")
+    if output_stride is None:
+        other = 8 if stride == 16 else 16
+        notes.append(
+            f"weights do not tell their output stride and rates: {stride} is assumed, as is usual "
+            f"for {layout.title}; --output-stride {other} if it was trained at {other}"
+        )
     adapted = AdaptedCheckpoint(
         layout=name, builder=builder, options=tuple(sorted(options.items())),
         num_classes=int(renamed["classifier.weight"].shape[0]), output_stride=stride,
@@ -169,17 +174,25 @@ def _into_context(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {renamed(key): value for key, value in state.items()}
 
 
-def _adapt_torchvision(state: dict[str, Tensor], notes: list[str], where: str) -> AdaptedCheckpoint:
+def _adapt_torchvision(
+    state: dict[str, Tensor], notes: list[str], output_stride: int | None, where: str
+) -> AdaptedCheckpoint:
     """torchvision's own names stay; only which of its variants it is must be found."""
     mobile = "backbone.16.0.weight" in state
     deep = any(key.startswith("backbone.layer3.22.") for key in state)
     variant = "mobilenet_v3_large" if mobile else "resnet101" if deep else "resnet50"
+    stride = 16 if mobile else 8
+    if output_stride not in (None, stride):
+        raise ModelError(
+            f"{where} is torchvision's deeplabv3_{variant}, which has output stride {stride} and "
+            "no other: leave --output-stride out"
+        )
     adapted = AdaptedCheckpoint(
         layout="torchvision", builder=TORCHVISION_BUILDER,
         options=(("variant", f"deeplabv3_{variant}"),),
         num_classes=int(state["classifier.4.weight"].shape[0]),
-        output_stride=16 if mobile else 8, grid_stride=16 if mobile else 8,
-        alignment="half_pixel", state=state, notes=tuple(notes),
+        output_stride=stride, grid_stride=stride, alignment="half_pixel",
+        state=state, notes=tuple(notes),
     )  # fmt: skip
     return _checked(adapted, where)
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pipeline.models.foreign import adapt_checkpoint, foreign_layout
 from pipeline.models.foreign_layouts import LAYOUTS
-from pipeline.models.registry import MODELS
 from pipeline.models.spec import IMAGENET_MEAN, ModelSpec, labels_of, load_attribute
 from pipeline.models.weights import classes_in_state, classifier_name, fill_network, load_state
 from schemas.errors import ModelError
@@ -77,7 +76,8 @@ def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedMode
     outline = _outline(spec, len(labels_of(spec).classes))
     num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
     if _is_foreign(outline, state):
-        adapted = adapt_checkpoint(state, output_stride=_asked_stride(spec), where=where)
+        asked = spec.output_stride if spec.stride_asked else None
+        adapted = adapt_checkpoint(state, output_stride=asked, where=where)
         _check_family(spec, LAYOUTS[adapted.layout].title, where)
         spec, state, notes = adapted.spec(spec), adapted.state, adapted.notes
         num_classes = adapted.num_classes
@@ -99,12 +99,6 @@ def _to_be_filled(spec: ModelSpec, num_classes: int) -> nn.Module:
     if all(name in in_files for name, _ in network.named_buffers()):
         return network.to_empty(device="cpu")
     return build_network(spec, num_classes)  # it has values of its own that no file holds
-
-
-def _asked_stride(spec: ModelSpec) -> int | None:
-    """The output stride where the user asked for another than the model's; weights do not tell."""
-    known = MODELS.get(spec.name)
-    return spec.output_stride if known and known.output_stride != spec.output_stride else None
 
 
 def _is_foreign(network: nn.Module, state: Mapping[str, Tensor]) -> bool:

@@ -116,6 +116,8 @@ class ModelSpec:
     pipeline.models.geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
     that of the logits. ``precisions`` are the number formats that ``auto`` may choose, those in
     which the labels stay the same. Models without ``weights`` must be trained or given a file.
+    ``stride_asked``: the user asked for this output stride, so that another project's checkpoint,
+    which does not tell its own, is to be run at it.
     """
 
     name: str
@@ -131,6 +133,7 @@ class ModelSpec:
     precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
     options: tuple[tuple[str, Any], ...] = ()
     own_labels: LabelMap | None = None
+    stride_asked: bool = False
 
     @property
     def trained(self) -> bool:

@@ -154,8 +154,10 @@ def at_output_stride(spec: ModelSpec, output_stride: int | None) -> ModelSpec:
         SettingsError: the model's network exists at one output stride only.
     """
     options = dict(spec.options)
-    if output_stride in (None, spec.output_stride):
+    if output_stride is None:
         return spec
+    if output_stride == spec.output_stride:
+        return replace(spec, stride_asked=True)
     if "output_stride" not in options:
         raise SettingsError(
             f"{spec.name} has output stride {spec.output_stride} and no other: leave "
@@ -169,4 +171,5 @@ def at_output_stride(spec: ModelSpec, output_stride: int | None) -> ModelSpec:
         options=tuple(options.items()),
         output_stride=output_stride,
         grid_stride=grid_stride,
+        stride_asked=True,
     )

@@ -55,12 +55,23 @@ def test_vainf(tmp_path, backbone, plus, output_stride):
 
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_the_output_stride_asked_for_reaches_a_foreign_checkpoint(tmp_path, output_stride):
+    """Also where that is the stride of the model which the user named."""
     theirs = randomize(Vainf("mobilenet", CLASSES, output_stride, plus=False))
     torch.save({"model_state": theirs.state_dict()}, tmp_path / "best.pth")
     spec = at_output_stride(MODELS["deeplabv3_resnet50_parallel"], output_stride)
     model = load_model(spec, tmp_path / "best.pth")
-    assert model.spec.output_stride == output_stride
+    assert (model.spec.output_stride, model.notes) == (output_stride, ())
     assert_same(theirs, model.network)
+
+
+def test_without_a_wish_the_project_decides_and_the_note_names_the_option():
+    state = Mmseg(CLASSES, plus=False).state_dict()
+    assert MODELS["deeplabv3_resnet50_parallel"].output_stride == 16
+    adapted = adapt_checkpoint(state)
+    assert adapted.output_stride == 8
+    assert "--output-stride 16 if it was trained at 16" in adapted.notes[-1]
+    asked = adapt_checkpoint(state, output_stride=16)
+    assert asked.output_stride == 16 and not any("stride" in note for note in asked.notes)
 
 
 def test_vainf_separable(tmp_path):
@@ -161,6 +172,14 @@ def test_torchvision_reference_training(tmp_path, variant):
         expected = model(images)["out"]
     assert expected.std() > 1e-3
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_torchvisions_networks_have_one_output_stride():
+    with torch.device("meta"):
+        state = segmentation.deeplabv3_resnet50(weights_backbone=None, num_classes=2).state_dict()
+    assert adapt_checkpoint(state, output_stride=8).output_stride == 8
+    with pytest.raises(ModelError, match="output stride 8 and no other"):
+        adapt_checkpoint(state, output_stride=16)
 
 
 def test_old_files_without_batch_counters_load(tmp_path):

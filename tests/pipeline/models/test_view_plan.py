@@ -1,6 +1,7 @@
 """Which views a picture gets, and which wishes are refused."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,7 +113,8 @@ def test_a_threshold_is_for_two_classes():
 
 
 def test_an_output_stride_is_refused_where_the_network_has_one_only():
-    assert at_output_stride(TORCHVISION, 8) is TORCHVISION
+    assert at_output_stride(TORCHVISION, 8) == replace(TORCHVISION, stride_asked=True)
+    assert at_output_stride(TORCHVISION, None) is TORCHVISION
     with pytest.raises(SettingsError, match="output stride 8 and no other"):
         at_output_stride(TORCHVISION, 16)
 
