@@ -29,9 +29,9 @@ import numpy as np
 from PIL import Image
 from runs import peak_memory
 
-from pipeline.conversion import ConversionRequest, plan_conversion
-from pipeline.conversion_finish import finish_conversion
-from pipeline.conversion_manifest import manifest_file, pending_blocks
+from pipeline.conversions.conversion import ConversionRequest, plan_conversion
+from pipeline.conversions.finish import finish_conversion
+from pipeline.conversions.manifest import manifest_file, pending_blocks
 from pipeline.layout import RunLayout
 from pipeline.operators.convert_masks import ConvertMasks
 from schemas.labels import builtin

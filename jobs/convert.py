@@ -16,7 +16,7 @@ from jobs.options import (
 from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
 
 if TYPE_CHECKING:
-    from pipeline.conversion import ConversionRequest
+    from pipeline.conversions.conversion import ConversionRequest
 
 
 @click.command()
@@ -150,10 +150,10 @@ def _request(
 ) -> "ConversionRequest":
     """The options that decide the output, their files read."""
     from pipeline.class_mapping import read_rules
-    from pipeline.conversion import ConversionRequest
+    from pipeline.conversions.conversion import ConversionRequest
+    from pipeline.conversions.splits import parse_shares
     from pipeline.datasets.packages import PackageLimits
     from pipeline.filesystems import local_path
-    from pipeline.splits import parse_shares
     from schemas.label_files import load_label_map
 
     return ConversionRequest(

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.conversion import ConversionRequest
+from pipeline.conversions.conversion import ConversionRequest
 
 REMEDIES = {
     "inputs": "The source has changed since this run began: choose another output folder.",

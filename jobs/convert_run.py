@@ -13,15 +13,15 @@ from jobs import block_graph
 from jobs.convert_config import REMEDIES, ConvertConfig
 from jobs.progress import ProgressMeter, progress_meter
 from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
-from pipeline.conversion import (
+from pipeline.conversions.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
     conversion_identity,
     plan_conversion,
 )
-from pipeline.conversion_finish import finish_conversion, import_commands
-from pipeline.conversion_manifest import block_sizes, manifest_file, pending_blocks
-from pipeline.conversion_proof import Proof, plan_check, proof_of
+from pipeline.conversions.finish import finish_conversion, import_commands
+from pipeline.conversions.manifest import block_sizes, manifest_file, pending_blocks
+from pipeline.conversions.proof import Proof, plan_check, proof_of
 from pipeline.datasets.samples import SampleItem
 from pipeline.layout import RunLayout
 from pipeline.operators.check_masks import CheckMasks

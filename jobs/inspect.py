@@ -10,8 +10,8 @@ import click
 from jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
 
 if TYPE_CHECKING:
-    from pipeline.mask_census import FileCensus
-    from pipeline.mask_inspection import Inspection
+    from pipeline.inspection.census import FileCensus
+    from pipeline.inspection.doctor import Inspection
 
 FEW_FILES = 64
 SHOWN_VALUES = 24
@@ -48,7 +48,7 @@ def inspect(
     \b
     Exit codes: 0 healthy, 1 broken archive, 2 usage, 3 something is sick.
     """
-    from pipeline.mask_inspection import inspect_masks
+    from pipeline.inspection.doctor import inspect_masks
     from schemas.label_files import load_label_map
 
     def censuses(names: Sequence[str]) -> "Iterable[FileCensus]":
@@ -72,7 +72,7 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
     from multiprocessing import get_context
 
     from jobs.progress import progress_meter
-    from pipeline.mask_inspection import census_in
+    from pipeline.inspection.doctor import census_in
 
     work = partial(census_in, path)
     if len(names) <= FEW_FILES or workers == 1:

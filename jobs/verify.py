@@ -31,7 +31,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     """
     from jobs.progress import progress_meter
     from pipeline.audit_verification import verify_audit
-    from pipeline.conversion_verification import verify_conversion
+    from pipeline.conversions.verification import verify_conversion
     from pipeline.layout import RunLayout
     from pipeline.run_record import load_record
     from pipeline.verification import verify_run

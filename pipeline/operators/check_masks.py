@@ -8,15 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.conversion import ConversionPlan
-from pipeline.conversion_manifest import block_rows
+from pipeline.conversions.conversion import ConversionPlan
+from pipeline.conversions.decoders import PICTURES, confirm_picture
+from pipeline.conversions.manifest import block_rows
 from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.proof import compare
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem, stem_of
 from pipeline.datasets.trees import FileTree, open_tree
 from pipeline.layout import RunLayout
-from pipeline.mask_decoders import PICTURES, confirm_picture
 from pipeline.operators.convert_masks import mapped_sample
 from schemas.batches import TALLY
 from schemas.conversion_rows import CHECK

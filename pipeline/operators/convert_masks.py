@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from pipeline.attempts import IMAGE_DEATHS, BlockAttempt, begin_stage
 from pipeline.class_mapping import map_mask
-from pipeline.conversion import DATASET_FOLDER, ConversionPlan
-from pipeline.conversion_manifest import block_rows
+from pipeline.conversions.conversion import DATASET_FOLDER, ConversionPlan
+from pipeline.conversions.manifest import block_rows
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.runs import value_counts
 from pipeline.datasets.samples import Sample, SampleItem, Target, Written

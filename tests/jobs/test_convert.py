@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from pipeline.conversion_verification import verify_conversion
+from pipeline.conversions.verification import verify_conversion
 from pipeline.layout import RunLayout
 from tests.jobs.convert_in_process import convert_in_process, write_voc
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.cli import main
-from pipeline.conversion_verification import verify_conversion
+from pipeline.conversions.verification import verify_conversion
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.layout import RunLayout
 from schemas.conversion_rows import CONVERSION

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.conversion import (
+from pipeline.conversions.conversion import (
     ConversionPlan,
     ConversionRequest,
     plan_conversion,
 )
-from pipeline.conversion_finish import finish_conversion
-from pipeline.conversion_manifest import manifest_file, pending_blocks
-from pipeline.conversion_proof import Proof, plan_check, proof_of
+from pipeline.conversions.finish import finish_conversion
+from pipeline.conversions.manifest import manifest_file, pending_blocks
+from pipeline.conversions.proof import Proof, plan_check, proof_of
 from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.layout import RunLayout
 from pipeline.operators import convert_masks

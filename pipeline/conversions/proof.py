@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipeline.conversion import DATASET_FOLDER, ConversionPlan
-from pipeline.conversion_manifest import block_rows
+from pipeline.conversions.conversion import DATASET_FOLDER, ConversionPlan
+from pipeline.conversions.manifest import block_rows
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import stem_of
 from pipeline.datasets.trees import open_tree

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.mask_census import FileCensus
+from pipeline.inspection.census import FileCensus
 from schemas.labels import VOID_COLOR, Color, LabelMap, builtin, voc_color
 
 LABEL_IDS_OF_STREETS: Final = {7, 11, 21, 23}  # road, building, vegetation, sky

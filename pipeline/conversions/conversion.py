@@ -13,7 +13,7 @@ from pipeline.class_mapping import (
     identity_mapping,
     mapping_by_name,
 )
-from pipeline.conversion_manifest import ManifestFile
+from pipeline.conversions.manifest import ManifestFile
 from pipeline.datasets.packages import PackageLimits
 from pipeline.datasets.registry import DATASET_FORMATS, dataset_format
 from pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext

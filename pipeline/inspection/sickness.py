@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from pipeline.mask_census import FileCensus
-from pipeline.mask_conventions import Convention
+from pipeline.inspection.census import FileCensus
+from pipeline.inspection.conventions import Convention
 from schemas.labels import VOID_COLOR, Color, LabelMap
 
 Severity = Literal["sick", "odd"]

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.conversion import DATASET_FOLDER, ConversionPlan
+from pipeline.conversions.conversion import DATASET_FOLDER, ConversionPlan
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import FinishedSample, FinishedSamples
 from pipeline.layout import RunLayout

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from pipeline.conversion import DATASET_FOLDER
-from pipeline.conversion_finish import committed_samples
+from pipeline.conversions.conversion import DATASET_FOLDER
+from pipeline.conversions.finish import committed_samples
 from pipeline.datasets.packages import PackageLimits
 from pipeline.datasets.registry import dataset_format
 from pipeline.datasets.samples import WriteContext

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.mask_census import census_of, count_islands
-from pipeline.mask_inspection import Inspection, census_in, inspect_masks
+from pipeline.inspection.census import census_of, count_islands
+from pipeline.inspection.doctor import Inspection, census_in, inspect_masks
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap, builtin, voc_color
 from tests.jobs.convert_in_process import convert_in_process

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import mask_decoders
-from pipeline.mask_decoders import confirm_picture
+from pipeline.conversions import decoders
+from pipeline.conversions.decoders import confirm_picture
 from pipeline.masks.registry import MASK_FORMATS
 from schemas.errors import ErrorCode, MaskFailure
 from schemas.labels import LabelMap
@@ -36,7 +36,7 @@ def test_transparent_pictures_are_left_alone() -> None:
 def test_pixels_that_differ_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     data = MASK_FORMATS["indexed"].encode(np.zeros((4, 4), np.uint8), LABELS)
     other = np.ones((4, 4), np.uint8)
-    monkeypatch.setattr(mask_decoders.cv2, "imdecode", lambda *_: other)
+    monkeypatch.setattr(decoders.cv2, "imdecode", lambda *_: other)
     with pytest.raises(MaskFailure, match="other pixels") as caught:
         confirm_picture(data, "a.png")
     assert caught.value.code is ErrorCode.CORRUPT

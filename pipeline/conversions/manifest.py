@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.conversions.splits import split_of
 from pipeline.datasets.item_spool import ItemSpool
 from pipeline.datasets.samples import SampleItem, stem_of
 from pipeline.layout import RunLayout
 from pipeline.manifest import refuse_collisions
-from pipeline.splits import split_of
 from schemas.conversion_rows import CONVERSION_MANIFEST, CONVERSION_WORK
 from schemas.errors import SettingsError
 

@@ -1,0 +1,1 @@
+"""Masks and annotations from one format to another, and the proof of it."""
