@@ -28,6 +28,13 @@ from schemas.labels import LabelMap
 FOLDER_FORMATS = ("auto", "masks", *MASK_FORMATS)
 """Folders, globs and lists of mask files, which are read value by value."""
 
+MARKS = {
+    "prelabel": ("run.json", "metadata"),
+    "cvat_mask": ("SegmentationClass", "labelmap.txt"),
+    "voc": ("SegmentationClass",),  # beside it lie masks of objects, which are no class masks
+}
+"""What folders and archives of a format hold at their top; the first that fits is taken."""
+
 MAX_MASK_BYTES = 1 << 30
 
 
@@ -87,18 +94,18 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
 
 
 def guess_format(source: str) -> str:
-    """``prelabel`` for a run, ``voc`` and ``coco`` by their marks, ``auto`` for mask files."""
+    """A format of ``MARKS`` by what lies at the top; ``coco`` for json, ``auto`` for mask files."""
     filesystem, path = resolve(source)
-    info = filesystem.get_file_info(path)
-    if info.type == fs.FileType.Directory:
-        marks = {
-            "prelabel": ("run.json", "metadata"), "voc": ("SegmentationClass", "JPEGImages"),
-        }  # fmt: skip
-        for name, parts in marks.items():
-            found = filesystem.get_file_info([f"{path}/{part}" for part in parts])
-            if all(one.type != fs.FileType.NotFound for one in found):
-                return name
-    return "coco" if path.lower().endswith(".json") else "auto"
+    extension = path.lower().rpartition(".")[2]
+    if filesystem.get_file_info(path).type == fs.FileType.Directory:
+        asked = sorted({mark for marks in MARKS.values() for mark in marks})
+        found = filesystem.get_file_info([f"{path}/{mark}" for mark in asked])
+        tops = {info.base_name for info in found if info.type != fs.FileType.NotFound}
+    elif extension in ("zip", "tar") and filesystem.get_file_info(path).type == fs.FileType.File:
+        tops = {name.partition("/")[0] for name in open_tree(source).names()}
+    else:
+        return "coco" if extension == "json" else "auto"
+    return next((name for name, marks in MARKS.items() if tops.issuperset(marks)), "auto")
 
 
 def read_side(

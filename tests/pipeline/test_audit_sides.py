@@ -1,6 +1,7 @@
 """Every kind of side: mask folders, datasets, prelabel runs; classes that meet or are mapped."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +111,24 @@ def test_a_prelabel_run_is_a_side(tmp_path):
     (tmp_path / "run/soft").mkdir()
     soft = list_side(out).confidences["sub/1.jpg"]
     assert soft.startswith(str(tmp_path)) and "/soft/sub/1." in soft
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("name, files", [
+    ("cvat_mask", ["labelmap.txt", "SegmentationClass/a.png", "SegmentationObject/a.png"]),
+    ("voc", ["SegmentationClass/a.png", "SegmentationObject/a.png", "ImageSets/x.txt"]),
+    ("auto", ["a.png", "labelmap.txt"]),
+])  # fmt: skip
+def test_masks_of_objects_are_not_taken_for_truth(tmp_path, name, files, archived):
+    for file in files:
+        (tmp_path / "set" / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask()).save(tmp_path / "set" / file, "PNG")
+    source = str(tmp_path / "set")
+    if archived:
+        source = shutil.make_archive(source, "zip", source)
+    assert guess_format(source) == name
+    if name == "voc":
+        assert [file.key for file in list_side(source).files] == ["a"]
 
 
 def test_an_empty_folder_is_an_empty_side(tmp_path):
