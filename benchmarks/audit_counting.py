@@ -28,9 +28,9 @@ import pyarrow as pa
 from PIL import Image
 from processes import anonymous_bytes, descendants, proportional_set_sizes
 
+from pipeline.audits.pair import Measures
 from pipeline.metrics.confusion import count_pair, value_table
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from pipeline.pair_audit import Measures
 from schemas.audit_rows import PAIRS
 from schemas.labels import builtin
 

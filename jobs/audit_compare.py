@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from jobs.audit_run import DOCUMENT
-from pipeline.audit_comparison import Document, Row, compare_audits
-from pipeline.audit_work import ROWS, audit_layout
+from pipeline.audits.comparison import Document, Row, compare_audits
+from pipeline.audits.work import ROWS, audit_layout
 from pipeline.layout import RunLayout
 from schemas.errors import SettingsError
 

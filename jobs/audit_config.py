@@ -6,12 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.audit_sides import SideListing, list_side, with_mapping
-from pipeline.audit_work import audit_identity, pair_manifest
-from pipeline.metrics.thresholds import Threshold, parse_thresholds
-from pipeline.operators.audit_pairs import AuditSettings
-from pipeline.pair_audit import Measures
-from pipeline.pairing import (
+from pipeline.audits.pair import Measures
+from pipeline.audits.pairing import (
     MaskFile,
     Pair,
     Pairing,
@@ -20,6 +16,10 @@ from pipeline.pairing import (
     pair_masks,
     stem_path,
 )
+from pipeline.audits.sides import SideListing, list_side, with_mapping
+from pipeline.audits.work import audit_identity, pair_manifest
+from pipeline.metrics.thresholds import Threshold, parse_thresholds
+from pipeline.operators.audit_pairs import AuditSettings
 from schemas.audit_rows import PAIRS
 from schemas.errors import ErrorCode, SettingsError
 from schemas.label_files import load_label_map

@@ -16,9 +16,9 @@ from jobs import block_graph
 from jobs.audit_config import REMEDIES, AuditConfig, AuditPlan, make_plan
 from jobs.progress import progress_meter
 from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
-from pipeline.audit_document import Document, audit_document, suspected_label_errors
-from pipeline.audit_tally import AuditTally
-from pipeline.audit_work import (
+from pipeline.audits.document import Document, audit_document, suspected_label_errors
+from pipeline.audits.tally import AuditTally
+from pipeline.audits.work import (
     ROWS,
     audit_layout,
     num_pairs,

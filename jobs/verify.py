@@ -30,7 +30,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     Exit codes: 0 all agrees, 1 something does not, 2 usage.
     """
     from jobs.progress import progress_meter
-    from pipeline.audit_verification import verify_audit
+    from pipeline.audits.verification import verify_audit
     from pipeline.conversions.verification import verify_conversion
     from pipeline.layout import RunLayout
     from pipeline.run_record import load_record

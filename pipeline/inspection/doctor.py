@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from pipeline.audits.pairing import SUFFIXES
 from pipeline.datasets.class_masks import MASK_SUFFIXES
 from pipeline.datasets.picture_sizes import picture_beside, picture_size
 from pipeline.datasets.trees import FileTree, exists, open_tree
 from pipeline.inspection.census import FileCensus, census_of
 from pipeline.inspection.conventions import Convention, label_map_of, likely_convention
 from pipeline.inspection.sickness import Finding, findings_of, sick
-from pipeline.pairing import SUFFIXES
 from schemas.errors import FileFailure, SettingsError
 from schemas.labels import LabelMap
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from pipeline.audit_sides import MAX_MASK_BYTES, AuditSide, read_side
-from pipeline.confidences import read_confidence
+from pipeline.audits.confidences import read_confidence
+from pipeline.audits.pair import Measures, Row, ValueTables, audit_masks, resized_nearest
+from pipeline.audits.sides import MAX_MASK_BYTES, AuditSide, read_side
 from pipeline.filesystems import read_bytes
 from pipeline.metrics.boundary import use_one_thread
 from pipeline.metrics.confusion import ValueTable, value_table
-from pipeline.pair_audit import Measures, Row, ValueTables, audit_masks, resized_nearest
 from schemas.arrays import LabelMask, ScoreMap
 from schemas.audit_rows import AUDIT
 from schemas.errors import ErrorCode, FileFailure

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.attempts import IMAGE_DEATHS, BlockAttempt, begin_stage
-from pipeline.audit_work import commit_pairs
+from pipeline.audits.pair import Row
+from pipeline.audits.work import commit_pairs
 from pipeline.layout import RunLayout
 from pipeline.operators.audit_pairs import AuditPairs
-from pipeline.pair_audit import Row
 from schemas.audit_rows import AUDIT
 from schemas.batches import TALLY
 from schemas.errors import ErrorCode

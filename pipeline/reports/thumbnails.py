@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from pipeline.audit_sides import read_side
+from pipeline.audits.pair import resized_nearest
+from pipeline.audits.sides import read_side
 from pipeline.filesystems import read_bytes
 from pipeline.metrics.confusion import to_class_map
 from pipeline.operators.audit_pairs import AuditSettings, TableCache
-from pipeline.pair_audit import resized_nearest
 from schemas.arrays import LabelMask
 from schemas.errors import FileFailure
 from schemas.labels import VOID_COLOR

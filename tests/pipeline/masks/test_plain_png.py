@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from pipeline.mask_values import read_mask_values
+from pipeline.audits.values import read_mask_values
 from pipeline.masks.picture import MAX_PIXELS
 from pipeline.masks.plain_png import read_plain_png
 from schemas.errors import ErrorCode, MaskFailure

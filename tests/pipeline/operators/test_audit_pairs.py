@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.audit_sides import AuditSide
+from pipeline.audits.pair import Measures, resized_nearest
+from pipeline.audits.sides import AuditSide
 from pipeline.masks.registry import MASK_FORMATS
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from pipeline.pair_audit import Measures, resized_nearest
 from schemas.audit_rows import AUDIT, PAIRS
 from schemas.labels import LabelMap, builtin
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.audit_document import audit_document
-from pipeline.audit_tally import AuditTally
+from pipeline.audits.document import audit_document
+from pipeline.audits.tally import AuditTally
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
 from schemas.audit_rows import PAIRS
 from schemas.labels import LabelClass, LabelMap

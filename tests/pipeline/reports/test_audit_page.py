@@ -77,8 +77,8 @@ def test_a_box_is_cropped_and_a_vanished_file_is_left_out(audited):
 
 
 def test_an_audit_without_pairs_has_a_page_too(audited):
-    from pipeline.audit_document import audit_document
-    from pipeline.audit_tally import AuditTally
+    from pipeline.audits.document import audit_document
+    from pipeline.audits.tally import AuditTally
 
     settings = audited[1]
     empty = audit_document(AuditTally(settings.labels, 0, resamples=10), {}, {})

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit_tally import AuditTally, Census
-from pipeline.diagnosis import diagnose
-from pipeline.disagreement import Region, ranked_confusions, suspicion
+from pipeline.audits.diagnosis import diagnose
+from pipeline.audits.disagreement import Region, ranked_confusions, suspicion
+from pipeline.audits.tally import AuditTally, Census
 from pipeline.metrics import calibration, definitions
 from pipeline.metrics.boundary import TRIMAP_WIDTHS
 from pipeline.metrics.intervals import interval_of

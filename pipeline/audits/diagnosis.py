@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.audit_tally import AuditTally
+from pipeline.audits.tally import AuditTally
 from schemas.arrays import ConfusionCounts
 from schemas.errors import ErrorCode
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.audit_comparison import compare_audits
+from pipeline.audits.comparison import compare_audits
 from pipeline.metrics.confusion import count_pair, nonzero_cells
 from pipeline.metrics.definitions import miou
 from pipeline.metrics.totals import TotalsLayout, matrix_to_totals

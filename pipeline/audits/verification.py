@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.audit_work import audit_layout
+from pipeline.audits.work import audit_layout
 from pipeline.metrics.confusion import add_cells, empty_matrix
 from pipeline.verification import Checked
 from schemas.arrays import ConfusionCounts

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alignment import Alignment, find_alignment, turn_of_sizes
-from pipeline.disagreement import Region, disagreeing_regions
+from pipeline.audits.alignment import Alignment, find_alignment, turn_of_sizes
+from pipeline.audits.disagreement import Region, disagreeing_regions
+from pipeline.audits.truth_checks import Finding, check_truth
 from pipeline.metrics.boundary import TRIMAP_WIDTHS, BoundaryCounts, capped, count_boundary
 from pipeline.metrics.calibration import count_levels
 from pipeline.metrics.confusion import (
@@ -20,7 +21,6 @@ from pipeline.metrics.confusion import (
     size_sentence,
     to_class_map,
 )
-from pipeline.truth_checks import Finding, check_truth
 from schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
 from schemas.errors import ErrorCode, MaskFailure
 

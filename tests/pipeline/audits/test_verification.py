@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.audit_verification import verify_audit
+from pipeline.audits.verification import verify_audit
 from schemas.audit_rows import AUDIT, PAIR_MANIFEST
 from schemas.errors import SettingsError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.confidences import read_confidence
+from pipeline.audits.confidences import read_confidence
 from schemas.errors import ErrorCode, FileFailure
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit_tally import row_to_vector
+from pipeline.audits.tally import row_to_vector
 from pipeline.metrics.intervals import DEFAULT_RESAMPLES, Bootstrap, interval_of, two_sided_p
 from pipeline.metrics.registry import METRICS, Score
 from pipeline.metrics.totals import Sums, Totals, TotalsLayout

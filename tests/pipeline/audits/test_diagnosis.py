@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.audit_document import audit_document
-from pipeline.audit_tally import AuditTally
+from pipeline.audits.document import audit_document
+from pipeline.audits.pairing import MaskFile, pair_masks
+from pipeline.audits.tally import AuditTally
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from pipeline.pairing import MaskFile, pair_masks
 from schemas.audit_rows import AUDIT, PAIRS
 from schemas.labels import builtin
 

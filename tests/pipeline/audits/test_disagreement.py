@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline import disagreement
+from pipeline.audits import disagreement
 from pipeline.metrics.confusion import count_pair
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.audit_work import (
+from pipeline.audits.work import (
     audit_identity,
     audit_layout,
     num_pairs,

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audit_document import audit_document
-from pipeline.audit_tally import AuditTally, Shortlist
+from pipeline.audits.document import audit_document
+from pipeline.audits.pair import Measures, ValueTables, audit_masks
+from pipeline.audits.tally import AuditTally, Shortlist
 from pipeline.metrics.confusion import value_table
-from pipeline.pair_audit import Measures, ValueTables, audit_masks
 from schemas.audit_rows import AUDIT
 from schemas.labels import LabelMap
 

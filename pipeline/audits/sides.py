@@ -8,15 +8,15 @@ from typing import Any
 
 from pyarrow import fs
 
+from pipeline.audits.pairing import MaskFile
+from pipeline.audits.values import read_mask_values
 from pipeline.class_mapping import ClassMapping, build_mapping, mapping_by_name, read_rules
 from pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from pipeline.datasets.trees import FileTree, open_tree
 from pipeline.filesystems import join_uri, local_path, read_bytes, resolve
 from pipeline.layout import RunLayout
-from pipeline.mask_values import read_mask_values
 from pipeline.masks.registry import MASK_FORMATS
-from pipeline.pairing import MaskFile
 from pipeline.sources.entries import SourceRequest, Tally
 from pipeline.sources.folder import list_folder
 from pipeline.sources.registry import kind_of, list_source

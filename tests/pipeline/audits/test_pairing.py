@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pairing import (
+from pipeline.audits.pairing import (
     SHARED_ENDING,
     MaskFile,
     find_picture,

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.audit_sides import AuditSide
+from pipeline.audits.sides import AuditSide
 from pipeline.filesystems import CONTAINERS, is_uri, local_path
 from pipeline.layout import RunLayout
 from pipeline.operators.audit_pairs import AuditSettings

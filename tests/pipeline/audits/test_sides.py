@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.audit_sides import (
+from pipeline.audits.pairing import pair_masks
+from pipeline.audits.sides import (
     AuditSide,
     guess_format,
     list_side,
@@ -20,7 +21,6 @@ from pipeline.datasets.registry import DATASET_FORMATS
 from pipeline.datasets.samples import Sample
 from pipeline.masks.registry import MASK_FORMATS
 from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from pipeline.pairing import pair_masks
 from schemas.audit_rows import PAIRS
 from schemas.errors import SettingsError
 from schemas.labels import LabelMap

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.alignment import TURNS, find_alignment, mean_iou, turn_of_sizes
+from pipeline.audits.alignment import TURNS, find_alignment, mean_iou, turn_of_sizes
 from pipeline.metrics.confusion import count_pair
 from pipeline.metrics.definitions import miou
 from pipeline.metrics.totals import TotalsLayout, matrix_to_totals

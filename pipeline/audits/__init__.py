@@ -1,0 +1,1 @@
+"""Predictions against truth: pairing, counting, and where either side is wrong."""
