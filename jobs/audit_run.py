@@ -15,7 +15,7 @@ import pyarrow as pa
 from jobs import block_graph
 from jobs.audit_config import REMEDIES, AuditConfig, AuditPlan, make_plan
 from jobs.progress import progress_meter
-from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
+from jobs.runtime import cluster, default_tasks, task_pool
 from pipeline.audits.document import Document, audit_document, suspected_label_errors
 from pipeline.audits.tally import AuditTally
 from pipeline.audits.work import (
@@ -183,14 +183,9 @@ def _measure(plan: AuditPlan, layout: RunLayout, pending: pa.Table) -> float:
         cluster(plan.config.address) as capacity,
         progress_meter(total, total - num_pairs(pending), "audit") as meter,
     ):
-        for tally in _committed(layout, operator, _num_tasks(capacity)):
+        for tally in _committed(layout, operator, default_tasks(capacity)):
             meter.advance(tally.num_rows, tally.num_rows - tally["error_code"].null_count)
         return meter.rate
-
-
-def _num_tasks(capacity: Capacity) -> int:
-    """One task per core; our own cluster counts two CPUs that are not there."""
-    return max(1, capacity.cpus - (SPARE_CPUS if capacity.is_local else 0))
 
 
 def _committed(layout: RunLayout, operator: CommitAudits, tasks: int) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs import block_graph
 from jobs.convert_config import REMEDIES, ConvertConfig
 from jobs.progress import ProgressMeter, progress_meter
-from jobs.runtime import SPARE_CPUS, Capacity, cluster, task_pool
+from jobs.runtime import cluster, default_tasks, task_pool
 from pipeline.conversions.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
@@ -115,7 +115,7 @@ def run(config: ConvertConfig) -> ConvertSummary:
         total = sum(block_sizes(layout))
         if pending.num_rows or check is not None:
             with cluster(config.address) as capacity:
-                workers = config.workers or _default_workers(capacity)
+                workers = config.workers or default_tasks(capacity)
                 if pending.num_rows:
                     _convert(layout, plan, record, pending, workers, summary)
                 _finish(layout, plan, record, summary)
@@ -127,11 +127,6 @@ def run(config: ConvertConfig) -> ConvertSummary:
         summary.ledger = count_ledger(layout, total)
         _close_record(layout, record, summary)
         return summary
-
-
-def _default_workers(capacity: Capacity) -> int:
-    """One task per core; our own cluster counts two CPUs that are not there."""
-    return max(1, capacity.cpus - (SPARE_CPUS if capacity.is_local else 0))
 
 
 def _finish(
@@ -166,7 +161,9 @@ def _new_record(config: ConvertConfig, plan: ConversionPlan, identity: dict[str,
     record.settings = config.settings()
     record.label_map = plan.mapping.target.to_dict()
     record.versions = {"maskmill": tool_version(), **package_versions()}
+    made_by = {"model": plan.extras["model"]} if "model" in plan.extras else {}
     record.info = {
+        **made_by,
         "description": f"converted from {config.request.from_format}",
         "contributor": f"maskmill {tool_version()}",
         "fingerprint": record.fingerprint,

@@ -173,6 +173,11 @@ def default_workers(capacity: Capacity, gpus_per_worker: float) -> int:
     return max(1, capacity.cpus - SPARE_CPUS)
 
 
+def default_tasks(capacity: Capacity) -> int:
+    """One task of one CPU per core; our own cluster counts CPUs that are not there."""
+    return max(1, capacity.cpus - (SPARE_CPUS if capacity.is_local else 0))
+
+
 def check_workers(workers: int, gpus_per_worker: float, capacity: Capacity) -> None:
     """Refuse what would wait for ever.
 

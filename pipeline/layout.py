@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -164,18 +165,16 @@ class RunLayout:
                 "command again: its images are done anew"
             ) from error
 
-    def commit_block(self, block: int, rows: pa.Table) -> None:
-        """Put the rows of a block on disk: from here on its images are done.
+    def commit_block(
+        self, block: int, rows: pa.Table, *, schema: pa.Schema = METADATA, key: str = "image_id"
+    ) -> None:
+        """Put the rows of a block on disk: from here on its images, or pairs, are done.
 
         Rows of the block that are already there and not in ``rows`` are kept: a retry of failed
-        images replaces just those.
+        ones replaces just those. ``key`` is the column of ids.
         """
         if self.exists(self.block_path(block)):
-            rows = _merged(self.committed_block(block), rows)
-        self.write_table(self.block_path(block), rows.cast(METADATA))
-
-
-def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
-    replaced = set(new["image_id"].to_pylist())
-    keep = [image_id not in replaced for image_id in old["image_id"].to_pylist()]
-    return pa.concat_tables([old.filter(pa.array(keep)), new]).sort_by("image_id")
+            old = self.committed_block(block)
+            replaced = pc.is_in(old[key], rows[key].combine_chunks())
+            rows = pa.concat_tables([old.filter(pc.invert(replaced)), rows]).sort_by(key)
+        self.write_table(self.block_path(block), rows.cast(schema))

@@ -17,7 +17,7 @@ from pipeline.filesystems import CONTAINERS, is_uri, local_path
 from pipeline.layout import RunLayout
 from pipeline.operators.audit_pairs import AuditSettings
 from pipeline.sources.containers import split_member_uri
-from schemas.audit_rows import AUDIT, PAIR_MANIFEST, PAIRS, WORK
+from schemas.audit_rows import PAIR_MANIFEST, PAIRS, WORK
 from schemas.errors import RunRefused
 
 Row = dict[str, Any]
@@ -114,15 +114,6 @@ def _as_blocks(todo: pa.Table) -> pa.Table:
 def num_pairs(work: pa.Table) -> int:
     """How many pairs a WORK table holds."""
     return int(pc.sum(pc.list_value_length(work["pairs"])).as_py() or 0)
-
-
-def commit_pairs(layout: RunLayout, block: int, rows: pa.Table) -> None:
-    """Put the AUDIT rows of a block on disk whole; rows of it that are not done again stay."""
-    if layout.exists(layout.block_path(block)):
-        old = layout.committed_block(block)
-        kept = old.filter(pc.invert(pc.is_in(old["pair_id"], rows["pair_id"].combine_chunks())))
-        rows = pa.concat_tables([kept, rows]).sort_by("pair_id")
-    layout.write_table(layout.block_path(block), rows.cast(AUDIT))
 
 
 def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int) -> Row:

@@ -28,7 +28,7 @@ COLUMNS: Final = ["key", "uri", "status", "mask_path", "classes"]
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """The ok rows of a run; its label map is that of run.json.
+    """The ok rows of a run; its label map is that of run.json, and so is who made the masks.
 
     Raises:
         DocumentFailure: no run.json, or one without a label map.
@@ -44,7 +44,9 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         ) from error
     if state != "finished":
         raise SettingsError(f"{tree.uri} is not finished; repeat its prelabel command first")
-    return DatasetIndex(labels=labels, items=_items(tree))
+    model = record.get("model") or {}
+    version = f"{model.get('name')}@sha256:{str(model.get('weights_sha256'))[:12]}"
+    return DatasetIndex(labels=labels, items=_items(tree), extras={"model": version})
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from pipeline.attempts import IMAGE_DEATHS, BlockAttempt, begin_stage
 from pipeline.audits.pair import Row
-from pipeline.audits.work import commit_pairs
 from pipeline.layout import RunLayout
 from pipeline.operators.audit_pairs import AuditPairs
 from schemas.audit_rows import AUDIT
@@ -37,7 +36,8 @@ class CommitAudits:
         found = self.audit.rows(self._alive(row["pairs"], attempt))
         rows = [{**one, "attempts": attempt.starts} for one in found]
         attempt.finish()
-        commit_pairs(self.layout, block, pa.Table.from_pylist(rows, schema=AUDIT))
+        table = pa.Table.from_pylist(rows, schema=AUDIT)
+        self.layout.commit_block(block, table, schema=AUDIT, key="pair_id")
         self.layout.delete(self.layout.attempts_path(block))
         return pa.Table.from_pylist([{**one, "block": block} for one in rows], schema=TALLY)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.attempts import IMAGE_DEATHS, BlockAttempt, begin_stage
 from pipeline.class_mapping import map_mask
@@ -55,7 +54,7 @@ class ConvertMasks:
         ]
         attempt.finish()
         table = pa.Table.from_pylist(rows, schema=CONVERSION)
-        commit_conversion(self.layout, row["block"], table)
+        self.layout.commit_block(row["block"], table, schema=CONVERSION)
         self.layout.delete(self.layout.attempts_path(row["block"]))
         return table
 
@@ -150,15 +149,6 @@ def picture_bytes(plan: ConversionPlan, sample: Sample) -> bytes | None:
     if is_uri(sample.image) or sample.image.startswith("/"):
         return read_bytes(sample.image)
     return context.tree.read(sample.image)
-
-
-def commit_conversion(layout: RunLayout, block: int, rows: pa.Table) -> None:
-    """Put the rows of a block on disk; rows of a retried block that are not in it stay."""
-    if layout.exists(layout.block_path(block)):
-        old = layout.committed_block(block)
-        kept = old.filter(pc.invert(pc.is_in(old["image_id"], rows["image_id"].combine_chunks())))
-        rows = pa.concat_tables([kept, rows]).sort_by("image_id")
-    layout.write_table(layout.block_path(block), rows.cast(CONVERSION))
 
 
 def _failed(code: ErrorCode, message: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from pipeline.layout import RunLayout
 from schemas.conversion_rows import CONVERSION
 from tests.jobs.convert_in_process import convert_in_process as convert
 from tests.jobs.convert_in_process import write_voc
+from tests.jobs.in_process import run_in_process
+from tests.sick_images import write_small_pictures
 
 
 def rows_of(out: Path) -> list[dict]:
@@ -337,3 +339,17 @@ def test_usage_errors(tmp_path: Path) -> None:
     assert "nothing at" in missing.stderr
     listing = convert("--list")
     assert "cvat_mask" in json.loads(listing.stdout)
+
+
+def test_who_made_the_labels_goes_with_them(tmp_path):
+    write_small_pictures(tmp_path / "in", 2, seed=8)
+    run_in_process(tmp_path / "in", tmp_path / "labels")
+    made = ("--from", "prelabel", "--check")
+    for target in ("label_studio", "coco"):
+        result = convert(tmp_path / "labels", tmp_path / target, "--to", target, *made)
+        assert result.exit_code == 0, result.stderr
+    (task, *_) = json.loads((tmp_path / "label_studio/dataset/tasks.json").read_text())
+    model = task["predictions"][0]["model_version"]
+    assert model.startswith("deeplabv3_mobilenet_v3_large (untrained)@sha256:")
+    (document,) = (tmp_path / "coco/dataset").rglob("*.json")
+    assert json.loads(document.read_text())["info"]["model"] == model
