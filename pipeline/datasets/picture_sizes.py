@@ -3,7 +3,7 @@
 import io
 import warnings
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.datasets.samples import (
     IMAGE_SUFFIXES,
@@ -27,6 +27,8 @@ def picture_size(tree: FileTree, name: str) -> tuple[int, int]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data))
             orientation = picture.getexif().get(ORIENTATION_TAG, 1)
+    except UnidentifiedImageError as error:  # its message holds an address, other in every run
+        raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture") from error
     except Exception as error:  # Pillow's readers raise many kinds on foreign bytes
         raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{name}: not a picture: {error}") from error
     width, height = picture.size

@@ -186,7 +186,7 @@ def _shared_failure(
     return MaskFailure(
         ErrorCode.CANNOT_HOLD,
         f"{where}label map {labels.name!r} paints {', '.join(sharers)} in the same colour "
-        f"{_text(color)}: give each class a colour of its own, or read that colour with "
+        f"{_text(color)}: give each class a colour of its own, or convert with "
         "--unknown ignore",
     )
 
@@ -206,7 +206,8 @@ def _foreign_indices(
             raise _shared_failure(color, shared_colors(labels)[color], labels, f"{name}: ")
         raise MaskFailure(
             ErrorCode.UNKNOWN_COLOR,
-            f"{name}: {sentence}; add it to the label map, or pass --unknown ignore or nearest",
+            f"{name}: {sentence}; add it to the label map, or convert with --unknown ignore or "
+            "nearest",
         )
     if options.unknown == "ignore":
         options.note(f"{sentence}; read as ignore")

@@ -48,7 +48,7 @@ class MaskPicture:
             raise MaskFailure(
                 ErrorCode.LOSSY_MASK,
                 f"{self.name}: {self.image.format} changes pixel values, so classes blend at "
-                "every border; take the original mask, or snap colours with --unknown nearest",
+                "every border; take the original mask, or convert with --unknown nearest",
             )
 
 
