@@ -22,6 +22,7 @@ BENCHMARKS = {
     "conversion": ["conversion.py"],
     "conversion_memory": ["conversion.py", "--memory", "500", "5000"],
     "audit_counting": ["audit_counting.py"],
+    "audit_memory": ["audit_counting.py", "--memory", "500", "5000"],
 }
 
 
