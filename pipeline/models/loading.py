@@ -97,8 +97,18 @@ def _to_be_filled(spec: ModelSpec, num_classes: int) -> nn.Module:
     network = _outline(spec, num_classes)
     in_files = network.state_dict().keys()
     if all(name in in_files for name, _ in network.named_buffers()):
-        return network.to_empty(device="cpu")
+        return _with_memory(network)
     return build_network(spec, num_classes)  # it has values of its own that no file holds
+
+
+def _with_memory(network: nn.Module) -> nn.Module:
+    """Uninitialised memory behind an outline; ``to_empty`` would import some 500 modules for it."""
+    for module in network.modules():
+        for name, weights in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(torch.empty(weights.shape, dtype=weights.dtype)))
+        for name, values in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty(values.shape, dtype=values.dtype))
+    return network
 
 
 def _is_foreign(network: nn.Module, state: Mapping[str, Tensor]) -> bool:

@@ -162,8 +162,15 @@ class TfMobileNetV2DeepLab(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) float, x / 127.5 - 1 -> (N, classes, h, w) logits.
 
-        h = ceil(H / output stride) without the decoder, ceil(H / 4) with it.
+        h = ceil(H / output stride) without the decoder, ceil(H / 4) with it. On int8 grids the
+        last bit of a sum can become a whole step, and sums depend on how many pictures a kernel
+        is given: such a network looks at one picture at a time, whatever the batch.
         """
+        if self.layout.rounded and len(pixels) > 1 and not torch.compiler.is_exporting():
+            return torch.cat([self._logits(picture[None]) for picture in pixels])
+        return self._logits(pixels)
+
+    def _logits(self, pixels: Tensor) -> Tensor:
         features, low_level = self.backbone(pixels)
         features = self.aspp(features)
         if self.decoder is not None:

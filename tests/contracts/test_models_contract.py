@@ -113,10 +113,7 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
     together = one._logits(group)
     for single, batched in zip(alone, together, strict=True):
         limit = 1e-3 * max(1.0, float(np.abs(single).max()))
-        if spec.precisions == ("fp32",):  # on int8 grids the last bit can become a whole step
-            assert (single.argmax(0) == batched.argmax(0)).mean() > 0.9
-        else:
-            assert np.abs(single - batched).max() <= limit
+        assert np.abs(single - batched).max() <= limit
 
 
 @every_model
