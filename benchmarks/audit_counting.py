@@ -28,11 +28,11 @@ import pyarrow as pa
 from PIL import Image
 from processes import anonymous_bytes, descendants, proportional_set_sizes
 
-from pipeline.audits.pair import Measures
-from pipeline.metrics.confusion import count_pair, value_table
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from schemas.audit_rows import PAIRS
-from schemas.labels import builtin
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.pair import Measures
+from maskmill.pipeline.metrics.confusion import count_pair, value_table
+from maskmill.schemas.labels import builtin
+from maskmill.schemas.tables.audit import PAIRS
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "voc_masks_500"
@@ -160,7 +160,7 @@ def peak_of_command(pairs: list[tuple[Path, Path]], out: Path) -> tuple[int, int
     """
     folders = [str(path.parent) for path in pairs[0]]
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs", "audit", *folders, "--labels", "voc", "--out", str(out)],
+        [sys.executable, "-m", "maskmill", "audit", *folders, "--labels", "voc", "--out", str(out)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     total = driver = 0

@@ -29,12 +29,12 @@ import numpy as np
 from PIL import Image
 from runs import peak_memory
 
-from pipeline.conversions.conversion import ConversionRequest, plan_conversion
-from pipeline.conversions.finish import finish_conversion
-from pipeline.conversions.manifest import manifest_file, pending_blocks
-from pipeline.layout import RunLayout
-from pipeline.operators.convert_masks import ConvertMasks
-from schemas.labels import builtin
+from maskmill.pipeline.convert.conversion import ConversionRequest, plan_conversion
+from maskmill.pipeline.convert.finish import finish_conversion
+from maskmill.pipeline.convert.manifest import manifest_file, pending_blocks
+from maskmill.pipeline.convert.operator import ConvertMasks
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.labels import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "voc_masks_500"
@@ -110,7 +110,7 @@ def report_memory(few: int, many: int, to_format: str) -> None:
         for count in (few, many):
             source, out = Path(folder) / f"{count}", Path(folder) / f"out{count}"
             write_source(source, count)
-            command = [sys.executable, "-m", "jobs", "convert", str(source), str(out)]
+            command = [sys.executable, "-m", "maskmill", "convert", str(source), str(out)]
             peaks[count] = peak_memory([*command, "--from", "voc", "--to", to_format, "--check"])
     total, driver = ({count: peak[at] for count, peak in peaks.items()} for at in (0, 1))
     line = {

@@ -64,7 +64,7 @@ def peaks_of(command: list[str], timeout_s: float = 280) -> tuple[int, int]:
 def main(*options: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         sheet, out = write_sheet(Path(name) / "large.jpg"), Path(name) / "out"
-        command = [sys.executable, "-m", "jobs", "prelabel", str(sheet), str(out), *options]
+        command = [sys.executable, "-m", "maskmill", "prelabel", str(sheet), str(out), *options]
         started = time.monotonic()
         total, private = peaks_of(command)
         (row,) = pq.read_table(out / "metadata").to_pylist()

@@ -21,14 +21,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pipeline.masks.color import colors_to_mask
-from pipeline.masks.picture import index_png
-from pipeline.masks.reading import read_mask
-from pipeline.masks.registry import MASK_FORMATS
-from pipeline.masks.rle import class_runs, counts_to_strings, runs_to_counts
-from pipeline.segments import class_statistics, segments_of
-from schemas.arrays import LabelMask, RgbImage
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.masks.color import colors_to_mask
+from maskmill.pipeline.masks.picture import index_png
+from maskmill.pipeline.masks.reading import read_mask
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.pipeline.masks.rle import class_runs, counts_to_strings, runs_to_counts
+from maskmill.pipeline.masks.segments import class_statistics, segments_of
+from maskmill.schemas.arrays import LabelMask, RgbImage
+from maskmill.schemas.labels import LabelMap, builtin
 
 MASKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_masks_500"
 VOC = builtin("voc")

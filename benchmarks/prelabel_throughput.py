@@ -24,12 +24,12 @@ from pictures import write_crops
 from PIL import Image
 from runs import watch_prelabel
 
-from pipeline.images import decode_image
-from pipeline.models.origins import resolve_weights
-from pipeline.models.precision import resolve_precision
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import DEFAULT_MODEL, find_model
-from pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.models.precision import resolve_precision
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
+from maskmill.pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.models.weights.origins import resolve_weights
+from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.views.preparation import prepare
 
 SPEC = find_model(DEFAULT_MODEL)
 CORES = len(os.sched_getaffinity(0))

@@ -38,7 +38,7 @@ def watch_prelabel(
     """
     started = time.time()
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs", "prelabel", str(source), str(out), *map(str, options)],
+        [sys.executable, "-m", "maskmill", "prelabel", str(source), str(out), *map(str, options)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from skimage import data
 
-from pipeline.models.confidence import grid_probabilities
-from pipeline.models.fusion import fuse_argmax
-from pipeline.models.origins import resolve_weights
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import DEFAULT_MODEL, MODELS
-from pipeline.models.segmenter import PictureLogits, Segmenter
-from pipeline.models.tiling import Window, plan_windows
-from pipeline.models.views import View, average_probabilities, place, strips
-from schemas.arrays import RgbImage
+from maskmill.pipeline.labelling.averages import View, average_probabilities, place, strips
+from maskmill.pipeline.labelling.confidence import grid_probabilities
+from maskmill.pipeline.labelling.fusion import fuse_argmax
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
+from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter
+from maskmill.pipeline.models.weights.origins import resolve_weights
+from maskmill.pipeline.views.preparation import prepare
+from maskmill.pipeline.views.tiling import Window, plan_windows
+from maskmill.schemas.arrays import RgbImage
 
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)

@@ -28,14 +28,14 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from pipeline.models.confidence import grid_probabilities
-from pipeline.models.fusion import fuse_argmax
-from pipeline.models.geometry import AxisMap
-from pipeline.models.origins import cached_path
-from pipeline.models.registry import DEFAULT_MODEL, MODELS
-from pipeline.models.upsample import upsample_argmax
-from pipeline.models.views import View
-from schemas.arrays import LabelMask, LogitGrid
+from maskmill.pipeline.labelling.averages import View
+from maskmill.pipeline.labelling.confidence import grid_probabilities
+from maskmill.pipeline.labelling.fusion import fuse_argmax
+from maskmill.pipeline.labelling.upsample import upsample_argmax
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
+from maskmill.pipeline.models.weights.origins import cached_path
+from maskmill.pipeline.views.geometry import AxisMap
+from maskmill.schemas.arrays import LabelMask, LogitGrid
 
 SIZES = {"0.3": (480, 640), "2": (1224, 1632), "12": (3000, 4000)}
 TURNS = {"0.3": (4, 7), "2": (2, 3), "12": (1, 2)}
@@ -81,8 +81,8 @@ def network_logits() -> list[LogitGrid]:
     """The default model's logits of packaged photographs."""
     from skimage import data  # a development dependency
 
-    from pipeline.models.preparation import prepare
-    from pipeline.models.segmenter import PictureLogits, Segmenter
+    from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter
+    from maskmill.pipeline.views.preparation import prepare
 
     spec = MODELS[DEFAULT_MODEL]
     segmenter = Segmenter(spec, cached_path(spec), precision="fp32")

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from jobs.cli import COMMANDS, main
+from maskmill.jobs.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMA_FILES = ("schemas/rows.py", "schemas/audit_rows.py", "schemas/conversion_rows.py")
+SCHEMA_FILES = tuple(f"schemas/tables/{name}.py" for name in ("prelabel", "audit", "convert"))
 _TABLE = re.compile(r"^([A-Z_]+) = pa\.(?:schema|struct)\(\s*\[\n(.*?)^\s*\]\s*\)", re.S | re.M)
 _REPEATED = re.compile(r"\*([A-Z_]+),$")
 _FIELD = re.compile(r'pa\.field\("(\w+)",\s*(.+?)(?:,\s*(?:nullable=)?False)?\),?\s*(?:#\s*(.*))?$')

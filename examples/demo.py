@@ -8,7 +8,7 @@ import numpy as np
 from photographs import write_photographs
 from PIL import Image
 
-from pipeline.writers.overlay import contact_sheet
+from maskmill.pipeline.prelabel.writers.overlay import contact_sheet
 
 
 def main(folder: Path) -> None:
@@ -31,7 +31,7 @@ def maskmill(*arguments: object) -> None:
     """Run one command as a user would, echoing it."""
     words = [str(argument) for argument in arguments]
     print(f"\n$ maskmill {' '.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "jobs", *words], check=True)
+    subprocess.run([sys.executable, "-m", "maskmill", *words], check=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import (
+from maskmill.jobs.options import (
     EXIT_BELOW_THRESHOLD,
     EXIT_FAILED_ROWS,
     address_option,
@@ -161,8 +161,11 @@ def audit_masks(as_json: bool, **options: Any) -> None:
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 some pairs could not be compared,
     4 a number is below --fail-under.
     """
-    from jobs import audit_run, audit_summary  # Ray and Arrow are heavy; --help is not to wait
-    from jobs.audit_config import AuditConfig
+    from maskmill.jobs import (  # Ray and Arrow are heavy; --help is not to wait
+        audit_run,
+        audit_summary,
+    )
+    from maskmill.jobs.audit_config import AuditConfig
 
     config = AuditConfig(**options)
     result = audit_run.run(config)
@@ -198,7 +201,7 @@ def compare(before: str, after: str, resamples: int, seed: int, as_json: bool) -
     Example:
       maskmill audit compare before/audit.json after/audit.json
     """
-    from jobs import audit_compare, audit_summary
+    from maskmill.jobs import audit_compare, audit_summary
 
     moved = audit_compare.compare(before, after, resamples=resamples, seed=seed)
     say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))

@@ -5,11 +5,11 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 
-from jobs.audit_run import DOCUMENT
-from pipeline.audits.comparison import Document, Row, compare_audits
-from pipeline.audits.work import ROWS, audit_layout
-from pipeline.layout import RunLayout
-from schemas.errors import SettingsError
+from maskmill.jobs.audit_run import DOCUMENT
+from maskmill.pipeline.audit.comparison import Document, Row, compare_audits
+from maskmill.pipeline.audit.manifest import ROWS, audit_layout
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.errors import SettingsError
 
 
 def compare(before_path: str, after_path: str, *, resamples: int, seed: int) -> Document:

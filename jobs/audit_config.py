@@ -6,8 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.audits.pair import Measures
-from pipeline.audits.pairing import (
+from maskmill.pipeline.audit.manifest import audit_identity, pair_manifest
+from maskmill.pipeline.audit.operator import AuditSettings
+from maskmill.pipeline.audit.pair import Measures
+from maskmill.pipeline.audit.pairing import (
     MaskFile,
     Pair,
     Pairing,
@@ -16,14 +18,12 @@ from pipeline.audits.pairing import (
     pair_masks,
     stem_path,
 )
-from pipeline.audits.sides import SideListing, list_side, with_mapping
-from pipeline.audits.work import audit_identity, pair_manifest
-from pipeline.metrics.thresholds import Threshold, parse_thresholds
-from pipeline.operators.audit_pairs import AuditSettings
-from schemas.audit_rows import PAIRS
-from schemas.errors import ErrorCode, SettingsError
-from schemas.label_files import load_label_map
-from schemas.labels import LabelMap
+from maskmill.pipeline.audit.sides import SideListing, list_side, with_mapping
+from maskmill.pipeline.metrics.thresholds import Threshold, parse_thresholds
+from maskmill.schemas.errors import ErrorCode, SettingsError
+from maskmill.schemas.label_files import load_label_map
+from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.audit import PAIRS
 
 Index = Mapping[str, MaskFile | None]
 """Files by every name that may be asked for."""

@@ -6,42 +6,40 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass
 
 import click
 import pyarrow as pa
 
-from jobs import block_graph
-from jobs.audit_config import REMEDIES, AuditConfig, AuditPlan, make_plan
-from jobs.progress import progress_meter
-from jobs.runtime import cluster, default_tasks, task_pool
-from pipeline.audits.document import Document, audit_document, suspected_label_errors
-from pipeline.audits.tally import AuditTally
-from pipeline.audits.work import (
+from maskmill.jobs import block_graph
+from maskmill.jobs.audit_config import REMEDIES, AuditConfig, AuditPlan, make_plan
+from maskmill.jobs.progress import progress_meter
+from maskmill.jobs.runtime import cluster, default_tasks, task_pool
+from maskmill.pipeline.audit.commit import CommitAudits
+from maskmill.pipeline.audit.document import Document, audit_document, suspected_label_errors
+from maskmill.pipeline.audit.manifest import (
     ROWS,
     audit_layout,
     num_pairs,
     pending_pairs,
     refuse_changed_masks,
 )
-from pipeline.layout import RunLayout
-from pipeline.metrics.thresholds import missed_thresholds
-from pipeline.operators.audit_pairs import AuditPairs
-from pipeline.operators.commit_audits import CommitAudits
-from pipeline.pending import count_ledger
-from pipeline.run_lock import run_lock
-from pipeline.run_record import (
+from maskmill.pipeline.audit.operator import AuditPairs
+from maskmill.pipeline.audit.tally import AuditTally
+from maskmill.pipeline.metrics.thresholds import missed_thresholds
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.lock import run_lock
+from maskmill.pipeline.runs.pending import count_ledger
+from maskmill.pipeline.runs.record import (
     Ledger,
     RunRecord,
     fingerprint_of,
     load_record,
     package_versions,
     refuse_difference,
-    tool_version,
 )
-from schemas.audit_rows import REGIONS
-from schemas.errors import RunFailed, RunRefused
+from maskmill.schemas.errors import RunFailed, RunRefused
+from maskmill.schemas.tables.audit import REGIONS
 
 DOCUMENT = "audit.json"
 MARKDOWN = "audit.md"
@@ -90,7 +88,9 @@ def run(config: AuditConfig) -> AuditResult:
         document = audit_document(tally, plan.settings_facts(), plan.pairing_facts())
         files = _write(plan, layout, tally, document) if config.out else {}
         seconds = time.monotonic() - started
-        _close_record(layout, record, ledger, num_pairs(pending), seconds)
+        session = {"pairs": num_pairs(pending), "seconds": round(seconds, 1)}
+        record.close(layout, ledger, session if pending.num_rows else None)
+        layout.delete(layout.pending)
     missed = tuple(missed_thresholds(plan.thresholds, document))
     return AuditResult(
         document=document, missed=missed, files=files, done_now=num_pairs(pending),
@@ -147,27 +147,11 @@ def _open_record(plan: AuditPlan, layout: RunLayout) -> RunRecord:
         record = RunRecord(command="audit", identity=identity, fingerprint=fingerprint_of(identity))
     record.settings = plan.settings_facts()
     record.label_map = plan.settings.labels.to_dict()
-    record.versions = {"maskmill": tool_version(), **package_versions()}
+    record.versions = package_versions()
     record.state = "running"
     record.save(layout)
     layout.write_table(layout.manifest, plan.manifest)
     return record
-
-
-def _close_record(
-    layout: RunLayout, record: RunRecord, ledger: Ledger, done_now: int, seconds: float
-) -> None:
-    record.state = "finished"
-    record.ledger = {**asdict(ledger), "pending": ledger.pending}
-    if done_now:
-        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        record.sessions.append(
-            {"finished": finished, "pairs": done_now, "seconds": round(seconds, 1)}
-        )
-    record.save(layout)
-    layout.delete(layout.pending)
-    for leftover in (layout.scratch, layout.attempts):
-        layout.clear(leftover)
 
 
 def _measure(plan: AuditPlan, layout: RunLayout, pending: pa.Table) -> float:
@@ -214,8 +198,8 @@ def _add_up(plan: AuditPlan, layout: RunLayout, ledger: Ledger) -> AuditTally:
 def _write(
     plan: AuditPlan, layout: RunLayout, tally: AuditTally, document: Document
 ) -> dict[str, str]:
-    from pipeline.reports.audit_page import audit_page
-    from pipeline.reports.audit_text import document_to_json, document_to_markdown
+    from maskmill.pipeline.audit.report.page import audit_page
+    from maskmill.pipeline.audit.report.text import document_to_json, document_to_markdown
 
     suspects = [
         {name: row.get(name) for name in REGIONS.names} for row in suspected_label_errors(tally)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.audit_run import AuditResult
-from pipeline.reports.audit_text import HEADLINES, number, with_interval
+from maskmill.jobs.audit_run import AuditResult
+from maskmill.pipeline.audit.report.text import HEADLINES, number, with_interval
 
 MAX_FAULTS = 8
 MAX_EXAMPLES = 3

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.machine_failures import machine_failure
-from pipeline.layout import RunLayout
-from schemas.errors import RunFailed
+from maskmill.jobs.machine_failures import machine_failure
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.errors import RunFailed
 
 ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
 """What an operator is called with: one row of the work table, as an Arrow table."""

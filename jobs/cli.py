@@ -1,28 +1,20 @@
 """The command group. A command's module is imported when it is called, so --help is quick."""
 
-import importlib
+from pkgutil import resolve_name
 
 import click
 
 COMMANDS = {
-    "prelabel": (
-        "jobs.prelabel:prelabel",
-        "Label every image of a collection with a DeepLab model.",
-    ),
-    "cutout": (
-        "jobs.cutout:cutout",
-        "Keep the subject of every image: blur, remove or paint the background.",
-    ),
-    "verify": ("jobs.verify:verify", "Prove that rows, files, COCO and inputs of a run agree."),
-    "rank": ("jobs.rank:rank", "Order the images of a run for review, most uncertain first."),
-    "audit": (
-        "jobs.audit:audit",
-        "Compare masks with their truth, and two audits with each other.",
-    ),
-    "convert": ("jobs.convert:convert", "Convert masks and annotations to another format."),
-    "inspect": ("jobs.inspect:inspect", "Say what is in masks, and what is wrong with them."),
-    "models": ("jobs.models:models", "List, describe, fetch, import and export models."),
+    "prelabel": "Label every image of a collection with a DeepLab model.",
+    "cutout": "Keep the subject of every image: blur, remove or paint the background.",
+    "verify": "Prove that rows, files, COCO and inputs of a run agree.",
+    "rank": "Order the images of a run for review, most uncertain first.",
+    "audit": "Compare masks with their truth, and two audits with each other.",
+    "convert": "Convert masks and annotations to another format.",
+    "inspect": "Say what is in masks, and what is wrong with them.",
+    "models": "List, describe, fetch, import and export models.",
 }
+"""Command -> its line of help. The command ``name`` is ``maskmill.jobs.name:name``."""
 
 
 class LazyGroup(click.Group):
@@ -36,16 +28,15 @@ class LazyGroup(click.Group):
         """Import and return one command, None where there is no such name."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        command = resolve_name(f"maskmill.jobs.{cmd_name}:{cmd_name}")
         if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name][0]} is not a command")
+            raise TypeError(f"maskmill.jobs.{cmd_name} is not a command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command table, from the one-line texts."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import (
+from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
     address_option,
     exits_cleanly,
     json_option,
     say_json,
 )
-from pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
 
 if TYPE_CHECKING:
-    from pipeline.conversions.conversion import ConversionRequest
+    from maskmill.pipeline.convert.conversion import ConversionRequest
 
 
 @click.command()
@@ -124,8 +124,8 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
     for name in ("source", "out", "from_format", "to_format"):
         if options[name] is None:
             raise click.UsageError(f"{name.removesuffix('_format').upper()} is missing; see --help")
-    from jobs.convert_config import ConvertConfig
-    from jobs.convert_run import run
+    from maskmill.jobs.convert_config import ConvertConfig
+    from maskmill.jobs.convert_run import run
 
     ways = ("out", "check", "workers", "block_samples", "retry_failed", "allow_failures", "address")
     how = {name: options.pop(name) for name in ways}
@@ -149,12 +149,12 @@ def _request(
     **others: Any,
 ) -> "ConversionRequest":
     """The options that decide the output, their files read."""
-    from pipeline.class_mapping import read_rules
-    from pipeline.conversions.conversion import ConversionRequest
-    from pipeline.conversions.splits import parse_shares
-    from pipeline.datasets.packages import PackageLimits
-    from pipeline.filesystems import local_path
-    from schemas.label_files import load_label_map
+    from maskmill.pipeline.convert.conversion import ConversionRequest
+    from maskmill.pipeline.convert.splits import parse_shares
+    from maskmill.pipeline.datasets.class_mapping import read_rules
+    from maskmill.pipeline.datasets.package_limits import PackageLimits
+    from maskmill.pipeline.storage.filesystems import local_path
+    from maskmill.schemas.label_files import load_label_map
 
     return ConversionRequest(
         source=local_path(source) or source,  # absolute: workers may stand in another folder

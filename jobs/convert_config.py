@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.conversions.conversion import ConversionRequest
+from maskmill.pipeline.convert.conversion import ConversionRequest
 
 REMEDIES = {
     "inputs": "The source has changed since this run began: choose another output folder.",

@@ -4,31 +4,30 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
 
-from jobs import block_graph
-from jobs.convert_config import REMEDIES, ConvertConfig
-from jobs.progress import ProgressMeter, progress_meter
-from jobs.runtime import cluster, default_tasks, task_pool
-from pipeline.conversions.conversion import (
+from maskmill.jobs import block_graph
+from maskmill.jobs.convert_config import REMEDIES, ConvertConfig
+from maskmill.jobs.progress import ProgressMeter, progress_meter
+from maskmill.jobs.runtime import cluster, default_tasks, task_pool
+from maskmill.pipeline.convert.check import CheckMasks
+from maskmill.pipeline.convert.check_proof import Proof, plan_check, proof_of
+from maskmill.pipeline.convert.conversion import (
     DATASET_FOLDER,
     ConversionPlan,
     conversion_identity,
     plan_conversion,
 )
-from pipeline.conversions.finish import finish_conversion, import_commands
-from pipeline.conversions.manifest import block_sizes, manifest_file, pending_blocks
-from pipeline.conversions.proof import Proof, plan_check, proof_of
-from pipeline.datasets.samples import SampleItem
-from pipeline.layout import RunLayout
-from pipeline.operators.check_masks import CheckMasks
-from pipeline.operators.convert_masks import ConvertMasks
-from pipeline.pending import count_ledger
-from pipeline.run_lock import run_lock
-from pipeline.run_record import (
+from maskmill.pipeline.convert.finish import finish_conversion, import_commands
+from maskmill.pipeline.convert.manifest import block_sizes, manifest_file, pending_blocks
+from maskmill.pipeline.convert.operator import ConvertMasks
+from maskmill.pipeline.datasets.samples import SampleItem
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.lock import run_lock
+from maskmill.pipeline.runs.pending import count_ledger
+from maskmill.pipeline.runs.record import (
     Ledger,
     RunRecord,
     fingerprint_of,
@@ -160,7 +159,7 @@ def _new_record(config: ConvertConfig, plan: ConversionPlan, identity: dict[str,
     record = RunRecord(command="convert", identity=identity, fingerprint=fingerprint_of(identity))
     record.settings = config.settings()
     record.label_map = plan.mapping.target.to_dict()
-    record.versions = {"maskmill": tool_version(), **package_versions()}
+    record.versions = package_versions()
     made_by = {"model": plan.extras["model"]} if "model" in plan.extras else {}
     record.info = {
         **made_by,
@@ -236,20 +235,11 @@ def _blocks(
 
 
 def _close_record(layout: RunLayout, record: RunRecord, summary: ConvertSummary) -> None:
-    ledger = summary.ledger
-    record.state = "finished"
-    record.ledger = {**asdict(ledger), "pending": ledger.pending}
     if summary.proof is not None:
         record.info["check"] = summary.proof.to_dict()
-    if summary.done_now:
-        record.sessions.append(
-            {
-                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "samples": summary.done_now,
-                "seconds": round(summary.seconds, 1),
-                "samples_per_second": round(summary.rate, 2),
-            }
-        )
-    record.save(layout)
-    for leftover in (layout.scratch, layout.attempts):
-        layout.clear(leftover)
+    session = {
+        "samples": summary.done_now,
+        "seconds": round(summary.seconds, 1),
+        "samples_per_second": round(summary.rate, 2),
+    }
+    record.close(layout, summary.ledger, session if summary.done_now else None)

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from jobs.options import exits_cleanly
-from jobs.prelabel import carry_out, prelabel
+from maskmill.jobs.options import exits_cleanly
+from maskmill.jobs.prelabel import carry_out, prelabel
 
 LEFT_OUT = ("writers", "segments", "min_confidence", "threshold")
 """Options of `prelabel` that a cutout has no use for; the others are its own too."""
@@ -95,7 +95,7 @@ def cutout(
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 done but some images failed.
     """
     # OpenCV and torch are heavy; --help is not to wait for them.
-    from pipeline.cutout import CutoutSettings
+    from maskmill.pipeline.prelabel.cutout import CutoutSettings
 
     settings = CutoutSettings(
         background=background,

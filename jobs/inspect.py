@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
+from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
 
 if TYPE_CHECKING:
-    from pipeline.inspection.census import FileCensus
-    from pipeline.inspection.doctor import Inspection
+    from maskmill.pipeline.inspect.census import FileCensus
+    from maskmill.pipeline.inspect.doctor import Inspection
 
 FEW_FILES = 64
 SHOWN_VALUES = 24
@@ -48,8 +48,8 @@ def inspect(
     \b
     Exit codes: 0 healthy, 1 broken archive, 2 usage, 3 something is sick.
     """
-    from pipeline.inspection.doctor import inspect_masks
-    from schemas.label_files import load_label_map
+    from maskmill.pipeline.inspect.doctor import inspect_masks
+    from maskmill.schemas.label_files import load_label_map
 
     def censuses(names: Sequence[str]) -> "Iterable[FileCensus]":
         return _censuses(path, names, workers or len(os.sched_getaffinity(0)))
@@ -71,8 +71,8 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
     from functools import partial
     from multiprocessing import get_context
 
-    from jobs.progress import progress_meter
-    from pipeline.inspection.doctor import census_in
+    from maskmill.jobs.progress import progress_meter
+    from maskmill.pipeline.inspect.doctor import census_in
 
     work = partial(census_in, path)
     if len(names) <= FEW_FILES or workers == 1:

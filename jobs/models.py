@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import exits_cleanly, json_option, say_json
+from maskmill.jobs.options import exits_cleanly, json_option, say_json
 
 if TYPE_CHECKING:
-    from pipeline.models.choice import ModelChoice
+    from maskmill.pipeline.models.choice import ModelChoice
 
 EXPORT_KINDS = {".onnx": "onnx", ".pt2": "torch"}
 
@@ -32,9 +32,9 @@ def models() -> None:
 @exits_cleanly
 def list_models(as_json: bool) -> None:
     """Every model by name: output stride, classes, and whether its weights are here."""
-    from pipeline.models.model_facts import weights_state
-    from pipeline.models.registry import DEFAULT_MODEL, all_models
-    from pipeline.models.spec import labels_of
+    from maskmill.pipeline.models.facts import weights_state
+    from maskmill.pipeline.models.registry import DEFAULT_MODEL, all_models
+    from maskmill.pipeline.models.spec import labels_of
 
     rows = [
         {
@@ -71,8 +71,8 @@ def info(name: str, as_json: bool) -> None:
     Example:
       maskmill models info deeplabv3_resnet101
     """
-    from pipeline.models.model_facts import describe
-    from pipeline.models.registry import find_model
+    from maskmill.pipeline.models.facts import describe
+    from maskmill.pipeline.models.registry import find_model
 
     facts = describe(find_model(name))
     if as_json:
@@ -94,8 +94,8 @@ def pull(names: tuple[str, ...]) -> None:
     Example:
       maskmill models pull deeplabv3_mobilenetv2_x05_voc deeplabv3_mobilenetv2_voc
     """
-    from pipeline.models.origins import resolve_weights
-    from pipeline.models.registry import find_model
+    from maskmill.pipeline.models.registry import find_model
+    from maskmill.pipeline.models.weights.origins import resolve_weights
 
     for name in names:
         path = resolve_weights(find_model(name), say=lambda text: click.echo(text, err=True))
@@ -126,9 +126,9 @@ def import_file(file: Path, name: str, labels: str, image_size: int, licence: st
     Example:
       maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
     """
-    from pipeline.models.imported import import_model
-    from pipeline.models.registry import MODELS
-    from schemas.label_files import load_label_map
+    from maskmill.pipeline.models.registry import MODELS
+    from maskmill.pipeline.models.weights.imported import import_model
+    from maskmill.schemas.label_files import load_label_map
 
     spec = import_model(
         file,
@@ -175,12 +175,12 @@ def export(
       maskmill models export deeplabv3_mobilenetv2_x05_voc deeplab.onnx
       maskmill models export deeplabv3_resnet50 shelves.pt2 --weights mine.pth --labels mine.json
     """
-    from schemas.errors import SettingsError
+    from maskmill.schemas.errors import SettingsError
 
     kind = EXPORT_KINDS.get(file.suffix.lower())
     if kind is None:
         raise SettingsError(f"{file}: name it .onnx for ONNX, or .pt2 for a torch.export program")
-    from pipeline.models.choice import choose_model
+    from maskmill.pipeline.models.choice import choose_model
 
     choice = choose_model(name, weights, labels, untrained=untrained)
     facts = _exported(choice, file, kind, image_size)
@@ -196,9 +196,9 @@ def _exported(choice: "ModelChoice", file: Path, kind: str, size: int | None) ->
     """Write the file; what it says of itself."""
     from dataclasses import replace
 
-    from pipeline.models.export import export_metadata, export_model
-    from pipeline.models.loading import load_model, num_classes_of
-    from schemas.errors import SettingsError
+    from maskmill.pipeline.models.export import export_metadata, export_model
+    from maskmill.pipeline.models.loading import load_model, num_classes_of
+    from maskmill.schemas.errors import SettingsError
 
     untrained = choice.weights_kind == "untrained"
     loaded = load_model(choice.spec, choice.weights_path, untrained=untrained)

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from jobs.machine_failures import machine_failure
-from schemas.errors import MaskmillError
+from maskmill.jobs.machine_failures import machine_failure
+from maskmill.schemas.errors import MaskmillError
 
 EXIT_FAILED_ROWS = 3
 EXIT_BELOW_THRESHOLD = 4

@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
-from jobs.options import (
+from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
     address_option,
     exits_cleanly,
     json_option,
     say_json,
 )
-from pipeline.models.registry import DEFAULT_MODEL
-from pipeline.models.test_time import (
+from maskmill.pipeline.models.registry import DEFAULT_MODEL
+from maskmill.pipeline.prelabel.writers.registry import WRITERS
+from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
     DEFAULT_OVERLAP,
@@ -22,7 +23,6 @@ from pipeline.models.test_time import (
     OUTPUT_STRIDES,
     SCALE_RANGE,
 )
-from pipeline.writers.registry import WRITERS
 
 MIN_WINDOW = 64
 
@@ -226,10 +226,10 @@ def carry_out(options: dict[str, Any], *, as_json: bool, dry_run: bool) -> None:
     Ends the process with EXIT_FAILED_ROWS where images failed that were not allowed to.
     """
     # Arrow, torch and Ray are heavy; --help is not to wait for them.
-    from jobs.prelabel_config import PrelabelConfig, default_block_images
-    from jobs.prelabel_plan import dry_run as report_plan
-    from jobs.prelabel_plan import dry_run_text
-    from jobs.prelabel_run import run
+    from maskmill.jobs.prelabel_config import PrelabelConfig, default_block_images
+    from maskmill.jobs.prelabel_plan import dry_run as report_plan
+    from maskmill.jobs.prelabel_plan import dry_run_text
+    from maskmill.jobs.prelabel_run import run
 
     megapixels = options.pop("max_pixels")
     block_images = options.pop("block_images")

@@ -7,21 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.cutout import CutoutSettings, chosen_classes
-from pipeline.manifest import BLOCK_IMAGES, manifest_sha256
-from pipeline.models.choice import ModelChoice
-from pipeline.models.spec import check_precision
-from pipeline.models.test_time import (
-    DEFAULT_OVERLAP,
-    ViewSettings,
-    at_output_stride,
-    check_scales,
-    check_threshold,
-)
-from pipeline.run_record import PIXELS_VERSION
-from pipeline.segments import Per
-from pipeline.writers.cutout_file import cutout_writer
-from pipeline.writers.registry import WriterSpec
+from maskmill.pipeline.masks.segments import Per
+from maskmill.pipeline.models.adaptation import at_output_stride, check_scales, check_threshold
+from maskmill.pipeline.models.choice import ModelChoice
+from maskmill.pipeline.models.spec import check_precision
+from maskmill.pipeline.prelabel.cutout import CutoutSettings, chosen_classes
+from maskmill.pipeline.prelabel.writers.cutout_file import cutout_writer
+from maskmill.pipeline.prelabel.writers.registry import WriterSpec
+from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, manifest_sha256
+from maskmill.pipeline.runs.record import PIXELS_VERSION
+from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
 BLOCK_BYTES = 64 << 20
 """A block closes early at this many bytes of encoded files, so that large images stay in memory."""

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import block_graph
-from jobs.runtime import TASK_CPUS, actor_pool, task_pool
-from pipeline.layout import RunLayout
-from pipeline.operators.commit_rows import CommitRows
-from pipeline.operators.load_images import LoadImages
-from pipeline.operators.predict_masks import PredictMasks, WorkerSettings
-from pipeline.operators.save_prelabels import SavePrelabels
+from maskmill.jobs import block_graph
+from maskmill.jobs.runtime import TASK_CPUS, actor_pool, task_pool
+from maskmill.pipeline.prelabel.commit import CommitRows
+from maskmill.pipeline.prelabel.load import LoadImages
+from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
+from maskmill.pipeline.prelabel.save import SavePrelabels
+from maskmill.pipeline.runs.layout import RunLayout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

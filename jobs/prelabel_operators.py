@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.prelabel_config import MAX_FILE_BYTES
-from jobs.prelabel_graph import PrelabelGraph
-from jobs.prelabel_plan import Plan
-from jobs.runtime import SPARE_CPUS, Capacity, ask_worker, check_workers, default_workers
-from pipeline.layout import RunLayout
-from pipeline.models.spec import ModelSpec
-from pipeline.models.worker_facts import WorkerFacts, describe_worker
-from pipeline.operators.load_images import LoadImages
-from pipeline.operators.predict_masks import WorkerSettings
-from pipeline.operators.save_prelabels import Provenance, SavePrelabels
-from pipeline.run_record import settings_fingerprint_of, tool_version
-from pipeline.staged_weights import local_weights, stage_weights
-from schemas.errors import MaskmillError, SettingsError
+from maskmill.jobs.prelabel_config import MAX_FILE_BYTES
+from maskmill.jobs.prelabel_graph import PrelabelGraph
+from maskmill.jobs.prelabel_plan import Plan
+from maskmill.jobs.runtime import SPARE_CPUS, Capacity, ask_worker, check_workers, default_workers
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
+from maskmill.pipeline.models.worker_facts import WorkerFacts, describe_worker
+from maskmill.pipeline.prelabel.load import LoadImages
+from maskmill.pipeline.prelabel.predict import WorkerSettings
+from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import settings_fingerprint_of, tool_version
+from maskmill.schemas.errors import MaskmillError, SettingsError
 
 GPU_GROUP = 8
 """Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""

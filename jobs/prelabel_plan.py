@@ -5,13 +5,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from jobs.prelabel_config import REMEDIES, PrelabelConfig, identity_before_start
-from jobs.work_list import WorkList, work_list
-from pipeline.layout import RunLayout
-from pipeline.models.choice import ModelChoice, choose_model
-from pipeline.pending import num_images, pending_work
-from pipeline.run_record import RunRecord, load_record, refuse_difference
-from pipeline.writers.registry import FINISHERS, WRITERS
+from maskmill.jobs.prelabel_config import REMEDIES, PrelabelConfig, identity_before_start
+from maskmill.jobs.work_list import WorkList, work_list
+from maskmill.pipeline.models.choice import ModelChoice, choose_model
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.pending import num_images, pending_work
+from maskmill.pipeline.runs.record import RunRecord, load_record, refuse_difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,11 @@
 """run.json of a `prelabel` run: opened before the first block, closed after the last document."""
 
-from dataclasses import asdict
 from typing import Any
 
-from jobs.prelabel_config import REMEDIES
-from jobs.prelabel_plan import Plan
-from pipeline.finishing import write_documents
-from pipeline.run_record import (
+from maskmill.jobs.prelabel_config import REMEDIES
+from maskmill.jobs.prelabel_plan import Plan
+from maskmill.pipeline.prelabel.documents import write_documents
+from maskmill.pipeline.runs.record import (
     Ledger,
     RunRecord,
     fingerprint_of,
@@ -31,7 +30,7 @@ def open_record(plan: Plan, identity: dict[str, Any]) -> RunRecord:
         "weights": choice.weights_kind,
         "weights_sha256": choice.weights_sha256,
     }
-    record.versions = {"maskmill": tool_version(), **package_versions()}
+    record.versions = package_versions()
     record.state = "running"
     if plan.work.is_new:
         plan.layout.write_table(plan.layout.manifest, plan.work.manifest)
@@ -48,9 +47,4 @@ def close_record(plan: Plan, record: RunRecord, ledger: Ledger, session: dict[st
         "fingerprint": record.fingerprint,
     }
     write_documents(plan.layout, plan.choice.labels, record.info)
-    record.state = "finished"
-    record.ledger = {**asdict(ledger), "pending": ledger.pending}
-    record.sessions.append(session)
-    record.save(plan.layout)
-    for leftover in (plan.layout.scratch, plan.layout.attempts):
-        plan.layout.clear(leftover)
+    record.close(plan.layout, ledger, session)

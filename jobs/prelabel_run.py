@@ -3,24 +3,23 @@
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import click
 import pyarrow as pa
 
-from jobs.prelabel_config import PrelabelConfig
-from jobs.prelabel_operators import ask_facts, build_graph, full_identity, pool_of
-from jobs.prelabel_plan import Plan, make_plan
-from jobs.prelabel_record import close_record, open_record
-from jobs.progress import progress_meter
-from jobs.run_summary import RunSummary
-from jobs.runtime import cluster
-from pipeline.layout import RunLayout
-from pipeline.pending import count_ledger, num_images, pending_work
-from pipeline.run_lock import run_lock
-from pipeline.run_record import Ledger, RunRecord
-from pipeline.writers.registry import FINISHERS, WRITERS
+from maskmill.jobs.prelabel_config import PrelabelConfig
+from maskmill.jobs.prelabel_operators import ask_facts, build_graph, full_identity, pool_of
+from maskmill.jobs.prelabel_plan import Plan, make_plan
+from maskmill.jobs.prelabel_record import close_record, open_record
+from maskmill.jobs.progress import progress_meter
+from maskmill.jobs.run_summary import RunSummary
+from maskmill.jobs.runtime import cluster
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.lock import run_lock
+from maskmill.pipeline.runs.pending import count_ledger, num_images, pending_work
+from maskmill.pipeline.runs.record import Ledger, RunRecord
 
 MAX_EXAMPLES = 3
 
@@ -44,7 +43,6 @@ class Outcome:
     def session(self) -> dict[str, Any]:
         """This call's line of run.json."""
         return {
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "images": self.done_now,
             "seconds": round(self.seconds, 1),
             "images_per_second": round(self.rate, 2),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import exits_cleanly, json_option, say_json
+from maskmill.jobs.options import exits_cleanly, json_option, say_json
 
 
 @click.command()
@@ -37,8 +37,8 @@ def rank(out: str, top: int, rarity: float, as_json: bool) -> None:
     Example:
       maskmill rank labels/ --top 50
     """
-    from pipeline.layout import RunLayout
-    from pipeline.review_order import review_order, write_order
+    from maskmill.pipeline.prelabel.review_order import review_order, write_order
+    from maskmill.pipeline.runs.layout import RunLayout
 
     layout = RunLayout(out)
     order = review_order(layout, rarity_weight=rarity)

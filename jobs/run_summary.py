@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.run_record import Ledger
+from maskmill.pipeline.runs.record import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

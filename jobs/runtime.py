@@ -1,9 +1,11 @@
 """Every Ray setting of the house: how a cluster is started or joined, and what runs on it."""
 
 import gc
+import importlib
 import logging
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -15,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from schemas.errors import RunFailed, SettingsError
+from maskmill.schemas.errors import RunFailed, SettingsError
 
 OBJECT_STORE_BYTES = 1 << 30
 """Shared memory of a local cluster. Parcels are some 30 MB and only a few are under way."""
@@ -31,6 +33,9 @@ KEEP_IDLE_WORKERS = {
     "idle_worker_killing_time_threshold_ms": 600_000,
 }
 """Ray ends a process that idles for a second; ours have seconds of imports behind them."""
+
+PARTS = ("schemas", "pipeline", "jobs")
+_NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 NO_PROGRESS_SECONDS = 1800
 ANSWER_SECONDS = 10
@@ -76,7 +81,8 @@ def _session(address: str | None) -> Iterator[Capacity]:
             )
         else:
             quiet.pop("include_dashboard")
-            ray.init(address=address, runtime_env={"py_modules": _our_modules()}, **quiet)
+            with staged_package() as folder:
+                ray.init(address=address, runtime_env={"py_modules": [folder]}, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise
@@ -243,12 +249,21 @@ def _capacity(*, is_local: bool) -> Capacity:
     )
 
 
-def _our_modules() -> list[str]:
-    import jobs
-    import pipeline
-    import schemas
+@contextmanager
+def staged_package() -> Iterator[str]:
+    """A folder ``maskmill`` with all of the package in it, for the workers of a running cluster.
 
-    return [_folder_of(module) for module in (schemas, pipeline, jobs)]
+    An installed package is such a folder; a checkout's lacks what lies beside it.
+    """
+    import maskmill
+
+    parts = {name: importlib.import_module(f"maskmill.{name}") for name in PARTS}
+    with tempfile.TemporaryDirectory(prefix="maskmill-code-") as folder:
+        target = Path(folder) / "maskmill"
+        shutil.copytree(_folder_of(maskmill), target, ignore=_NOT_CODE)
+        for name, part in parts.items():
+            shutil.copytree(_folder_of(part), target / name, ignore=_NOT_CODE, dirs_exist_ok=True)
+        yield str(target)
 
 
 def _folder_of(module: ModuleType) -> str:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from jobs.options import exits_cleanly, json_option, say_json
+from maskmill.jobs.options import exits_cleanly, json_option, say_json
 
 MAX_SHOWN = 20
 
@@ -29,12 +29,12 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     \b
     Exit codes: 0 all agrees, 1 something does not, 2 usage.
     """
-    from jobs.progress import progress_meter
-    from pipeline.audits.verification import verify_audit
-    from pipeline.conversions.verification import verify_conversion
-    from pipeline.layout import RunLayout
-    from pipeline.run_record import load_record
-    from pipeline.verification import verify_run
+    from maskmill.jobs.progress import progress_meter
+    from maskmill.pipeline.audit.proof import verify_audit
+    from maskmill.pipeline.convert.proof import verify_conversion
+    from maskmill.pipeline.prelabel.proof import verify_run
+    from maskmill.pipeline.runs.layout import RunLayout
+    from maskmill.pipeline.runs.record import load_record
 
     layout = RunLayout(out)
     record = load_record(layout)

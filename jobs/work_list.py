@@ -4,11 +4,16 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from jobs.prelabel_config import BLOCK_BYTES, REMEDIES, PrelabelConfig
-from pipeline.layout import RunLayout
-from pipeline.manifest import build_manifest, case_twins, extend_manifest, manifest_sha256
-from pipeline.sources.registry import Listing, list_source
-from schemas.errors import RunRefused
+from maskmill.jobs.prelabel_config import BLOCK_BYTES, REMEDIES, PrelabelConfig
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import (
+    build_manifest,
+    case_twins,
+    extend_manifest,
+    manifest_sha256,
+)
+from maskmill.pipeline.sources.registry import Listing, list_source
+from maskmill.schemas.errors import RunRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

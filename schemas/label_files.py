@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SettingsError
-from schemas.labels import Color, LabelClass, LabelMap, builtin, builtin_names, voc_color
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import Color, LabelClass, LabelMap, builtin, builtin_names, voc_color
 
 BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__", "bg"})
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.arrays import ignore_index_of, mask_dtype_of
-from schemas.coco import CocoCategory
-from schemas.errors import SettingsError
+from maskmill.schemas.arrays import ignore_index_of, mask_dtype_of
+from maskmill.schemas.coco import CocoCategory
+from maskmill.schemas.errors import SettingsError
 
 Color = tuple[int, int, int]
 VOID_COLOR: Color = (224, 224, 192)  # what Pascal VOC paints at index 255

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from schemas.errors import ErrorCode
+from maskmill.schemas.errors import ErrorCode
 
 Bytes = Callable[[np.random.Generator], bytes]
 

@@ -10,14 +10,16 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from jobs.cli import COMMANDS, main
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.masks.registry import MASK_FORMATS
-from pipeline.models.registry import MODELS
-from pipeline.sources.registry import SOURCES
-from pipeline.writers.registry import FINISHERS, WRITERS
-from schemas import audit_rows, conversion_rows, rows
-from schemas.errors import ErrorCode
+from maskmill.jobs.cli import COMMANDS, main
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
+from maskmill.pipeline.sources.registry import SOURCES
+from maskmill.schemas.errors import ErrorCode
+from maskmill.schemas.tables import audit as audit_rows
+from maskmill.schemas.tables import convert as conversion_rows
+from maskmill.schemas.tables import prelabel as rows
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.class_mapping import ClassMapping, map_mask
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
+from maskmill.pipeline.datasets.samples import (
     Sample,
 )
-from schemas.labels import LabelClass, LabelMap
+from maskmill.schemas.labels import LabelClass, LabelMap
 
 
 def labels_with_first_background(labels: LabelMap) -> LabelMap:

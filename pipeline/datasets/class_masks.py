@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.datasets.item_spool import ItemSpool
-from pipeline.datasets.picture_sizes import picture_beside
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.picture_sizes import picture_beside
+from maskmill.pipeline.datasets.samples import (
     ReadContext,
     ReadOptions,
     Sample,
     SampleItem,
 )
-from pipeline.datasets.trees import FileTree
-from pipeline.masks.picture import index_png, open_picture
-from pipeline.masks.reading import read_mask
-from pipeline.masks.registry import DecodeOptions
-from schemas.arrays import LabelMask
-from schemas.errors import DocumentFailure, ErrorCode, MaskFailure
-from schemas.labels import LabelMap, voc_color
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.masks.picture import index_png, open_picture
+from maskmill.pipeline.masks.reading import read_mask
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap, voc_color
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jpg", ".jpeg")
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Final
 
-from pipeline.datasets.item_spool import ItemSpool
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
     ReadContext,
@@ -13,8 +13,8 @@ from pipeline.datasets.samples import (
     Sample,
     SampleItem,
 )
-from pipeline.datasets.trees import FileTree
-from schemas.errors import DocumentFailure, ErrorCode
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 WRONG_SHAPE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 """What Python raises when a document has another shape than its format says."""

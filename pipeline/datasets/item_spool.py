@@ -5,9 +5,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 
-from pipeline.datasets.samples import (
-    SampleItem,
-)
+from maskmill.pipeline.datasets.samples import SampleItem
 
 
 class ItemSpool:

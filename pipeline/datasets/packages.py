@@ -1,32 +1,19 @@
 """Documents split into packages: importers refuse uploads beyond a size (413 at the proxy)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipeline.datasets.samples import (
-        FinishedSample,
-        FinishedSamples,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageLimits:
-    """The most pictures and bytes of one package; None = no limit."""
-
-    images: int | None = None
-    bytes: int | None = None
+from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
+from maskmill.pipeline.datasets.samples import FinishedSample, FinishedSamples
 
 
 def packaged(
-    samples: "FinishedSamples",
+    samples: FinishedSamples,
     stem: str,
     suffix: str,
     limits: PackageLimits,
-    bytes_of: "Callable[[FinishedSample], int]",
-) -> "Iterator[tuple[str, Iterator[FinishedSample]]]":
+    bytes_of: Callable[[FinishedSample], int],
+) -> Iterator[tuple[str, Iterator[FinishedSample]]]:
     """(file name, its samples) per package, in order: ``stem + suffix`` where one holds all.
 
     A sample larger than the limit has a package of its own. The samples of a package must be
@@ -41,15 +28,10 @@ def packaged(
         yield name, islice(rest, count)
 
 
-def numbered(stem: str, number: int, count: int, suffix: str) -> str:
-    """``stem-00000-of-00003.suffix``, as TensorFlow and Hugging Face name shards."""
-    return f"{stem}-{number:05d}-of-{count:05d}{suffix}"
-
-
 def _counts(
-    samples: "FinishedSamples",
+    samples: FinishedSamples,
     limits: PackageLimits,
-    bytes_of: "Callable[[FinishedSample], int]",
+    bytes_of: Callable[[FinishedSample], int],
 ) -> Iterator[int]:
     """How many samples go into each package."""
     images, filled = 0, 0

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.samples import (
     ObjectMap,
     Sample,
 )
-from pipeline.masks.rle import class_runs, counts_to_strings, runs_area, runs_bbox, runs_to_counts
-from pipeline.segments import Segment, segments_of
-from schemas.arrays import BoolMask, LabelMask
-from schemas.errors import DocumentFailure, ErrorCode
-from schemas.labels import LabelMap
+from maskmill.pipeline.masks.rle import (
+    class_runs,
+    counts_to_strings,
+    runs_area,
+    runs_bbox,
+    runs_to_counts,
+)
+from maskmill.pipeline.masks.segments import Segment, segments_of
+from maskmill.schemas.arrays import BoolMask, LabelMask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.samples import (
     IMAGE_SUFFIXES,
 )
-from pipeline.datasets.trees import FileTree
-from schemas.errors import ErrorCode, ImageFailure
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.schemas.errors import ErrorCode, ImageFailure
 
 ORIENTATION_TAG = 0x0112
 TURNED = (5, 6, 7, 8)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.class_mapping import ClassMapping, map_mask
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
+from maskmill.pipeline.datasets.samples import (
     Sample,
 )
-from schemas.arrays import BoolMask
-from schemas.errors import DocumentFailure, ErrorCode
-from schemas.labels import LabelMap
+from maskmill.schemas.arrays import BoolMask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.datasets.packages import PackageLimits, numbered
-from pipeline.datasets.trees import FileTree
-from pipeline.masks.registry import Unknown
-from schemas.arrays import LabelMask
-from schemas.labels import LabelMap
+from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.masks.registry import Unknown
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.labels import LabelMap
 
 ObjectMap = npt.NDArray[np.int32]
 """(H, W) int32: number of the object a pixel belongs to, from 1; 0 = no object known."""

@@ -6,9 +6,9 @@ from typing import Protocol
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.archives import TarArchive, ZipArchive, safe_member_name
-from pipeline.filesystems import resolve
-from schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.pipeline.storage.archives import TarArchive, ZipArchive, safe_member_name
+from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 
 
 class FileTree(Protocol):

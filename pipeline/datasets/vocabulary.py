@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.masks.picture import MAX_PIXELS
-from schemas.errors import DocumentFailure, ErrorCode, SettingsError
-from schemas.labels import Color, LabelClass, LabelMap, voc_color
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.schemas.labels import Color, LabelClass, LabelMap, voc_color
 
 BACKGROUND_NAMES: Final = ("background", "__background__", "_background_")
 
@@ -139,32 +138,6 @@ def parse_json(data: bytes, name: str) -> Any:
 def to_json(document: Any) -> bytes:
     """UTF-8 JSON without blanks, the same bytes for the same document."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def declared_size(height: object, width: object, *, name: str) -> tuple[int, int]:
-    """(height, width) that a document declares, before anything of that size is allocated.
-
-    Raises:
-        DocumentFailure: MALFORMED where they are no positive integers, UNSAFE_SIZE beyond 2^28
-            pixels.
-    """
-    if (
-        not isinstance(height, int)
-        or not isinstance(width, int)
-        or isinstance(height, bool)
-        or isinstance(width, bool)
-        or height < 1
-        or width < 1
-    ):
-        raise DocumentFailure(
-            ErrorCode.MALFORMED,
-            f"{name}: height {height!r} and width {width!r} must be positive integers",
-        )
-    if height * width > MAX_PIXELS:
-        raise DocumentFailure(
-            ErrorCode.UNSAFE_SIZE, f"{name}: declares {height} x {width} pixels; that is refused"
-        )
-    return height, width
 
 
 def text_lines(data: bytes, name: str) -> list[str]:

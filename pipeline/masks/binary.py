@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from pipeline.masks.picture import MaskPicture, index_png
-from pipeline.masks.registry import DecodeOptions
-from pipeline.masks.values import (
+from maskmill.pipeline.masks.picture import MaskPicture, index_png
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.pipeline.masks.values import (
     cast_to_mask,
     refuse_too_many_classes,
     refuse_unknown_values,
     stored_values,
     values_to_mask,
 )
-from schemas.arrays import BoolMask, LabelMask
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap
+from maskmill.schemas.arrays import BoolMask, LabelMask
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap
 
 ON = 255
 

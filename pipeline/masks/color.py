@@ -13,13 +13,18 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.masks.picture import MaskPicture, png_bytes
-from pipeline.masks.registry import DecodeOptions
-from pipeline.masks.values import cast_to_mask, is_16_bit_color, refuse_unknown_values, wrong_mode
-from pipeline.masks.void import void_color
-from schemas.arrays import LabelMask, RgbImage
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import Color, LabelMap
+from maskmill.pipeline.masks.picture import MaskPicture, png_bytes
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.pipeline.masks.values import (
+    cast_to_mask,
+    is_16_bit_color,
+    refuse_unknown_values,
+    wrong_mode,
+)
+from maskmill.pipeline.masks.void import void_color
+from maskmill.schemas.arrays import LabelMask, RgbImage
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import Color, LabelMap
 
 Packed = npt.NDArray[np.uint32]
 """R + 256 G + 65536 B; the highest byte of pixels (not of keys) is whatever Pillow left there."""

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from pipeline.masks.picture import MaskPicture, index_png
-from pipeline.masks.registry import DecodeOptions
-from pipeline.masks.values import (
+from maskmill.pipeline.masks.picture import MaskPicture, index_png
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.pipeline.masks.values import (
     refuse_unknown_values,
     stored_values,
     values_to_mask,
     wrong_mode,
 )
-from schemas.arrays import IGNORE_INDEX_16, LabelMask
-from schemas.labels import LabelMap
+from maskmill.schemas.arrays import IGNORE_INDEX_16, LabelMask
+from maskmill.schemas.labels import LabelMap
 
 
 def decode(source: MaskPicture, labels: LabelMap, options: DecodeOptions) -> LabelMask:

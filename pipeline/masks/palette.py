@@ -5,17 +5,17 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.masks.picture import MaskPicture, index_png
-from pipeline.masks.registry import DecodeOptions
-from pipeline.masks.values import (
+from maskmill.pipeline.masks.picture import MaskPicture, index_png
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.pipeline.masks.values import (
     refuse_too_many_classes,
     refuse_unknown_values,
     stored_values,
     values_to_mask,
     wrong_mode,
 )
-from schemas.arrays import IGNORE_INDEX, LabelMask
-from schemas.labels import LabelMap, voc_color
+from maskmill.schemas.arrays import IGNORE_INDEX, LabelMask
+from maskmill.schemas.labels import LabelMap, voc_color
 
 _VOC_PALETTE = bytes(channel for index in range(256) for channel in voc_color(index))
 

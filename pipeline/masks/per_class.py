@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.masks.binary import ON, picture_to_bool
-from pipeline.masks.picture import index_png, open_picture
-from pipeline.masks.registry import DecodeOptions
-from pipeline.masks.values import cast_to_mask, refuse_unknown_values
-from schemas.arrays import BoolMask, LabelMask
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.masks.binary import ON, picture_to_bool
+from maskmill.pipeline.masks.picture import index_png, open_picture
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.pipeline.masks.values import cast_to_mask, refuse_unknown_values
+from maskmill.schemas.arrays import BoolMask, LabelMask
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
 
 
 def merge_binary(

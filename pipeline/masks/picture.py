@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from schemas.arrays import LabelMask
-from schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.errors import ErrorCode, MaskFailure
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest mask that is opened; the header is checked before anything is decoded."""

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from pipeline.masks.color import RGB_BITS, color_keys, packed_pixels
-from pipeline.masks.picture import MaskPicture, open_picture
-from pipeline.masks.registry import MASK_FORMATS, DecodeOptions, Unknown
-from pipeline.masks.values import stored_values, wrong_mode
-from schemas.arrays import IGNORE_INDEX, LabelMask
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
-from schemas.labels import VOID_COLOR, Color, LabelMap
+from maskmill.pipeline.masks.color import RGB_BITS, color_keys, packed_pixels
+from maskmill.pipeline.masks.picture import MaskPicture, open_picture
+from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions, Unknown
+from maskmill.pipeline.masks.values import stored_values, wrong_mode
+from maskmill.schemas.arrays import IGNORE_INDEX, LabelMask
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap
 
 
 def read_mask(

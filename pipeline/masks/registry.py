@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from pipeline.masks.picture import MAX_PIXELS, MaskPicture, open_picture
-from pipeline.masks.void import void_color
-from schemas.arrays import LabelMask
-from schemas.labels import LabelMap
+from maskmill.pipeline.masks.picture import MAX_PIXELS, MaskPicture, open_picture
+from maskmill.pipeline.masks.void import void_color
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.labels import LabelMap
 
 Unknown = Literal["error", "ignore", "nearest"]
 UNKNOWN_POLICIES: tuple[Unknown, ...] = ("error", "ignore", "nearest")
@@ -114,40 +114,40 @@ MASK_FORMATS: dict[str, MaskFormat] = {
     "indexed": MaskFormat(
         name="indexed",
         extension=".png",
-        decoder="pipeline.masks.indexed:decode",
-        encoder="pipeline.masks.indexed:encode",
+        decoder="maskmill.pipeline.masks.indexed:decode",
+        encoder="maskmill.pipeline.masks.indexed:encode",
         description="grey PNG of class indices, 16-bit beyond 255 classes",
         max_classes=65535,
     ),
     "indexed16": MaskFormat(
         name="indexed16",
         extension=".png",
-        decoder="pipeline.masks.indexed:decode",
-        encoder="pipeline.masks.indexed:encode_16",
+        decoder="maskmill.pipeline.masks.indexed:decode",
+        encoder="maskmill.pipeline.masks.indexed:encode_16",
         description="16-bit grey PNG of class indices, ignore = 65535",
         max_classes=65535,
     ),
     "palette": MaskFormat(
         name="palette",
         extension=".png",
-        decoder="pipeline.masks.palette:decode",
-        encoder="pipeline.masks.palette:encode",
+        decoder="maskmill.pipeline.masks.palette:decode",
+        encoder="maskmill.pipeline.masks.palette:encode",
         description="palette PNG of class indices in the label map's colours",
         max_classes=255,
     ),
     "palette_voc": MaskFormat(
         name="palette_voc",
         extension=".png",
-        decoder="pipeline.masks.palette:decode",
-        encoder="pipeline.masks.palette:encode_voc",
+        decoder="maskmill.pipeline.masks.palette:decode",
+        encoder="maskmill.pipeline.masks.palette:encode_voc",
         description="palette PNG of class indices in Pascal VOC's colours",
         max_classes=255,
     ),
     "color": MaskFormat(
         name="color",
         extension=".png",
-        decoder="pipeline.masks.color:decode",
-        encoder="pipeline.masks.color:encode",
+        decoder="maskmill.pipeline.masks.color:decode",
+        encoder="maskmill.pipeline.masks.color:encode",
         description="RGB PNG in the label map's colours, ignore = 224,224,192",
         max_classes=65535,
         by_color=True,
@@ -155,8 +155,8 @@ MASK_FORMATS: dict[str, MaskFormat] = {
     "ppm": MaskFormat(
         name="ppm",
         extension=".ppm",
-        decoder="pipeline.masks.color:decode",
-        encoder="pipeline.masks.color:encode_ppm",
+        decoder="maskmill.pipeline.masks.color:decode",
+        encoder="maskmill.pipeline.masks.color:encode_ppm",
         description="PPM in the label map's colours, as LFW Parts has it",
         max_classes=65535,
         by_color=True,
@@ -164,8 +164,8 @@ MASK_FORMATS: dict[str, MaskFormat] = {
     "binary": MaskFormat(
         name="binary",
         extension=".png",
-        decoder="pipeline.masks.binary:decode",
-        encoder="pipeline.masks.binary:encode",
+        decoder="maskmill.pipeline.masks.binary:decode",
+        encoder="maskmill.pipeline.masks.binary:encode",
         description="grey PNG, 0 = first class, 255 = second class",
         max_classes=2,
         holds_ignore=False,
@@ -173,24 +173,24 @@ MASK_FORMATS: dict[str, MaskFormat] = {
     "binary01": MaskFormat(
         name="binary01",
         extension=".png",
-        decoder="pipeline.masks.binary:decode_01",
-        encoder="pipeline.masks.binary:encode_01",
+        decoder="maskmill.pipeline.masks.binary:decode_01",
+        encoder="maskmill.pipeline.masks.binary:encode_01",
         description="grey PNG, 0 = first class, 1 = second class, 255 = ignore",
         max_classes=2,
     ),
     "tiff": MaskFormat(
         name="tiff",
         extension=".tif",
-        decoder="pipeline.masks.indexed:decode",
-        encoder="pipeline.masks.tiff:encode",
+        decoder="maskmill.pipeline.masks.indexed:decode",
+        encoder="maskmill.pipeline.masks.tiff:encode",
         description="TIFF of class indices, 8 or 16 bit, deflate",
         max_classes=65535,
     ),
     "bmp": MaskFormat(
         name="bmp",
         extension=".bmp",
-        decoder="pipeline.masks.palette:decode",
-        encoder="pipeline.masks.palette:encode_bmp",
+        decoder="maskmill.pipeline.masks.palette:decode",
+        encoder="maskmill.pipeline.masks.palette:encode_bmp",
         description="8-bit BMP of class indices in the label map's colours",
         max_classes=255,
     ),

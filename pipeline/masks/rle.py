@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from schemas.arrays import BoolMask, LabelMask
-from schemas.coco import Rle
-from schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.arrays import BoolMask, LabelMask
+from maskmill.schemas.coco import Rle
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 Counts = npt.NDArray[np.int64]
 """(N,) run lengths in column order; even positions are zeros, odd ones are the mask."""

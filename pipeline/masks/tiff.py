@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.masks.values import refuse_unknown_values
-from schemas.arrays import LabelMask
-from schemas.labels import LabelMap
+from maskmill.pipeline.masks.values import refuse_unknown_values
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.labels import LabelMap
 
 
 def encode(mask: LabelMask, labels: LabelMap) -> bytes:

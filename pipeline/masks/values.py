@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.masks.picture import MaskPicture
-from pipeline.masks.registry import DecodeOptions
-from schemas.arrays import IGNORE_INDEX, IGNORE_INDEX_16, LabelMask
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap
+from maskmill.pipeline.masks.picture import MaskPicture
+from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.schemas.arrays import IGNORE_INDEX, IGNORE_INDEX_16, LabelMask
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap
 
 Values = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """(H, W) values as stored: grey levels or palette indices."""

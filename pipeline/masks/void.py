@@ -1,6 +1,6 @@
 """The colour that stands for ignore in colour masks."""
 
-from schemas.labels import VOID_COLOR, Color, LabelMap
+from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap
 
 _WHITE: Color = (255, 255, 255)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.arrays import BoolMask, LabelMask
+from maskmill.schemas.arrays import BoolMask, LabelMask
 
 TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20, 40)  # pixels on each side; Krähenbühl and Koltun 2011
 BAND_WIDTH = 5  # of boundary-band IoU; one of the trimap widths

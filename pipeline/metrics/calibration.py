@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.totals import CONFIDENCE_LEVELS, Sums, Totals
-from schemas.arrays import LabelMask, ScoreMap
+from maskmill.pipeline.metrics.totals import CONFIDENCE_LEVELS, Sums, Totals
+from maskmill.schemas.arrays import LabelMask, ScoreMap
 
 CALIBRATION_BINS = 15  # Guo et al., On Calibration of Modern Neural Networks, ICML 2017
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schemas.arrays import ConfusionCounts, LabelMask
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.arrays import ConfusionCounts, LabelMask
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 
 ValueTable = npt.NDArray[np.uint16]
 """(256,) or (65536,): mask value -> class index; C = ignore, C + 1 = out of range (no class)."""

@@ -7,7 +7,7 @@ Sums stay whole until the one division at the end.
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.totals import Sums, Totals
+from maskmill.pipeline.metrics.totals import Sums, Totals
 
 
 def _ratio(numerator: Sums, denominator: Sums) -> Sums:

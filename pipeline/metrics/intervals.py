@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.totals import Sums
+from maskmill.pipeline.metrics.totals import Sums
 
 DEFAULT_RESAMPLES = 1000
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.metrics import calibration, definitions
-from pipeline.metrics.totals import Sums, Totals
-from schemas.errors import SettingsError
+from maskmill.pipeline.metrics import calibration, definitions
+from maskmill.pipeline.metrics.totals import Sums, Totals
+from maskmill.schemas.errors import SettingsError
 
 Score = Callable[[Totals], Sums]
 

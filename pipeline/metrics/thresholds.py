@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.metrics.registry import METRICS, metric_of
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.metrics.registry import METRICS, metric_of
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from schemas.arrays import ConfusionCounts
-from schemas.labels import LabelMap
+from maskmill.schemas.arrays import ConfusionCounts
+from maskmill.schemas.labels import LabelMap
 
 Sums = npt.NDArray[np.float64]
 """Whole numbers up to 2**53 are exact; leading axes (…) are images, datasets or resamples."""

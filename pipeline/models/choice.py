@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.models.cache import weights_sha256
-from pipeline.models.origins import cached_path, resolve_weights
-from pipeline.models.registry import find_model
-from pipeline.models.spec import ModelSpec, labels_of
-from schemas.errors import ModelError, SettingsError
-from schemas.label_files import load_label_map
-from schemas.labels import LabelMap
+from maskmill.pipeline.models.registry import find_model
+from maskmill.pipeline.models.spec import ModelSpec, labels_of
+from maskmill.pipeline.models.weights.cache import weights_sha256
+from maskmill.pipeline.models.weights.origins import cached_path, resolve_weights
+from maskmill.schemas.errors import ModelError, SettingsError
+from maskmill.schemas.label_files import load_label_map
+from maskmill.schemas.labels import LabelMap
 
 WeightsKind = Literal["published", "own", "untrained"]
 

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import nn
 
-from pipeline.models.spec import ModelSpec, labels_of
-from schemas.errors import ModelError, SettingsError
+from maskmill.pipeline.models.spec import ModelSpec, labels_of
+from maskmill.schemas.errors import ModelError, SettingsError
 
 ExportKind = Literal["onnx", "torch"]
 INPUT: Final = "images"

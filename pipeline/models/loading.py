@@ -8,11 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.foreign import adapt_checkpoint, foreign_layout
-from pipeline.models.foreign_layouts import LAYOUTS
-from pipeline.models.spec import IMAGENET_MEAN, ModelSpec, labels_of, load_attribute
-from pipeline.models.weights import classes_in_state, classifier_name, fill_network, load_state
-from schemas.errors import ModelError
+from maskmill.pipeline.models.spec import ModelSpec, labels_of, load_attribute
+from maskmill.pipeline.models.weights.foreign import adapt_checkpoint, foreign_layout
+from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
+from maskmill.pipeline.models.weights.state import (
+    classes_in_state,
+    classifier_name,
+    fill_network,
+    load_state,
+)
+from maskmill.pipeline.views.preprocessing import IMAGENET_MEAN
+from maskmill.schemas.errors import ModelError
 
 UNTRAINED_SEED = 20
 

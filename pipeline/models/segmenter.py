@@ -7,22 +7,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.cache import weights_sha256
-from pipeline.models.geometry import AxisMap
-from pipeline.models.loading import build_network as build_network
-from pipeline.models.loading import load_model
-from pipeline.models.loading import load_network as load_network
-from pipeline.models.loading import num_classes_of as num_classes_of
-from pipeline.models.precision import DTYPES, resolve_precision
-from pipeline.models.preparation import (
+from maskmill.pipeline.models.loading import build_network as build_network
+from maskmill.pipeline.models.loading import load_model
+from maskmill.pipeline.models.loading import load_network as load_network
+from maskmill.pipeline.models.loading import num_classes_of as num_classes_of
+from maskmill.pipeline.models.networks.fused_convolution import fuse_network
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import TfMobileNetV2DeepLab
+from maskmill.pipeline.models.precision import DTYPES, resolve_precision
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.weights.cache import weights_sha256
+from maskmill.pipeline.views.geometry import AxisMap
+from maskmill.pipeline.views.preparation import (
     NetworkPicture,
     grid_maps,
     pixel_tensor,
     valid_grid_hw,
 )
-from pipeline.models.spec import ModelSpec, Preprocessing
-from schemas.arrays import LogitGrid
-from schemas.errors import ErrorCode, ImageFailure, WeightsRefused
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.arrays import LogitGrid
+from maskmill.schemas.errors import ErrorCode, ImageFailure, WeightsRefused
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,10 +93,9 @@ class Segmenter:
 
     def _placed(self, network: nn.Module) -> nn.Module:
         """On the device; on a CPU with activations fused into convolutions where it can be."""
-        fuse = getattr(network, "fused", None)
-        self._fused = self.device.type == "cpu" and fuse is not None
-        if fuse is not None and self._fused:
-            return fuse(DTYPES[self.precision])  # type: ignore[no-any-return]
+        self._fused = self.device.type == "cpu" and isinstance(network, TfMobileNetV2DeepLab)
+        if isinstance(network, TfMobileNetV2DeepLab) and self._fused:
+            return fuse_network(network, DTYPES[self.precision])
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _group(self, group: list[NetworkPicture], size: int) -> list[PictureLogits | ImageFailure]:

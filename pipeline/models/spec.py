@@ -1,66 +1,16 @@
 """ModelSpec: network, weights, preprocessing and labels, bound together so they cannot drift."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
 
 Alignment = Literal["align_corners", "half_pixel", "legacy"]
-ResizeRule = Literal["longest_side", "shortest_side", "exact", "none"]
 OriginKind = Literal["pypi_sdist", "npm", "torchvision", "file", "imported"]
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """From an RgbImage of any size to the network's input.
-
-    The picture is scaled so that its longest (or shortest) side has ``size`` pixels, or to
-    ``size`` x ``size`` (``exact``); other side by round(); bilinear, antialiased, on uint8. With
-    ``pad`` it stands at the top left of a square of ``size`` pixels whose rest is the mean colour
-    (0 after normalisation). Normalisation is (x - mean) / std on values 0..255, per channel.
-    """
-
-    resize: ResizeRule
-    size: int
-    pad: bool = False
-    upscale: bool = True
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-    def sized(self, size: int | None) -> "Preprocessing":
-        """The same rule at another size; None keeps it.
-
-        Raises:
-            SettingsError: a size below 32 pixels.
-        """
-        if size is None:
-            return self
-        if size < MIN_SIZE:
-            raise SettingsError(
-                f"image size {size} is too small for these networks; use {MIN_SIZE} or more"
-            )
-        return replace(
-            self, size=size, resize="longest_side" if self.resize == "none" else self.resize
-        )
-
-    def describe(self) -> str:
-        """One line for people."""
-        rule = {
-            "longest_side": f"longest side scaled to {self.size}",
-            "shortest_side": f"shortest side scaled to {self.size}",
-            "exact": f"scaled to {self.size}x{self.size}",
-            "none": "original size",
-        }[self.resize]
-        return rule + (f", padded to {self.size}x{self.size}" if self.pad else "")
-
-
-MIN_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +63,7 @@ class ModelSpec:
     returns logits on the network's own grid; ``options`` are its keyword arguments. ``labels`` is
     a built-in label map, ``own_labels`` that of an imported model (see :func:`labels_of`).
     ``alignment`` says how grid points lie under the network's input (see
-    pipeline.models.geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
+    geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
     that of the logits. ``precisions`` are the number formats that ``auto`` may choose, those in
     which the labels stay the same. Models without ``weights`` must be trained or given a file.
     ``stride_asked``: the user asked for this output stride, so that another project's checkpoint,

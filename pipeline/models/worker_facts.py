@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.models.spec import ModelSpec
-from schemas.errors import MaskmillError
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.schemas.errors import MaskmillError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ def describe_worker(
     """
     import torch  # here, because whoever asks for the facts needs none of it
 
-    from pipeline.models.loading import load_model, num_classes_of
-    from pipeline.models.precision import resolve_precision
+    from maskmill.pipeline.models.loading import load_model, num_classes_of
+    from maskmill.pipeline.models.precision import resolve_precision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

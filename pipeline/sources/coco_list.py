@@ -3,11 +3,11 @@
 import json
 import posixpath
 
-from pipeline.filesystems import is_uri, join_uri, resolve
-from pipeline.sources.entries import LazyListing, SourceRequest, Tally
-from pipeline.sources.name_list import entries_of_names
-from pipeline.sources.text_list import folder_of, read_text
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
+from maskmill.pipeline.sources.name_list import entries_of_names
+from maskmill.pipeline.sources.text_list import folder_of, read_text
+from maskmill.pipeline.storage.filesystems import is_uri, join_uri, resolve
+from maskmill.schemas.errors import SettingsError
 
 _PROBES = 50  # names looked for before a folder is chosen
 

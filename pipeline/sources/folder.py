@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from pyarrow import fs
 
-from pipeline.filesystems import join_uri, local_path, resolve
-from pipeline.sources.entries import (
+from maskmill.pipeline.sources.entries import (
     LazyListing,
     SourceEntry,
     SourceRequest,
@@ -20,7 +19,8 @@ from pipeline.sources.entries import (
     is_image_name,
     storable,
 )
-from schemas.errors import SettingsError
+from maskmill.pipeline.storage.filesystems import join_uri, local_path, resolve
+from maskmill.schemas.errors import SettingsError
 
 
 def list_folder(request: SourceRequest, tally: Tally) -> LazyListing:

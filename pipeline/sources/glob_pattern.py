@@ -6,8 +6,7 @@ The root is the fixed prefix: the folders before the first name with a wildcard.
 import re
 from collections.abc import Iterator
 
-from pipeline.filesystems import is_uri, join_uri, local_path, resolve
-from pipeline.sources.entries import (
+from maskmill.pipeline.sources.entries import (
     LazyListing,
     SourceEntry,
     SourceRequest,
@@ -16,8 +15,9 @@ from pipeline.sources.entries import (
     is_image_name,
     storable,
 )
-from pipeline.sources.folder import walk
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.folder import walk
+from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path, resolve
+from maskmill.schemas.errors import SettingsError
 
 _WILDCARD = re.compile(r"[*?\[]")
 

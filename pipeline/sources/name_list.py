@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from pipeline.filesystems import is_uri, join_uri, local_path
-from pipeline.sources.entries import LazyListing, SourceEntry, Tally
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.entries import LazyListing, SourceEntry, Tally
+from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path
+from maskmill.schemas.errors import SettingsError
 
 
 def entries_of_names(

@@ -1,8 +1,14 @@
 """One picture. It is taken whatever its extension; its folder is the root."""
 
-from pipeline.filesystems import is_uri, local_path, resolve
-from pipeline.sources.entries import LazyListing, SourceEntry, SourceRequest, Tally, storable
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.entries import (
+    LazyListing,
+    SourceEntry,
+    SourceRequest,
+    Tally,
+    storable,
+)
+from maskmill.pipeline.storage.filesystems import is_uri, local_path, resolve
+from maskmill.schemas.errors import SettingsError
 
 
 def list_one_file(request: SourceRequest, tally: Tally) -> LazyListing:

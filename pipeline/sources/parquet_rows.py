@@ -4,23 +4,15 @@ The key of a picture is its row number, eight digits: names in other columns may
 are read fastest in their own order. Keys of a glob of files start with the file's path.
 """
 
-import os
 from collections.abc import Iterator
-from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.filesystems import refuse_beyond
-from pipeline.sources.containers import (
-    container_files,
-    container_root,
-    member_uri,
-    open_container,
-    split_member_uri,
-)
-from pipeline.sources.entries import LazyListing, SourceEntry, SourceRequest, Tally
-from schemas.errors import ErrorCode, ImageFailure, SettingsError
+from maskmill.pipeline.sources.containers import container_files, container_root
+from maskmill.pipeline.sources.entries import LazyListing, SourceEntry, SourceRequest, Tally
+from maskmill.pipeline.storage.members import member_uri, open_container
+from maskmill.schemas.errors import SettingsError
 
 _USUAL_NAMES = ("image", "img", "jpg", "jpeg", "png", "bytes", "content", "image_bytes")
 
@@ -32,26 +24,6 @@ def list_parquet(request: SourceRequest, tally: Tally) -> LazyListing:
         SettingsError: not Parquet, or no column of bytes that is surely the picture.
     """
     return LazyListing(container_root(request), _rows(request, tally))
-
-
-def read_row(uri: str, limit: int | None) -> bytes:
-    """The encoded picture of one row; empty for a null.
-
-    Raises:
-        ImageFailure: VANISHED where the file no longer has the row, UNSAFE_SIZE beyond ``limit``.
-        OSError: the file is missing or cannot be read.
-    """
-    container, inner = split_member_uri(uri)
-    group, row, column = inner.split("/", 2)
-    try:
-        values = _column(container, int(group), column, os.getpid())
-        value = values[int(row)]
-    except (pa.ArrowInvalid, IndexError) as error:
-        raise ImageFailure(ErrorCode.VANISHED, f"{uri}: no such row any more: {error}") from error
-    if not value.is_valid:
-        return b""
-    refuse_beyond(uri, value.as_buffer().size, limit)
-    return bytes(value.as_py())
 
 
 def image_column(schema: pa.Schema, name: str) -> str:
@@ -93,13 +65,3 @@ def _bytes_path(field: pa.Field) -> str | None:
     if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
         return f"{field.name}.bytes"
     return None
-
-
-@lru_cache(maxsize=2)
-def _column(container: str, group: int, column: str, process: int) -> pa.ChunkedArray:
-    """The pictures of one row group; the last ones stay in memory, neighbours are asked next."""
-    with open_container(container) as stream:
-        values = pq.ParquetFile(stream).read_row_group(group, columns=[column]).column(0)
-    if pa.types.is_struct(values.type):
-        values = pa.chunked_array([chunk.field("bytes") for chunk in values.chunks])
-    return values

@@ -7,8 +7,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from pipeline.filesystems import is_uri, local_path, resolve
-from pipeline.sources.entries import (
+from maskmill.pipeline.sources.entries import (
     IMAGE_EXTENSIONS,
     LazyListing,
     SourceEntry,
@@ -16,20 +15,21 @@ from pipeline.sources.entries import (
     Tally,
     extension_of,
 )
-from pipeline.sources.glob_pattern import has_wildcard
-from pipeline.sources.voc_list import is_voc_list
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.glob_pattern import has_wildcard
+from maskmill.pipeline.sources.voc_list import is_voc_list
+from maskmill.pipeline.storage.filesystems import is_uri, local_path, resolve
+from maskmill.schemas.errors import SettingsError
 
 SOURCES: dict[str, str] = {
-    "folder": "pipeline.sources.folder:list_folder",
-    "glob": "pipeline.sources.glob_pattern:list_glob",
-    "file": "pipeline.sources.one_file:list_one_file",
-    "list": "pipeline.sources.text_list:list_text",
-    "coco": "pipeline.sources.coco_list:list_coco",
-    "voc": "pipeline.sources.voc_list:list_voc",
-    "zip": "pipeline.sources.archive_members:list_zip",
-    "tar": "pipeline.sources.archive_members:list_tar",
-    "parquet": "pipeline.sources.parquet_rows:list_parquet",
+    "folder": "maskmill.pipeline.sources.folder:list_folder",
+    "glob": "maskmill.pipeline.sources.glob_pattern:list_glob",
+    "file": "maskmill.pipeline.sources.one_file:list_one_file",
+    "list": "maskmill.pipeline.sources.text_list:list_text",
+    "coco": "maskmill.pipeline.sources.coco_list:list_coco",
+    "voc": "maskmill.pipeline.sources.voc_list:list_voc",
+    "zip": "maskmill.pipeline.sources.archive_members:list_zip",
+    "tar": "maskmill.pipeline.sources.archive_members:list_tar",
+    "parquet": "maskmill.pipeline.sources.parquet_rows:list_parquet",
 }
 """Kind -> ``(SourceRequest, Tally) -> LazyListing``. Imported when used."""
 

@@ -7,10 +7,10 @@ that is missing becomes a failed row of the run.
 import posixpath
 from pathlib import Path
 
-from pipeline.filesystems import is_uri, local_path, read_bytes
-from pipeline.sources.entries import LazyListing, SourceRequest, Tally
-from pipeline.sources.name_list import entries_of_names, place_of
-from schemas.errors import FileFailure, SettingsError
+from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
+from maskmill.pipeline.sources.name_list import entries_of_names, place_of
+from maskmill.pipeline.storage.filesystems import is_uri, local_path, read_bytes
+from maskmill.schemas.errors import FileFailure, SettingsError
 
 
 def list_text(request: SourceRequest, tally: Tally) -> LazyListing:

@@ -6,11 +6,11 @@ the absent ones are not taken, and counted. Facts: VOC2012 development kit.
 
 import posixpath
 
-from pipeline.filesystems import is_uri, join_uri, local_path, resolve
-from pipeline.sources.entries import LazyListing, SourceRequest, Tally, extension_of
-from pipeline.sources.name_list import entries_of_names
-from pipeline.sources.text_list import folder_of, read_lines
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally, extension_of
+from maskmill.pipeline.sources.name_list import entries_of_names
+from maskmill.pipeline.sources.text_list import folder_of, read_lines
+from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path, resolve
+from maskmill.schemas.errors import SettingsError
 
 _FOLDER = "JPEGImages"
 

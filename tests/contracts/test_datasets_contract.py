@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.class_mapping import map_mask
-from pipeline.datasets.proof import compare, mapping_back
-from pipeline.datasets.registry import DATASET_FORMATS, DatasetFormat
-from pipeline.datasets.samples import Sample, stem_of
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.datasets.class_mapping import map_mask
+from maskmill.pipeline.datasets.proof import compare, mapping_back
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS, DatasetFormat
+from maskmill.pipeline.datasets.samples import Sample, stem_of
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 NAMES = ["background", "cat", "ein Hündchen", "traffic light", "z.b", "猫"]

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.masks.reading import read_mask
-from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.masks.reading import read_mask
+from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap, builtin
 
 SMALL = DecodeOptions(max_pixels=1 << 22)
 MANY = LabelMap.from_names("many", [f"class {index}: ü.{index}" for index in range(300)])

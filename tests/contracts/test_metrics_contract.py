@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.metrics.confusion import count_pair
-from pipeline.metrics.registry import METRICS, metric_of
-from pipeline.metrics.totals import (
+from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.metrics.registry import METRICS, metric_of
+from maskmill.pipeline.metrics.totals import (
     CONFIDENCE_LEVELS,
     TotalsLayout,
     add_boundary,
     add_confidence,
     matrix_to_vector,
 )
-from schemas.errors import SettingsError
+from maskmill.schemas.errors import SettingsError
 
 CLASSES = 5
 LAYOUT = TotalsLayout(CLASSES, ("a", "b", "a", "c", "c"))

@@ -10,13 +10,18 @@ import torch
 from PIL import Image
 from torchvision.models import segmentation
 
-from pipeline.models.model_facts import describe
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
-from pipeline.models.segmenter import Segmenter, build_network, load_network, num_classes_of
-from pipeline.models.spec import ModelSpec, labels_of
-from pipeline.models.upsample import upsample_argmax
-from schemas.errors import SettingsError
+from maskmill.pipeline.labelling.upsample import upsample_argmax
+from maskmill.pipeline.models.facts import describe
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
+from maskmill.pipeline.models.segmenter import (
+    Segmenter,
+    build_network,
+    load_network,
+    num_classes_of,
+)
+from maskmill.pipeline.models.spec import ModelSpec, labels_of
+from maskmill.pipeline.views.preparation import prepare
+from maskmill.schemas.errors import SettingsError
 from tests.pipeline.models.pulled_weights import pulled_weights
 
 SIZE = 65

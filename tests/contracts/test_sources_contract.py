@@ -10,11 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.filesystems import read_bytes
-from pipeline.images import decode_image
-from pipeline.manifest import build_manifest, manifest_sha256
-from pipeline.sources.registry import GLOBBED_KINDS, KIND_OF_EXTENSION, SOURCES, list_source
-from schemas.errors import MaskmillError, SettingsError
+from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.runs.manifest import build_manifest, manifest_sha256
+from maskmill.pipeline.sources.registry import (
+    GLOBBED_KINDS,
+    KIND_OF_EXTENSION,
+    SOURCES,
+    list_source,
+)
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.schemas.errors import MaskmillError, SettingsError
 from tests.sick_images import write_small_pictures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "sources.md"

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.models.geometry import AxisMap, GridView
-from pipeline.writers.registry import FINISHERS, WRITERS, ImageOutputs
-from schemas.labels import builtin
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS, ImageOutputs
+from maskmill.pipeline.views.geometry import AxisMap, GridView
+from maskmill.schemas.labels import builtin
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import Segmenter
-from schemas.errors import ErrorCode, ImageFailure
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.views.preparation import prepare
+from maskmill.schemas.errors import ErrorCode, ImageFailure
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,15 +13,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def command_line(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "jobs", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "maskmill", *(str(argument) for argument in arguments)]
 
 
 @pytest.fixture(scope="session")
 def default_weights() -> Path:
     """The default model's weights, fetched once into the user's cache; skips where unreachable."""
-    from pipeline.models.origins import resolve_weights
-    from pipeline.models.registry import DEFAULT_MODEL, find_model
-    from schemas.errors import ModelError
+    from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
+    from maskmill.pipeline.models.weights.origins import resolve_weights
+    from maskmill.schemas.errors import ModelError
 
     try:
         return resolve_weights(find_model(DEFAULT_MODEL))

@@ -10,10 +10,10 @@ import numpy as np
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from jobs.cli import main
-from jobs.runtime import Capacity
-from pipeline.layout import RunLayout
-from schemas.labels import builtin
+from maskmill.jobs.cli import main
+from maskmill.jobs.runtime import Capacity
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.labels import builtin
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def _one_by_one(
 
 def convert_in_process(*arguments: object) -> Result:
     """The command's exit code, its line of JSON as ``stdout``, its messages as ``stderr``."""
-    from jobs import convert_run
+    from maskmill.jobs import convert_run
 
     with (
         patch.object(convert_run, "cluster", _no_cluster),

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import torch
 
-from jobs.prelabel_config import PrelabelConfig
-from jobs.prelabel_operators import Pool, build_graph, full_identity
-from jobs.prelabel_plan import make_plan
-from jobs.prelabel_record import close_record, open_record
-from pipeline.layout import RunLayout
-from pipeline.models.worker_facts import WorkerFacts
-from pipeline.operators.commit_rows import CommitRows
-from pipeline.operators.predict_masks import PredictMasks
-from pipeline.pending import count_ledger, pending_work
+from maskmill.jobs.prelabel_config import PrelabelConfig
+from maskmill.jobs.prelabel_operators import Pool, build_graph, full_identity
+from maskmill.jobs.prelabel_plan import make_plan
+from maskmill.jobs.prelabel_record import close_record, open_record
+from maskmill.pipeline.models.worker_facts import WorkerFacts
+from maskmill.pipeline.prelabel.commit import CommitRows
+from maskmill.pipeline.prelabel.predict import PredictMasks
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.pending import count_ledger, pending_work
 
 FACTS = WorkerFacts(device="cpu", precision="fp32", torch_version=torch.__version__, num_classes=21)
 

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jobs.cli import main
-from schemas.audit_rows import AUDIT, REGIONS
+from maskmill.jobs.cli import main
+from maskmill.schemas.tables.audit import AUDIT, REGIONS
 from tests.jobs.test_deadly_image import KILLER
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def maskmill(*arguments, **environment):
-    command = [sys.executable, "-m", "jobs", *(str(argument) for argument in arguments)]
+    command = [sys.executable, "-m", "maskmill", *(str(argument) for argument in arguments)]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
         env={**os.environ, "COLUMNS": "100", **environment},
@@ -240,7 +240,7 @@ def test_a_mask_that_kills_its_worker_is_the_only_failed_pair(tmp_path):
     ended = maskmill(
         "audit", good, truth, "--labels", "voc", "--counts-only", "--json", "--out",
         tmp_path / "out", "--block-pairs", 7, "--resamples", 20,
-        PYTHONPATH=str(tmp_path), DEADLY_TARGET="pipeline.operators.audit_pairs:read_side",
+        PYTHONPATH=str(tmp_path), DEADLY_TARGET="maskmill.pipeline.audit.operator:read_side",
     )  # fmt: skip
     assert ended.returncode == 3, ended.stderr
     assert json.loads(ended.stdout)["ledger"]["failures"] == {"worker_died": 1}
@@ -270,8 +270,8 @@ def test_help_is_quick_and_complete():
     ("cityscapes_labelids", "labelIds", True), ("cityscapes_labelids", "labelTrainIds", False),
 ])  # fmt: skip
 def test_cityscapes_numberings_are_not_mixed_up(tmp_path, labels, kind, fits):
-    from jobs.audit_config import AuditConfig, make_plan
-    from schemas.errors import SettingsError
+    from maskmill.jobs.audit_config import AuditConfig, make_plan
+    from maskmill.schemas.errors import SettingsError
 
     mask = np.zeros((8, 8), np.uint8)
     save(tmp_path / "p", {"ulm_000000_000019": mask})

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from pipeline.conversions.verification import verify_conversion
-from pipeline.layout import RunLayout
+from maskmill.pipeline.convert.proof import verify_conversion
+from maskmill.pipeline.runs.layout import RunLayout
 from tests.jobs.convert_in_process import convert_in_process, write_voc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "jobs", "convert", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "maskmill", "convert", *(str(argument) for argument in arguments)]
 
 
 def convert(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from jobs.cli import main
-from pipeline.conversions.verification import verify_conversion
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.layout import RunLayout
-from schemas.conversion_rows import CONVERSION
+from maskmill.jobs.cli import main
+from maskmill.pipeline.convert.proof import verify_conversion
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.tables.convert import CONVERSION
 from tests.jobs.convert_in_process import convert_in_process as convert
 from tests.jobs.convert_in_process import write_voc
 from tests.jobs.in_process import run_in_process

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jobs.cli import main
-from jobs.cutout import LEFT_OUT, cutout
-from jobs.prelabel import prelabel
-from pipeline.cutout import CutoutSettings
-from pipeline.models.registry import DEFAULT_MODEL
-from schemas.rows import METADATA
+from maskmill.jobs.cli import main
+from maskmill.jobs.cutout import LEFT_OUT, cutout
+from maskmill.jobs.prelabel import prelabel
+from maskmill.pipeline.models.registry import DEFAULT_MODEL
+from maskmill.pipeline.prelabel.cutout import CutoutSettings
+from maskmill.schemas.tables.prelabel import METADATA
 from tests.jobs.in_process import run_in_process
 from tests.sick_images import write_small_pictures
 

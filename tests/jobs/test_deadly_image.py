@@ -41,9 +41,9 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize(
     ("stage", "target"),
     [
-        ("load", "pipeline.images:decode_image"),
-        ("predict", "pipeline.operators.predict_masks:PredictMasks._predict"),
-        ("save", "pipeline.writers.registry:ImageOutputs"),
+        ("load", "maskmill.pipeline.pictures.decoding:decode_image"),
+        ("predict", "maskmill.pipeline.prelabel.predict:PredictMasks._predict"),
+        ("save", "maskmill.pipeline.prelabel.writers.registry:ImageOutputs"),
     ],
 )
 def test_the_image_that_kills_its_worker_is_the_only_failed_row(tmp_path, maskmill, stage, target):

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 from skimage import data
 
-from jobs.cli import main
-from pipeline.models.registry import MODELS
-from pipeline.models.spec import labels_of
-from pipeline.verification import verify_run
-from schemas.labels import builtin
+from maskmill.jobs.cli import main
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.spec import labels_of
+from maskmill.pipeline.prelabel.proof import verify_run
+from maskmill.schemas.labels import builtin
 from tests.jobs.in_process import run_in_process
 from tests.pipeline.models.pulled_weights import pulled_weights
 

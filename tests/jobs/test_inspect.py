@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def inspect(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "jobs", "inspect", *(str(argument) for argument in arguments)]
+    line = [sys.executable, "-m", "maskmill", "inspect", *(str(argument) for argument in arguments)]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 

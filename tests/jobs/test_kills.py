@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.processes import descendants, wait_until_gone
-from schemas.rows import TIMING_COLUMNS
+from maskmill.schemas.tables.prelabel import TIMING_COLUMNS
 from tests.sick_images import write_sick_images, write_small_pictures
 
 NUM_GOOD, NUM_SICK = 1900, 100

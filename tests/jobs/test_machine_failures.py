@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from jobs.machine_failures import machine_failure
+from maskmill.jobs.machine_failures import machine_failure
 from tests.sick_images import write_small_pictures
 
 

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
-from jobs.cli import main
-from pipeline.models.loading import load_network
-from pipeline.models.origins import resolve_weights
-from pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
-from pipeline.models.tf_mobilenetv2 import build
+from maskmill.jobs.cli import main
+from maskmill.pipeline.models.loading import load_network
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import build
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
+from maskmill.pipeline.models.weights.origins import resolve_weights
 from tests.pipeline.models.tfjs_writer import write_tfjs
 
 FRUIT = ("background", "apple", "pear")
@@ -147,7 +147,8 @@ def test_exported_onnx_answers_like_the_network_and_says_what_it_wants(tmp_path,
 
 
 def test_an_untrained_export_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.models.export.export_model", lambda _, file, *__, **more: (
+    exporter = "maskmill.pipeline.models.export.export_model"
+    monkeypatch.setattr(exporter, lambda _, file, *__, **more: (
         file.write_text(json.dumps(more["metadata"]))
     ))  # fmt: skip
     name = "deeplabv3plus_mobilenetv2"

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.prelabel_config import PrelabelConfig
-from jobs.prelabel_operators import pool_of
-from jobs.runtime import SPARE_CPUS, Capacity
-from schemas.errors import SettingsError
+from maskmill.jobs.prelabel_config import PrelabelConfig
+from maskmill.jobs.prelabel_operators import pool_of
+from maskmill.jobs.runtime import SPARE_CPUS, Capacity
+from maskmill.schemas.errors import SettingsError
 
 
 def plan_of(**options):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from schemas.rows import METADATA
+from maskmill.schemas.tables.prelabel import METADATA
 from tests.sick_images import write_sick_images, write_small_pictures
 
 QUICK = ("--image-size", 129)  # a smaller network input: these tests are about the run

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from jobs.cli import main
-from jobs.prelabel_config import default_block_images
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import DEFAULT_MODEL, MODELS
-from pipeline.models.segmenter import Segmenter, build_network
-from pipeline.models.test_time import ViewSettings
-from pipeline.models.upsample import sample_bilinear
-from pipeline.verification import verify_run
+from maskmill.jobs.cli import main
+from maskmill.jobs.prelabel_config import default_block_images
+from maskmill.pipeline.labelling.upsample import sample_bilinear
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
+from maskmill.pipeline.models.segmenter import Segmenter, build_network
+from maskmill.pipeline.prelabel.proof import verify_run
+from maskmill.pipeline.views.plan import ViewSettings
+from maskmill.pipeline.views.preparation import prepare
 from tests.jobs.in_process import run_in_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,7 +186,7 @@ def test_a_hundred_megapixels_within_four_gibibytes(tmp_path, monkeypatch):
     from large_picture import LIMIT_GIB, SIZE_HW, peaks_of, write_sheet
 
     sheet, out = write_sheet(tmp_path / "large.jpg"), tmp_path / "out"
-    total, private = peaks_of([sys.executable, "-m", "jobs", "prelabel", str(sheet), str(out)])
+    total, private = peaks_of([sys.executable, "-m", "maskmill", "prelabel", str(sheet), str(out)])
     print(f"peak {total / 2**30:.2f} GiB, {private / 2**30:.2f} without the object store")
     row = rows_of(out)[0]
     assert row["notes"] == ["seen in 48 windows of 2048x2048 pixels"]

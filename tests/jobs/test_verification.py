@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.layout import RunLayout
-from pipeline.verification import verify_run
-from schemas.errors import SettingsError
-from schemas.rows import METADATA
+from maskmill.pipeline.prelabel.proof import verify_run
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.prelabel import METADATA
 from tests.jobs.in_process import run_in_process
 from tests.sick_images import write_sick_images, write_small_pictures
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pipeline.datasets.samples import Sample, stem_of
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.datasets.samples import Sample, stem_of
+from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.datasets.dataset_runs import write_dataset
 
 Oracle = Callable[[str, Path], dict[str, np.ndarray]]

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.images import decode_image
+from maskmill.pipeline.pictures.decoding import decode_image
 from tests.sick_images import draw_picture
 
 RNG = np.random.default_rng(7)

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from pipeline.archives import ArchiveLimits, TarArchive, ZipArchive
-from schemas.errors import ArchiveFailure, ErrorCode
+from maskmill.pipeline.storage.archives import ArchiveLimits, TarArchive, ZipArchive
+from maskmill.schemas.errors import ArchiveFailure, ErrorCode
 
 
 def zip_of(*members: tuple[str, bytes], mode: int = 0o644, compress: bool = False) -> io.BytesIO:

@@ -1,7 +1,7 @@
 """Counting starts and deaths: who is blamed, when, and who never is."""
 
-from pipeline.attempts import BLOCK_DEATHS, IMAGE_DEATHS, begin_stage
-from pipeline.layout import RunLayout
+from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, begin_stage
+from maskmill.pipeline.runs.layout import RunLayout
 
 
 def layout_in(tmp_path) -> RunLayout:

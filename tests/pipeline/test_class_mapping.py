@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.class_mapping import (
+from maskmill.pipeline.datasets.class_mapping import (
     build_mapping,
     identity_mapping,
     map_mask,
     mapping_by_name,
     read_rules,
 )
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
-from schemas.labels import LabelMap
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
 
 SOURCE = LabelMap.from_names("pets", ["background", "cat", "dog", "tree", "car"])
 

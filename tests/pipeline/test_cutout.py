@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import pipeline.cutout as cutout_module
-from pipeline.cutout import (
+import maskmill.pipeline.prelabel.cutout as cutout_module
+from maskmill.pipeline.prelabel.cutout import (
     GUIDE_SIDE,
     CutoutSettings,
     chosen_classes,
@@ -20,12 +20,12 @@ from pipeline.cutout import (
     foreground_probability,
     without_crumbs,
 )
-from pipeline.edge_fit import fit_edges
-from pipeline.models.geometry import AxisMap, GridView, onto_grid, resized
-from pipeline.writers.cutout_file import cutout_writer
-from pipeline.writers.registry import ImageOutputs
-from schemas.errors import ErrorCode, ImageFailure, SettingsError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.prelabel.edge_fit import fit_edges
+from maskmill.pipeline.prelabel.writers.cutout_file import cutout_writer
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
+from maskmill.pipeline.views.geometry import AxisMap, GridView, onto_grid, resized
+from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
 
 RED, BLUE = np.array([200, 40, 30]), np.array([20, 60, 190])
 SUBJECT = LabelMap.from_names("subject", ["background", "subject"])
@@ -309,7 +309,7 @@ def test_no_memory_is_a_failure_of_that_file(scene, monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr("pipeline.writers.cutout_file.cut_out", exhausted)
+    monkeypatch.setattr("maskmill.pipeline.prelabel.writers.cutout_file.cut_out", exhausted)
     with pytest.raises(ImageFailure) as caught:
         cutout_writer(CutoutSettings()).load()(outputs_of(scene[0], scene[2]))
     assert caught.value.code == ErrorCode.OUT_OF_MEMORY

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from pipeline.filesystems import is_uri, join_uri, local_path, read_bytes, resolve
-from schemas.errors import ErrorCode, ImageFailure, SettingsError
+from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path, read_bytes, resolve
+from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
 ODD_NAMES = ("a b", "100%", "a%20b", "x#1", "what?", "a=b&c", "ñ 日本", "c:d", "'\"", "new\nline")
 

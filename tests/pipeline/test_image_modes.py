@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import decode_image
+from maskmill.pipeline.pictures.decoding import decode_image
 from tests.pipeline.encoded_pictures import PHOTO, RNG, encoded, pixels_of
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from pipeline.images import decode_image, orient, picture_header
-from schemas.errors import ErrorCode, ImageFailure
+from maskmill.pipeline.pictures.decoding import decode_image, orient, picture_header
+from maskmill.schemas.errors import ErrorCode, ImageFailure
 from tests.pipeline.encoded_pictures import PHOTO, encoded
 from tests.sick_images import draw_picture, encode
 
@@ -212,7 +212,7 @@ def test_memory_exhaustion_after_decoding_is_named(monkeypatch):
     def exhausted(*_args):
         raise MemoryError
 
-    monkeypatch.setattr("pipeline.images.array_to_rgb", exhausted)
+    monkeypatch.setattr("maskmill.pipeline.pictures.decoding.array_to_rgb", exhausted)
     assert failure_of(encode(PHOTO, "PNG")).code is ErrorCode.OUT_OF_MEMORY
 
 
@@ -223,7 +223,7 @@ def test_memory_exhaustion_is_named(monkeypatch, error):
     def exhausted(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("pipeline.images.jpeg_to_rgb", exhausted)
+    monkeypatch.setattr("maskmill.pipeline.pictures.decoding.jpeg_to_rgb", exhausted)
     assert failure_of(encode(PHOTO, "JPEG")).code is ErrorCode.OUT_OF_MEMORY
 
 

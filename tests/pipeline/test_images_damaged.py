@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filesystems import read_bytes
-from pipeline.images import decode_image, picture_header
-from schemas.errors import ErrorCode, ImageFailure
+from maskmill.pipeline.pictures.decoding import decode_image, picture_header
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.schemas.errors import ErrorCode, ImageFailure
 from tests.sick_images import SICK_KINDS, draw_picture, encode, write_sick_images
 
 PHOTO = draw_picture(np.random.default_rng(5), (64, 48))

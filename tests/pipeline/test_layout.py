@@ -5,9 +5,9 @@ import os
 import pyarrow as pa
 import pytest
 
-from pipeline.layout import RunLayout
-from schemas.errors import RunFailed
-from schemas.rows import METADATA
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.tables.prelabel import METADATA
 
 
 def rows(block: int, ids: list[int], status: str = "ok") -> pa.Table:

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.manifest import (
+from maskmill.pipeline.runs.manifest import (
     build_manifest,
     case_twins,
     extend_manifest,
     manifest_sha256,
     output_names,
 )
-from pipeline.sources.registry import ENTRIES, Listing
-from schemas.errors import SettingsError
-from schemas.rows import MANIFEST
+from maskmill.pipeline.sources.registry import ENTRIES, Listing
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.prelabel import MANIFEST
 
 NAMES = st.text(st.sampled_from("abAB.é _-1"), min_size=1, max_size=8).filter(
     lambda name: name not in (".", "..")

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
-from pipeline.polygons import (
+from maskmill.pipeline.masks.polygons import (
     mask_to_polygons,
     numbers_to_ring,
     parts_to_rings,
     rings_to_mask,
 )
-from schemas.errors import DocumentFailure
+from maskmill.schemas.errors import DocumentFailure
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=14))
 

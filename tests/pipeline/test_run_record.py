@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from pipeline.layout import RunLayout
-from pipeline.run_lock import LEASE_SECONDS, run_lock
-from pipeline.run_record import (
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.lock import LEASE_SECONDS, run_lock
+from maskmill.pipeline.runs.record import (
     Ledger,
     RunRecord,
     fingerprint_of,
@@ -17,7 +17,7 @@ from pipeline.run_record import (
     refuse_difference,
     settings_fingerprint_of,
 )
-from schemas.errors import RunFailed, RunRefused
+from maskmill.schemas.errors import RunFailed, RunRefused
 
 
 def test_record_round_trip(tmp_path) -> None:
@@ -74,8 +74,8 @@ def test_a_second_run_is_refused_naming_the_first(tmp_path) -> None:
 def test_the_lock_of_a_killed_process_does_not_outlive_it(tmp_path) -> None:
     code = (
         "import sys, time\n"
-        "from pipeline.layout import RunLayout\n"
-        "from pipeline.run_lock import run_lock\n"
+        "from maskmill.pipeline.runs.layout import RunLayout\n"
+        "from maskmill.pipeline.runs.lock import run_lock\n"
         "with run_lock(RunLayout(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import rle
-from pipeline.segments import class_statistics, drop_small, segments_of
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelClass, LabelMap
-from schemas.rows import CLASS_STATS, SEGMENT
+from maskmill.pipeline.masks import rle
+from maskmill.pipeline.masks.segments import class_statistics, drop_small, segments_of
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelClass, LabelMap
+from maskmill.schemas.tables.prelabel import CLASS_STATS, SEGMENT
 
 LABELS = LabelMap.from_names("three", ["background", "cat", "dog", "bird"])
 NO_BACKGROUND = LabelMap.from_names("two", ["road", "sky"], background=None)
@@ -170,7 +170,7 @@ def test_rows_fit_their_schema_and_runs_can_be_shared():
 def test_real_masks_equal_pycocotools(shared):
     from PIL import Image
 
-    from schemas.labels import builtin
+    from maskmill.schemas.labels import builtin
 
     for path in sorted((shared / "data" / "voc").glob("*_voc_official.png")):
         mask = np.array(Image.open(path))

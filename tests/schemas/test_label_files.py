@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from schemas.errors import SettingsError
-from schemas.label_files import load_label_map, parse_label_map
-from schemas.labels import builtin
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.label_files import load_label_map, parse_label_map
+from maskmill.schemas.labels import builtin
 
 CVAT = """# label:color_rgb:parts:actions
 background:0,0,0::

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import SettingsError
-from schemas.labels import LabelClass, LabelMap, builtin, builtin_names, voc_color
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelClass, LabelMap, builtin, builtin_names, voc_color
 
 # The first colours, the last class and void of the Pascal VOC development kit.
 VOC_COLORS = {

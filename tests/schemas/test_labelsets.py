@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.labels import LabelMap, builtin, builtin_names
+from maskmill.schemas.labels import LabelMap, builtin, builtin_names
 
 # Cityscapes: labelId of each trainId (cityscapesScripts, helpers/labels.py).
 TRAIN_TO_LABEL_ID = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]

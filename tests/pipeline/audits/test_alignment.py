@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audits.alignment import TURNS, find_alignment, mean_iou, turn_of_sizes
-from pipeline.metrics.confusion import count_pair
-from pipeline.metrics.definitions import miou
-from pipeline.metrics.totals import TotalsLayout, matrix_to_totals
+from maskmill.pipeline.audit.alignment import TURNS, find_alignment, mean_iou, turn_of_sizes
+from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.metrics.definitions import miou
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_totals
 
 
 def scene(seed=0, shape=(120, 160)):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pipeline.audits.comparison import compare_audits
-from pipeline.metrics.confusion import count_pair, nonzero_cells
-from pipeline.metrics.definitions import miou
-from pipeline.metrics.totals import TotalsLayout, matrix_to_totals
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.audit.comparison import compare_audits
+from maskmill.pipeline.metrics.confusion import count_pair, nonzero_cells
+from maskmill.pipeline.metrics.definitions import miou
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_totals
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
 

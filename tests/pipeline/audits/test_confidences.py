@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.audits.confidences import read_confidence
-from schemas.errors import ErrorCode, FileFailure
+from maskmill.pipeline.audit.confidences import read_confidence
+from maskmill.schemas.errors import ErrorCode, FileFailure
 
 
 def png(array):

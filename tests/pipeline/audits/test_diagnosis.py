@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.audits.document import audit_document
-from pipeline.audits.pairing import MaskFile, pair_masks
-from pipeline.audits.tally import AuditTally
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from schemas.audit_rows import AUDIT, PAIRS
-from schemas.labels import builtin
+from maskmill.pipeline.audit.document import audit_document
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.pairing import MaskFile, pair_masks
+from maskmill.pipeline.audit.tally import AuditTally
+from maskmill.schemas.labels import builtin
+from maskmill.schemas.tables.audit import AUDIT, PAIRS
 
 LABELS = builtin("voc")
 COLORS = LABELS.color_table()

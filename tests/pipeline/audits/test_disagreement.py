@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.audits import disagreement
-from pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.audit import disagreement
+from maskmill.pipeline.metrics.confusion import count_pair
 
 
 def regions_of(truth, prediction, num_classes=4, **options):

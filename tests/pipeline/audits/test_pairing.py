@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audits.pairing import (
+from maskmill.pipeline.audit.pairing import (
     SHARED_ENDING,
     MaskFile,
     find_picture,
@@ -13,7 +13,7 @@ from pipeline.audits.pairing import (
     stem_path,
     without_role,
 )
-from schemas.errors import ErrorCode
+from maskmill.schemas.errors import ErrorCode
 
 
 def files(*keys):

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.audits.pairing import pair_masks
-from pipeline.audits.sides import (
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.pairing import pair_masks
+from maskmill.pipeline.audit.sides import (
     AuditSide,
     guess_format,
     list_side,
@@ -17,14 +18,13 @@ from pipeline.audits.sides import (
     side_formats,
     with_mapping,
 )
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.datasets.samples import Sample
-from pipeline.masks.registry import MASK_FORMATS
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from schemas.audit_rows import PAIRS
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap
-from schemas.rows import METADATA
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.audit import PAIRS
+from maskmill.schemas.tables.prelabel import METADATA
 from tests.pipeline.datasets.dataset_runs import write_dataset
 
 LABELS = LabelMap.from_names("three", ["background", "cat", "dog"])

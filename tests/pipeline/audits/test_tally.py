@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audits.document import audit_document
-from pipeline.audits.pair import Measures, ValueTables, audit_masks
-from pipeline.audits.tally import AuditTally, Shortlist
-from pipeline.metrics.confusion import value_table
-from schemas.audit_rows import AUDIT
-from schemas.labels import LabelMap
+from maskmill.pipeline.audit.document import audit_document
+from maskmill.pipeline.audit.pair import Measures, ValueTables, audit_masks
+from maskmill.pipeline.audit.tally import AuditTally, Shortlist
+from maskmill.pipeline.metrics.confusion import value_table
+from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.audit import AUDIT
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
 

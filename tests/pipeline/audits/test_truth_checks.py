@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.audits.truth_checks import TRUTH_CHECKS, check_truth
+from maskmill.pipeline.audit.truth_checks import TRUTH_CHECKS, check_truth
 
 
 def square(size=40):

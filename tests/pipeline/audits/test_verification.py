@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.audits.verification import verify_audit
-from schemas.audit_rows import AUDIT, PAIR_MANIFEST
-from schemas.errors import SettingsError
+from maskmill.pipeline.audit.proof import verify_audit
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST
 
 
 @pytest.fixture

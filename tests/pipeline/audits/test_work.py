@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.audits.work import (
+from maskmill.pipeline.audit.commit import CommitAudits
+from maskmill.pipeline.audit.manifest import (
     audit_identity,
     audit_layout,
     num_pairs,
@@ -14,12 +15,11 @@ from pipeline.audits.work import (
     pending_pairs,
     refuse_changed_masks,
 )
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from pipeline.operators.commit_audits import CommitAudits
-from schemas.audit_rows import AUDIT, PAIR_MANIFEST, PAIRS, WORK
-from schemas.batches import TALLY
-from schemas.errors import RunRefused
-from schemas.labels import LabelMap
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.schemas.errors import RunRefused
+from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST, PAIRS, WORK
+from maskmill.schemas.tables.blocks import TALLY
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.conversions import decoders
-from pipeline.conversions.decoders import confirm_picture
-from pipeline.masks.registry import MASK_FORMATS
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap
+from maskmill.pipeline.convert import decoders
+from maskmill.pipeline.convert.decoders import confirm_picture
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap
 
 LABELS = LabelMap.from_names("two", ["background", "cat"])
 MANY = LabelMap.from_names("many", ["background", *(f"c{number}" for number in range(300))])

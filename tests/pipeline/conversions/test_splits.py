@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversions.splits import parse_shares, split_of
-from schemas.errors import SettingsError
+from maskmill.pipeline.convert.splits import parse_shares, split_of
+from maskmill.schemas.errors import SettingsError
 
 SHARES = parse_shares("train=0.8,val=0.1,test=0.1")
 

@@ -11,11 +11,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from pipeline.class_mapping import map_mask
-from pipeline.datasets.packages import PackageLimits
-from pipeline.datasets.proof import mapping_back
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.datasets.samples import (
+from maskmill.pipeline.datasets.class_mapping import map_mask
+from maskmill.pipeline.datasets.package_limits import PackageLimits
+from maskmill.pipeline.datasets.proof import mapping_back
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.samples import (
     FinishedSample,
     FinishedSamples,
     ReadContext,
@@ -27,8 +27,8 @@ from pipeline.datasets.samples import (
     Written,
     stem_of,
 )
-from pipeline.datasets.trees import FileTree, open_tree
-from schemas.labels import LabelMap
+from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.schemas.labels import LabelMap
 
 
 class FolderOutput:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets.samples import Sample
-from schemas.errors import DocumentFailure, ErrorCode, SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.schemas.labels import LabelMap
 from tests.pipeline.datasets.dataset_runs import read_dataset
 
 WALL, SKY, DOOR = 2978, 2420, 774

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets.coco_outline import annotations_at, outline
-from pipeline.datasets.trees import open_tree
+from maskmill.pipeline.datasets.documents.coco_outline import annotations_at, outline
+from maskmill.pipeline.datasets.trees import open_tree
 
 
 @settings(max_examples=60, deadline=None)

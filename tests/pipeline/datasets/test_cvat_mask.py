@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets.cvat_validator import validate
-from pipeline.datasets.samples import Sample
-from pipeline.datasets.trees import open_tree
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap, voc_color
+from maskmill.pipeline.datasets.documents.cvat_validator import validate
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap, voc_color
 from tests.pipeline.datasets.dataset_runs import write_dataset
 
 LABELS = LabelMap.from_names("cvat", ["background", "cat", "big dog"])

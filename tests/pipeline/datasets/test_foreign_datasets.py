@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pipeline.datasets.samples import stem_of
-from schemas.errors import ErrorCode, FileFailure
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.datasets.samples import stem_of
+from maskmill.schemas.errors import ErrorCode, FileFailure
+from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.datasets.dataset_runs import read_dataset
 
 LABELS = LabelMap.from_names("foreign", ["background", "cat", "dog"])

@@ -12,12 +12,12 @@ from defusedxml import ElementTree
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pipeline.datasets.label_studio_brush import brush_to_mask, mask_to_brush
-from pipeline.datasets.runs import mask_to_points, points_to_mask
-from pipeline.datasets.samples import Sample
-from pipeline.datasets.supervisely import bitmap_data, bitmap_mask
-from schemas.errors import DocumentFailure, ErrorCode
-from schemas.labels import LabelMap, voc_color
+from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mask, mask_to_brush
+from maskmill.pipeline.datasets.formats.supervisely import bitmap_data, bitmap_mask
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.masks.run_lengths import mask_to_points, points_to_mask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap, voc_color
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 GOLDEN = json.loads(

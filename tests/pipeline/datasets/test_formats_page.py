@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 

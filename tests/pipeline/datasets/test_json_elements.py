@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets import json_elements as module
-from pipeline.datasets.json_elements import json_elements
-from schemas.errors import DocumentFailure
+from maskmill.pipeline.datasets.documents import json_elements as module
+from maskmill.pipeline.datasets.documents.json_elements import json_elements
+from maskmill.schemas.errors import DocumentFailure
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

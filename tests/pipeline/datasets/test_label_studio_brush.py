@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pipeline.datasets.label_studio_brush import brush_to_mask, mask_to_brush
-from schemas.errors import DocumentFailure, ErrorCode
+from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mask, mask_to_brush
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 
 @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40)))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets.samples import Sample
-from schemas.errors import FileFailure, SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.schemas.errors import FileFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 LABELS = LabelMap.from_names("misshapen", ["background", "cat", "dog"])

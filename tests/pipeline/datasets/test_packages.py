@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.datasets.cvat_validator import validate
-from pipeline.datasets.item_spool import ItemSpool
-from pipeline.datasets.packages import PackageLimits
-from pipeline.datasets.proof import compare
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.datasets.samples import Sample, SampleItem, stem_of
-from pipeline.datasets.trees import open_tree
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap
+from maskmill.pipeline.datasets.documents.cvat_validator import validate
+from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.package_limits import PackageLimits
+from maskmill.pipeline.datasets.proof import compare
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.samples import Sample, SampleItem, stem_of
+from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 LABELS = LabelMap.from_names("packages", ["background", "cat", "dog"])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets.proof import compare
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.datasets.samples import Sample, stem_of
-from schemas.labels import builtin
+from maskmill.pipeline.datasets.proof import compare
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.samples import Sample, stem_of
+from maskmill.schemas.labels import builtin
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 LOSSLESS = [

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.datasets.samples import Sample
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
-from schemas.labels import LabelMap, builtin
-from schemas.rows import METADATA
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
+from maskmill.schemas.tables.prelabel import METADATA
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 
 LABELS = LabelMap.from_names("single", ["background", "cat", "dog"])
@@ -175,9 +175,9 @@ def test_splits_and_lists_come_back(tmp_path: Path) -> None:
             samples, tmp_path / name, name, pictures=True,
             split_of=lambda key, one=first, two=second: one if key < "2" else two,
         )  # fmt: skip
-        from pipeline.datasets.registry import DATASET_FORMATS
-        from pipeline.datasets.samples import ReadOptions
-        from pipeline.datasets.trees import open_tree
+        from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+        from maskmill.pipeline.datasets.samples import ReadOptions
+        from maskmill.pipeline.datasets.trees import open_tree
 
         reader = DATASET_FORMATS[name].load_reader()
         index = reader.index(open_tree(str(tmp_path / name)), ReadOptions(labels=LABELS))

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.inspection.census import census_of, count_islands
-from pipeline.inspection.doctor import Inspection, census_in, inspect_masks
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap, builtin, voc_color
+from maskmill.pipeline.inspect.census import census_of, count_islands
+from maskmill.pipeline.inspect.doctor import Inspection, census_in, inspect_masks
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap, builtin, voc_color
 from tests.jobs.convert_in_process import convert_in_process
 
 VOC_PALETTE = [channel for index in range(256) for channel in voc_color(index)]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.masks.per_class import class_of_file, merge_binary, split_binary
-from pipeline.masks.picture import index_png
-from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.masks.per_class import class_of_file, merge_binary, split_binary
+from maskmill.pipeline.masks.picture import index_png
+from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
 
 TWO = LabelMap.from_names("two", ["background", "person"])
 FACE = LabelMap.from_names("face", ["background", "skin", "lip", "u_lip", "hair"])

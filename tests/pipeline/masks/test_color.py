@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pipeline.masks.color import colors_to_mask, mask_to_colors, shared_colors
-from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
-from pipeline.masks.void import void_color
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import LabelMap, builtin, builtin_names
+from maskmill.pipeline.masks.color import colors_to_mask, mask_to_colors, shared_colors
+from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.pipeline.masks.void import void_color
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import LabelMap, builtin, builtin_names
 
 COLOR = MASK_FORMATS["color"]
 LFW = LabelMap.from_names(

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from pipeline.audits.values import read_mask_values
-from pipeline.masks.picture import MAX_PIXELS
-from pipeline.masks.plain_png import read_plain_png
-from schemas.errors import ErrorCode, MaskFailure
-from schemas.labels import builtin
+from maskmill.pipeline.audit.values import read_mask_values
+from maskmill.pipeline.masks.picture import MAX_PIXELS
+from maskmill.pipeline.masks.plain_png import read_plain_png
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.labels import builtin
 
 VOC = builtin("voc")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.masks.reading import read_mask
-from pipeline.masks.registry import MASK_FORMATS, DecodeOptions
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
-from schemas.labels import LabelMap, builtin, voc_color
+from maskmill.pipeline.masks.reading import read_mask
+from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.labels import LabelMap, builtin, voc_color
 
 VOC = builtin("voc")
 TWO = LabelMap.from_names("two", ["background", "person"])

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import rle
-from schemas.errors import DocumentFailure, ErrorCode
+from maskmill.pipeline.masks import rle
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 RING = np.array(
     [[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 1, 0, 1, 0], [0, 0, 1, 1, 1, 0]], np.uint8

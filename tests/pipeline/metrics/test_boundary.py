@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics import boundary
+from maskmill.pipeline.metrics import boundary
 
 
 def published_boundary(binary, width):

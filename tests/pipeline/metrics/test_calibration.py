@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.metrics import calibration
-from pipeline.metrics.totals import TotalsLayout, add_confidence
+from maskmill.pipeline.metrics import calibration
+from maskmill.pipeline.metrics.totals import TotalsLayout, add_confidence
 
 LAYOUT = TotalsLayout(3, ("a", "b", "c"))
 

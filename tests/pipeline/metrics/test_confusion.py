@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics import confusion
-from schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.pipeline.metrics import confusion
+from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 
 
 def random_pair(seed, shape=(40, 60), values=6, noise=0.3, dtype=np.uint8):

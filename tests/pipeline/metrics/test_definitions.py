@@ -6,11 +6,11 @@ import warnings
 import numpy as np
 import pytest
 
-from pipeline.metrics import definitions
-from pipeline.metrics.confusion import count_pair
-from pipeline.metrics.registry import METRICS
-from pipeline.metrics.totals import TotalsLayout, matrix_to_totals, matrix_to_vector
-from schemas.labels import LabelClass, LabelMap
+from maskmill.pipeline.metrics import definitions
+from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.metrics.registry import METRICS
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_totals, matrix_to_vector
+from maskmill.schemas.labels import LabelClass, LabelMap
 
 NAN = float("nan")
 

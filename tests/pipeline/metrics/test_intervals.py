@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.metrics.intervals import Bootstrap, Interval, interval_of, two_sided_p
+from maskmill.pipeline.metrics.intervals import Bootstrap, Interval, interval_of, two_sided_p
 
 
 def resample(vectors, groups, **options):

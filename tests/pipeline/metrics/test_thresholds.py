@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.metrics.thresholds import Threshold, missed_thresholds, parse_thresholds
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap
+from maskmill.pipeline.metrics.thresholds import Threshold, missed_thresholds, parse_thresholds
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
 
 LABELS = LabelMap.from_names("few", ["ground", "person", "pot/ted = plant"])
 

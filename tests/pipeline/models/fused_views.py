@@ -4,10 +4,10 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from pipeline.models.confidence import grid_probabilities
-from pipeline.models.geometry import flipped, onto_grid, resized
-from pipeline.models.upsample import sample_bilinear
-from pipeline.models.views import View
+from maskmill.pipeline.labelling.averages import View
+from maskmill.pipeline.labelling.confidence import grid_probabilities
+from maskmill.pipeline.labelling.upsample import sample_bilinear
+from maskmill.pipeline.views.geometry import flipped, onto_grid, resized
 
 
 def probabilities(seed, classes, height, width, detail=4, amplitude=5.0):

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pipeline.models.origins import cached_path, resolve_weights
-from pipeline.models.registry import MODELS
-from schemas.errors import ModelError, WeightsRefused
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.weights.origins import cached_path, resolve_weights
+from maskmill.schemas.errors import ModelError, WeightsRefused
 
 
 @cache

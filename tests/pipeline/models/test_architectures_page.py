@@ -7,14 +7,14 @@ import pytest
 import torch
 from torchvision.models import segmentation
 
-from pipeline.models.cascaded import build_parallel
-from pipeline.models.cost import count_multiply_adds, count_parameters
-from pipeline.models.deeplabv3plus import build
-from pipeline.models.encoders import atrous_rates, build_encoder
-from pipeline.models.loading import build_network
-from pipeline.models.registry import MODELS
-from pipeline.models.spec import labels_of
-from pipeline.models.test_time import at_output_stride
+from maskmill.pipeline.models.adaptation import at_output_stride
+from maskmill.pipeline.models.cost import count_multiply_adds, count_parameters
+from maskmill.pipeline.models.loading import build_network
+from maskmill.pipeline.models.networks.cascaded import build_parallel
+from maskmill.pipeline.models.networks.deeplabv3plus import build
+from maskmill.pipeline.models.networks.encoders import atrous_rates, build_encoder
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.spec import labels_of
 from tests.pipeline.models.foreign_networks import Vainf
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"

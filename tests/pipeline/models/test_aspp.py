@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 from torchvision.models.segmentation import deeplabv3 as torchvision_deeplabv3
 
-from pipeline.models.aspp import ASPP, ImagePooling, conv_norm_relu, rates_at
-from schemas.errors import SettingsError
+from maskmill.pipeline.models.networks.aspp import ASPP, ImagePooling, conv_norm_relu, rates_at
+from maskmill.schemas.errors import SettingsError
 
 
 def upsampled_kernel(weight: torch.Tensor, rate: int) -> torch.Tensor:

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torchvision.models import segmentation
 
-from pipeline.models.cascaded import build_cascaded, build_parallel
-from pipeline.models.cost import count_multiply_adds, count_parameters
-from pipeline.models.deeplabv3plus import build
-from pipeline.models.encoders import atrous_rates
-from schemas.errors import SettingsError
+from maskmill.pipeline.models.cost import count_multiply_adds, count_parameters
+from maskmill.pipeline.models.networks.cascaded import build_cascaded, build_parallel
+from maskmill.pipeline.models.networks.deeplabv3plus import build
+from maskmill.pipeline.models.networks.encoders import atrous_rates
+from maskmill.schemas.errors import SettingsError
 
 BUILDERS = (build_cascaded, build_parallel)
 SEPARABLE = {"aspp_separable": "normalized", "decoder_separable": "normalized"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from pipeline.models.confidence import (
+from maskmill.pipeline.labelling.confidence import (
     grid_confidence,
     grid_probabilities,
     point_confidence,

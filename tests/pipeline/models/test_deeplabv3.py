@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.models import segmentation
 
-from pipeline.models.deeplabv3 import VARIANTS
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import build_network, load_network
+from maskmill.pipeline.models.networks.deeplabv3 import VARIANTS
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import build_network, load_network
 
 
 @pytest.mark.parametrize("name", VARIANTS)

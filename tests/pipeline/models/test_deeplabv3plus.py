@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.deeplabv3plus import build
-from pipeline.models.encoders import atrous_rates
-from pipeline.models.loading import build_network
-from pipeline.models.registry import MODELS
-from pipeline.models.test_time import at_output_stride
-from schemas.errors import SettingsError
+from maskmill.pipeline.models.adaptation import at_output_stride
+from maskmill.pipeline.models.loading import build_network
+from maskmill.pipeline.models.networks.deeplabv3plus import build
+from maskmill.pipeline.models.networks.encoders import atrous_rates
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.schemas.errors import SettingsError
 
 SEPARABLE = {"aspp_separable": "normalized", "decoder_separable": "normalized"}
 OWN = {
     name.removeprefix("deeplabv3plus_"): spec
     for name, spec in MODELS.items()
-    if spec.builder == "pipeline.models.deeplabv3plus:build"
+    if spec.builder == "maskmill.pipeline.models.networks.deeplabv3plus:build"
 }
 
 

@@ -5,14 +5,14 @@ import timm
 import torch
 from torch import nn
 
-from pipeline.models.encoders import (
+from maskmill.pipeline.models.networks.encoders import (
     ENCODERS,
     atrous_rates,
     build_encoder,
     feature_channels,
     trade_strides_for_rates,
 )
-from schemas.errors import SettingsError
+from maskmill.schemas.errors import SettingsError
 
 # One of each kind is enough; the others differ in depth only.
 COMPARED = ("resnet18", "resnet50_deep_stem", "resnet101", "xception65", "xception71",

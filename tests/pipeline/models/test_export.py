@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models import export
-from pipeline.models.deeplabv3plus import build
-from pipeline.models.export import export_metadata, export_model
-from pipeline.models.loading import load_network
-from pipeline.models.registry import DEFAULT_MODEL, MODELS
-from schemas.errors import ModelError, SettingsError
+from maskmill.pipeline.models import export
+from maskmill.pipeline.models.export import export_metadata, export_model
+from maskmill.pipeline.models.loading import load_network
+from maskmill.pipeline.models.networks.deeplabv3plus import build
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
+from maskmill.schemas.errors import ModelError, SettingsError
 from tests.pipeline.models.foreign_networks import randomize
 
 SHAPES = [(1, 3, 65, 97), (3, 3, 129, 50), (2, 3, 64, 64)]

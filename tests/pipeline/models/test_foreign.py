@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from torchvision.models import segmentation
 
-from pipeline.models.foreign import adapt_checkpoint, foreign_layout
-from pipeline.models.loading import build_network, load_model
-from pipeline.models.registry import MODELS
-from pipeline.models.spec import load_attribute
-from pipeline.models.test_time import at_output_stride
-from pipeline.models.weights import fill_network, load_state
-from schemas.errors import ModelError
+from maskmill.pipeline.models.adaptation import at_output_stride
+from maskmill.pipeline.models.loading import build_network, load_model
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.spec import load_attribute
+from maskmill.pipeline.models.weights.foreign import adapt_checkpoint, foreign_layout
+from maskmill.pipeline.models.weights.state import fill_network, load_state
+from maskmill.schemas.errors import ModelError
 from tests.pipeline.models.foreign_networks import Mmseg, Vainf, make_separable, randomize
 
 CLASSES = 5

@@ -7,10 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models import fused_convolution
-from pipeline.models.fused_convolution import FusedConv2d, fuse_network, fusion_works
-from pipeline.models.same_convolution import SameConv2d
-from pipeline.models.tf_mobilenetv2 import build
+from maskmill.pipeline.models.networks import fused_convolution
+from maskmill.pipeline.models.networks.fused_convolution import (
+    FusedConv2d,
+    fuse_network,
+    fusion_works,
+)
+from maskmill.pipeline.models.networks.same_convolution import SameConv2d
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import build
 
 pytestmark = pytest.mark.skipif(
     not fusion_works(torch.float32), reason="this PyTorch has no fused CPU convolution"

@@ -9,12 +9,12 @@ import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.confidence import grid_confidence, grid_probabilities
-from pipeline.models.fusion import fuse, fuse_argmax, grid_step
-from pipeline.models.geometry import AxisMap, onto_grid, resized
-from pipeline.models.tiling import plan_windows
-from pipeline.models.upsample import sample_bilinear, upsample_argmax
-from pipeline.models.views import View, average_probabilities, place, strips
+from maskmill.pipeline.labelling.averages import View, average_probabilities, place, strips
+from maskmill.pipeline.labelling.confidence import grid_confidence, grid_probabilities
+from maskmill.pipeline.labelling.fusion import fuse, fuse_argmax, grid_step
+from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax
+from maskmill.pipeline.views.geometry import AxisMap, onto_grid, resized
+from maskmill.pipeline.views.tiling import plan_windows
 from tests.pipeline.models.fused_views import (
     assert_highest,
     average_by_upsampling,

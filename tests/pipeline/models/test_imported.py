@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.imported import import_model, imported_models
-from pipeline.models.model_facts import describe
-from pipeline.models.origins import resolve_weights
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import MODELS, all_models, find_model
-from pipeline.models.segmenter import Segmenter, load_network
-from pipeline.models.spec import labels_of
-from pipeline.models.tf_mobilenetv2 import build
-from schemas.errors import ModelError, SettingsError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.models.facts import describe
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import build
+from maskmill.pipeline.models.registry import MODELS, all_models, find_model
+from maskmill.pipeline.models.segmenter import Segmenter, load_network
+from maskmill.pipeline.models.spec import labels_of
+from maskmill.pipeline.models.weights.imported import import_model, imported_models
+from maskmill.pipeline.models.weights.origins import resolve_weights
+from maskmill.pipeline.views.preparation import prepare
+from maskmill.schemas.errors import ModelError, SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.models.tfjs_writer import write_tfjs
 
 LABELS = LabelMap.from_names("fruit", ["background", "apple", "pear", "plum", "fig"])
@@ -121,7 +121,7 @@ def test_an_unknown_name_lists_imported_ones_too(graph_file, cache):
 def test_registry_and_imports_are_read_without_torch(graph_file, cache):
     import_model(graph_file, name="fruit", labels=LABELS)
     code = (
-        "import sys; from pipeline.models.registry import all_models;"
+        "import sys; from maskmill.pipeline.models.registry import all_models;"
         "assert 'fruit' in all_models(); assert 'torch' not in sys.modules, 'torch'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models import loading
-from pipeline.models.loading import build_network, load_model
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import Segmenter
-from schemas.errors import ModelError
+from maskmill.pipeline.models import loading
+from maskmill.pipeline.models.loading import build_network, load_model
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.views.preparation import prepare
+from maskmill.schemas.errors import ModelError
 from tests.pipeline.models.foreign_networks import Vainf, randomize
 
 X05, RESNET = MODELS["deeplabv3_mobilenetv2_x05_voc"], MODELS["deeplabv3_resnet50"]
@@ -28,7 +28,7 @@ def vainf_file(tmp_path):
 def test_another_projects_checkpoint_brings_its_own_network(vainf_file):
     path, theirs = vainf_file
     model = load_model(RESNET, path)
-    assert model.spec.builder == "pipeline.models.deeplabv3plus:build"
+    assert model.spec.builder == "maskmill.pipeline.models.networks.deeplabv3plus:build"
     assert (model.spec.output_stride, model.spec.grid_stride) == (16, 4)
     assert model.spec.preprocessing == RESNET.preprocessing
     assert any("output stride" in note for note in model.notes)

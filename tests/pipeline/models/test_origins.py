@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.models import origins
-from pipeline.models.cache import cache_dir, weights_sha256
-from pipeline.models.origins import cached_path, resolve_weights
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import build_network, load_network
-from pipeline.models.spec import ModelSpec
-from pipeline.models.weights import load_state
-from schemas.errors import ModelError, WeightsRefused
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import build_network, load_network
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.weights import origins
+from maskmill.pipeline.models.weights.cache import cache_dir, weights_sha256
+from maskmill.pipeline.models.weights.origins import cached_path, resolve_weights
+from maskmill.pipeline.models.weights.state import load_state
+from maskmill.schemas.errors import ModelError, WeightsRefused
 from tests.pipeline.models.tfjs_writer import write_tfjs
 
 X05, X10 = MODELS["deeplabv3_mobilenetv2_x05_voc"], MODELS["deeplabv3_mobilenetv2_voc"]
@@ -78,7 +78,8 @@ def test_a_wrong_member_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
     spec = npm_spec(tmp_path, monkeypatch)
     wrong = (("model/model.json", "0" * 64),)
     spec = replace(spec, weights=replace(spec.weights, member_sha256=wrong))
-    monkeypatch.setattr("pipeline.models.weights.load_state", lambda _: pytest.fail("parsed"))
+    parser = "maskmill.pipeline.models.weights.state.load_state"
+    monkeypatch.setattr(parser, lambda _: pytest.fail("parsed"))
     with pytest.raises(WeightsRefused, match=r"model\.json has sha256"):
         resolve_weights(spec, cache=tmp_path / "cache")
 
@@ -218,7 +219,7 @@ def test_models_without_an_origin_say_what_to_bring(tmp_path):
 PULL = """
 import pickle, sys
 from pathlib import Path
-from pipeline.models.origins import resolve_weights
+from maskmill.pipeline.models.weights.origins import resolve_weights
 print(resolve_weights(pickle.loads(Path(sys.argv[1]).read_bytes()), cache=Path(sys.argv[2])))
 """
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pipeline.models import precision
-from pipeline.models.precision import resolve_precision
-from schemas.errors import SettingsError
+from maskmill.pipeline.models import precision
+from maskmill.pipeline.models.precision import resolve_precision
+from maskmill.schemas.errors import SettingsError
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])

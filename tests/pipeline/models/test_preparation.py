@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
-from pipeline.models.preparation import grid_maps, prepare, resized_hw, valid_grid_hw
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import network_input
-from pipeline.models.spec import Preprocessing
-from schemas.errors import SettingsError
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import network_input
+from maskmill.pipeline.views.preparation import grid_maps, prepare, resized_hw, valid_grid_hw
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import SettingsError
 
 SQUARE = MODELS["deeplabv3_mobilenetv2_x05_voc"].preprocessing
 SHORTEST = MODELS["deeplabv3_resnet50"].preprocessing

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.models.pruning import candidates, contest
+from maskmill.pipeline.labelling.pruning import candidates, contest
 
 
 def test_a_class_is_dropped_where_another_is_above_it_for_certain():

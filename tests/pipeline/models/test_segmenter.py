@@ -7,11 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import PictureLogits, Segmenter, load_network
-from pipeline.models.spec import Preprocessing
-from schemas.errors import ErrorCode, ImageFailure, ModelError, SettingsError, WeightsRefused
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter, load_network
+from maskmill.pipeline.views.preparation import prepare
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import (
+    ErrorCode,
+    ImageFailure,
+    ModelError,
+    SettingsError,
+    WeightsRefused,
+)
 
 SPEC = MODELS["deeplabv3_mobilenetv2_x05_voc"]
 SIZES = ((40, 90), (90, 40), (64, 64), (33, 97), (90, 41))
@@ -174,7 +180,7 @@ def test_another_file_than_announced_is_refused(tmp_path):
 
 @pytest.mark.parametrize("num_classes", [1, 2, 40])
 def test_class_count_comes_from_the_file(tmp_path, num_classes):
-    from pipeline.models.segmenter import build_network
+    from maskmill.pipeline.models.segmenter import build_network
 
     file = tmp_path / "w.pth"
     torch.save({"model": build_network(SPEC, num_classes).state_dict()}, file)

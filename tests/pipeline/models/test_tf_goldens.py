@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline.models.preparation import prepare
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import PictureLogits, Segmenter, load_network
-from pipeline.models.tf_mobilenetv2 import resize_bilinear
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import resize_bilinear
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter, load_network
+from maskmill.pipeline.views.preparation import prepare
 from tests.pipeline.models.pulled_weights import pulled_weights
 
 X05, X10 = "deeplabv3_mobilenetv2_x05_voc", "deeplabv3_mobilenetv2_voc"

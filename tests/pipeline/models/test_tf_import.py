@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.same_convolution import SameConv2d
-from pipeline.models.tf_import import graph_to_network
-from pipeline.models.tf_mobilenetv2 import build, resize_bilinear
-from pipeline.models.tfjs_file import read_tfjs
-from pipeline.models.tflite_file import read_tflite
-from schemas.errors import ModelError
+from maskmill.pipeline.models.networks.same_convolution import SameConv2d
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import build, resize_bilinear
+from maskmill.pipeline.models.weights.tf_import import graph_to_network
+from maskmill.pipeline.models.weights.tfjs_file import read_tfjs
+from maskmill.pipeline.models.weights.tflite_file import read_tflite
+from maskmill.schemas.errors import ModelError
 from tests.pipeline.models.tfjs_writer import write_tfjs
 
 

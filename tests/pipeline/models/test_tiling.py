@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.tiling import interval_starts, plan_windows
+from maskmill.pipeline.views.tiling import interval_starts, plan_windows
 
 plans = st.tuples(
     st.tuples(st.integers(1, 200), st.integers(1, 200)),

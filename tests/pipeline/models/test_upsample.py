@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.models.geometry import AxisMap, flipped, onto_grid, resized
-from pipeline.models.upsample import sample_bilinear, upsample_argmax, upsample_plain
+from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax, upsample_plain
+from maskmill.pipeline.views.geometry import AxisMap, flipped, onto_grid, resized
 
 
 def smooth_grid(seed, classes, height, width, detail=7, amplitude=8.0):

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from pipeline.models.binary import threshold_logit, two_class_grid
-from pipeline.models.geometry import onto_grid, resized
-from pipeline.models.upsample import sample_bilinear, upsample_argmax
+from maskmill.pipeline.labelling.binary import threshold_logit, two_class_grid
+from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax
+from maskmill.pipeline.views.geometry import onto_grid, resized
 
 
 @given(

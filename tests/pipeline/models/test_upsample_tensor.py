@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models import upsample_tensor
-from pipeline.models.geometry import AxisMap, onto_grid, resized
-from pipeline.models.upsample import upsample_argmax
-from pipeline.models.upsample_tensor import upsample_argmax_tensor
+from maskmill.pipeline.labelling import upsample_tensor
+from maskmill.pipeline.labelling.upsample import upsample_argmax
+from maskmill.pipeline.labelling.upsample_tensor import upsample_argmax_tensor
+from maskmill.pipeline.views.geometry import AxisMap, onto_grid, resized
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -8,20 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models.registry import MODELS
-from pipeline.models.segmenter import build_network
-from pipeline.models.spec import Preprocessing
-from pipeline.models.test_time import (
+from maskmill.pipeline.models.adaptation import at_output_stride, check_scales, check_threshold
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import build_network
+from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
     ViewSettings,
-    at_output_stride,
-    check_scales,
-    check_threshold,
     network_size,
     plan_views,
 )
-from schemas.errors import SettingsError
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import SettingsError
 
 DEFAULT = MODELS["deeplabv3_mobilenetv2_x05_voc"]
 TORCHVISION = MODELS["deeplabv3_resnet50"]

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.models.cache import weights_sha256
-from pipeline.models.weights import (
+from maskmill.pipeline.models.weights.cache import weights_sha256
+from maskmill.pipeline.models.weights.state import (
     classes_in_state,
     classifier_name,
     fill_network,
@@ -18,7 +18,7 @@ from pipeline.models.weights import (
     read_graph,
     unwrap_state,
 )
-from schemas.errors import ModelError, WeightsRefused
+from maskmill.schemas.errors import ModelError, WeightsRefused
 
 
 class Marker:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.models.same_convolution import SameConv2d
-from pipeline.models.tf_mobilenetv2 import TfMobileNetV2DeepLab
+from maskmill.pipeline.models.networks.same_convolution import SameConv2d
+from maskmill.pipeline.models.networks.tf_mobilenetv2 import TfMobileNetV2DeepLab
 
 
 class TfjsWriter:

@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.audits.pair import Measures, resized_nearest
-from pipeline.audits.sides import AuditSide
-from pipeline.masks.registry import MASK_FORMATS
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from schemas.audit_rows import AUDIT, PAIRS
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.pair import Measures, resized_nearest
+from maskmill.pipeline.audit.sides import AuditSide
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.schemas.labels import LabelMap, builtin
+from maskmill.schemas.tables.audit import AUDIT, PAIRS
 
 LABELS = LabelMap.from_names("four", ["ground", "cat", "dog", "car"])
 COUNT_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)

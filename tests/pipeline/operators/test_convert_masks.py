@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.conversions.conversion import (
+from maskmill.pipeline.convert import operator as convert_masks
+from maskmill.pipeline.convert.check_proof import Proof, plan_check, proof_of
+from maskmill.pipeline.convert.conversion import (
     ConversionPlan,
     ConversionRequest,
     plan_conversion,
 )
-from pipeline.conversions.finish import finish_conversion
-from pipeline.conversions.manifest import manifest_file, pending_blocks
-from pipeline.conversions.proof import Proof, plan_check, proof_of
-from pipeline.datasets.registry import DATASET_FORMATS
-from pipeline.layout import RunLayout
-from pipeline.operators import convert_masks
-from pipeline.operators.convert_masks import ConvertMasks, mapped_sample
-from schemas.errors import SettingsError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.convert.finish import finish_conversion
+from maskmill.pipeline.convert.manifest import manifest_file, pending_blocks
+from maskmill.pipeline.convert.operator import ConvertMasks, mapped_sample
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
 
 LABELS = LabelMap.from_names("op", ["background", "cat", "big dog"])
 KEYS = ["a", "sub/b.1", "sub/b.2", "ü x"]

@@ -9,24 +9,26 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pipeline.layout import RunLayout
-from pipeline.models.geometry import GridView
-from pipeline.models.labelling import label_picture
-from pipeline.models.origins import resolve_weights
-from pipeline.models.registry import DEFAULT_MODEL, MODELS
-from pipeline.models.segmenter import Segmenter, build_network
-from pipeline.models.spec import ModelSpec, Preprocessing, labels_of
-from pipeline.models.test_time import ViewSettings, at_output_stride, plan_views
-from pipeline.models.upsample import sample_bilinear
-from pipeline.models.view_pictures import view_pictures
-from pipeline.models.views import View, average_probabilities, place, strips
-from pipeline.operators.load_images import LoadImages
-from pipeline.operators.predict_masks import PredictMasks, WorkerSettings
-from pipeline.operators.save_prelabels import Provenance, SavePrelabels
-from pipeline.writers.soft import read_soft
-from schemas.batches import WORK
-from schemas.errors import ModelError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.labelling.averages import View, average_probabilities, place, strips
+from maskmill.pipeline.labelling.picture import label_picture
+from maskmill.pipeline.labelling.upsample import sample_bilinear
+from maskmill.pipeline.models.adaptation import at_output_stride
+from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
+from maskmill.pipeline.models.segmenter import Segmenter, build_network
+from maskmill.pipeline.models.spec import ModelSpec, labels_of
+from maskmill.pipeline.models.weights.origins import resolve_weights
+from maskmill.pipeline.prelabel.load import LoadImages
+from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
+from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
+from maskmill.pipeline.prelabel.writers.soft import read_soft
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.views.geometry import GridView
+from maskmill.pipeline.views.pictures import view_pictures
+from maskmill.pipeline.views.plan import ViewSettings, plan_views
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import ModelError
+from maskmill.schemas.labels import LabelMap, builtin
+from maskmill.schemas.tables.blocks import WORK
 
 FIVE = LabelMap.from_names("five", ["ground", "cat", "dog", "car", "tree"])
 TWO = LabelMap.from_names("two", ["ground", "cat"])

@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.audits.document import audit_document
-from pipeline.audits.tally import AuditTally
-from pipeline.operators.audit_pairs import AuditPairs, AuditSettings
-from schemas.audit_rows import PAIRS
-from schemas.labels import LabelClass, LabelMap
+from maskmill.pipeline.audit.document import audit_document
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.tally import AuditTally
+from maskmill.schemas.labels import LabelClass, LabelMap
+from maskmill.schemas.tables.audit import PAIRS
 
 NASTY = "</script><b>&amp;'\"|"
 LABELS = LabelMap(name="nasty", classes=tuple(

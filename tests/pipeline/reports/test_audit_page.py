@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.reports.audit_page import audit_page
-from pipeline.reports.thumbnails import SIDE, ThumbnailMaker
+from maskmill.pipeline.audit.report.page import audit_page
+from maskmill.pipeline.audit.report.thumbnails import SIDE, ThumbnailMaker
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -77,8 +77,8 @@ def test_a_box_is_cropped_and_a_vanished_file_is_left_out(audited):
 
 
 def test_an_audit_without_pairs_has_a_page_too(audited):
-    from pipeline.audits.document import audit_document
-    from pipeline.audits.tally import AuditTally
+    from maskmill.pipeline.audit.document import audit_document
+    from maskmill.pipeline.audit.tally import AuditTally
 
     settings = audited[1]
     empty = audit_document(AuditTally(settings.labels, 0, resamples=10), {}, {})

@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 
-from pipeline.metrics import definitions
-from pipeline.metrics.registry import METRICS
-from pipeline.metrics.totals import TotalsLayout, matrix_to_totals
-from pipeline.reports.audit_text import document_to_json, document_to_markdown, with_interval
+from maskmill.pipeline.audit.report.text import (
+    document_to_json,
+    document_to_markdown,
+    with_interval,
+)
+from maskmill.pipeline.metrics import definitions
+from maskmill.pipeline.metrics.registry import METRICS
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_totals
 
 
 def test_json_round_trip(audited):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filesystems import read_bytes
-from pipeline.sources.containers import member_uri, split_member_uri
-from pipeline.sources.registry import list_source
-from schemas.errors import ArchiveFailure, ErrorCode, ImageFailure, SettingsError
+from maskmill.pipeline.sources.registry import list_source
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.storage.members import member_uri, split_member_uri
+from maskmill.schemas.errors import ArchiveFailure, ErrorCode, ImageFailure, SettingsError
 
 MEMBERS = ("a.jpg", "sub/b 1.png", "ünï/100%#?!.jpg", "sub/notes.txt", "__MACOSX/a.jpg", "x!/y.jpg")
 PICTURES = ["a.jpg", "sub/b 1.png", "x!/y.jpg", "ünï/100%#?!.jpg"]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filesystems import read_bytes
-from pipeline.sources.entries import IMAGE_EXTENSIONS
-from pipeline.sources.glob_pattern import pattern_to_regex
-from pipeline.sources.registry import list_source
-from schemas.errors import SettingsError
+from maskmill.pipeline.sources.entries import IMAGE_EXTENSIONS
+from maskmill.pipeline.sources.glob_pattern import pattern_to_regex
+from maskmill.pipeline.sources.registry import list_source
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.schemas.errors import SettingsError
 
 EVERY_KEY = sorted(
     [
@@ -214,7 +214,7 @@ def test_globs_match_what_pythons_glob_matches(tmp_path_factory, pattern):
 def test_extensions_are_lower_case_and_have_a_reader():
     from PIL import Image
 
-    from pipeline.images import FORMATS
+    from maskmill.pipeline.pictures.decoding import FORMATS
 
     Image.init()
     for extension in IMAGE_EXTENSIONS:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.filesystems import read_bytes
-from pipeline.sources.registry import list_source
-from schemas.errors import ErrorCode, ImageFailure, SettingsError
+from maskmill.pipeline.sources.registry import list_source
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
 
 def write_list(path: Path, *lines: str, encoding: str = "utf-8") -> str:

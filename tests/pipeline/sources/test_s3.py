@@ -7,10 +7,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from pipeline.filesystems import read_bytes, resolve
-from pipeline.manifest import build_manifest
-from pipeline.sources.registry import list_source
-from schemas.errors import ErrorCode, ImageFailure, SettingsError
+from maskmill.pipeline.runs.manifest import build_manifest
+from maskmill.pipeline.sources.registry import list_source
+from maskmill.pipeline.storage.filesystems import read_bytes, resolve
+from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
 KEYS = ("a.jpg", "sub/b c.png", "sub/deep/100%25 #1?.jpg", "ünï/e=f&g.jpg", "notes.txt", ".h/x.jpg")
 PICTURES = sorted([key for key in KEYS if key.endswith(("jpg", "png")) and key[0] != "."])
@@ -126,6 +126,7 @@ def test_a_server_that_refuses(monkeypatch):
         def get_file_info(self, path: str) -> None:
             raise OSError(f"AWS Error NETWORK_CONNECTION for {path}")
 
-    monkeypatch.setattr("pipeline.sources.registry.resolve", lambda uri: (Refusing(), "photos"))
+    resolver = "maskmill.pipeline.sources.registry.resolve"
+    monkeypatch.setattr(resolver, lambda uri: (Refusing(), "photos"))
     with pytest.raises(SettingsError, match="cannot look at s3://photos: AWS Error NETWORK"):
         list_source("s3://photos")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools.coco import COCO
 
-from pipeline.segments import segments_of
-from pipeline.writers.coco_json import write_coco
-from schemas.errors import RunFailed
-from schemas.labels import LabelMap, builtin
-from schemas.rows import METADATA
+from maskmill.pipeline.masks.segments import segments_of
+from maskmill.pipeline.prelabel.writers.coco_json import write_coco
+from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.labels import LabelMap, builtin
+from maskmill.schemas.tables.prelabel import METADATA
 
 LABELS = LabelMap.from_names("three", ["background", "cat", "tür: ü.", "bird"])
 

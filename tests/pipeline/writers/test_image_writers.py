@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.models.geometry import AxisMap, GridView
-from pipeline.writers.mask_file import mask_to_png
-from pipeline.writers.overlay import (
+from maskmill.pipeline.prelabel.writers.mask_file import mask_to_png
+from maskmill.pipeline.prelabel.writers.overlay import (
     LONGEST_SIDE,
     contact_sheet,
     overlay_image,
     overlay_jpeg,
     write_overlay,
 )
-from pipeline.writers.registry import ImageOutputs
-from pipeline.writers.soft import read_soft, write_soft
-from schemas.errors import DocumentFailure, MaskFailure, SettingsError
-from schemas.labels import LabelMap, builtin
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
+from maskmill.pipeline.prelabel.writers.soft import read_soft, write_soft
+from maskmill.pipeline.views.geometry import AxisMap, GridView
+from maskmill.schemas.errors import DocumentFailure, MaskFailure, SettingsError
+from maskmill.schemas.labels import LabelMap, builtin
 
 VOC = builtin("voc")
 RANDOM = np.random.default_rng(0)

@@ -1,5 +1,0 @@
-"""`python -m jobs` is `maskmill`."""
-
-from jobs.cli import main
-
-main(prog_name="maskmill")

@@ -1,0 +1,1 @@
+"""maskmill from Python: what the commands do, as functions."""

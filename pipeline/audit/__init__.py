@@ -1,0 +1,1 @@
+"""What `audit` does: sides, pairing, operator, tally, diagnosis, document, report, proof."""

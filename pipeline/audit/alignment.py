@@ -1,0 +1,136 @@
+"""Would a pair agree better if one mask were turned, mirrored or moved? Names the mishap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.schemas.arrays import LabelMask
+
+MAX_SHIFT = 24  # pixels
+MIN_GAIN = 0.02  # of mean IoU, by a shift
+MIN_TURN_GAIN = 0.1  # by a turn; masks that are wrong anyway can gain a little by chance
+
+TURNS: Final[dict[str, Callable[[LabelMask], LabelMask]]] = {
+    "mirrored left to right": lambda mask: mask[:, ::-1],
+    "turned by 180 degrees": lambda mask: mask[::-1, ::-1],
+    "mirrored top to bottom": lambda mask: mask[::-1],
+    "mirrored along the diagonal": lambda mask: mask.T,
+    "turned by 90 degrees clockwise": lambda mask: np.rot90(mask, -1),
+    "mirrored along the other diagonal": lambda mask: mask[::-1, ::-1].T,
+    "turned by 90 degrees counter-clockwise": lambda mask: np.rot90(mask),
+}
+"""Name -> what it does to a mask; EXIF orientations 2 to 8 come of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The change of the prediction that makes the pair agree best.
+
+    ``turn`` is '' for a shift. A shift says by how many pixels the prediction lies to the right of
+    and below the truth.
+    """
+
+    turn: str
+    shift_x: int
+    shift_y: int
+    miou_before: float
+    miou_after: float
+
+
+def mean_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
+    """mIoU of one pair of class maps over the classes with a union; NaN where there is none."""
+    matrix = count_pair(truth, prediction, num_classes).matrix
+    hits = np.diagonal(matrix)[:-1]
+    union = matrix[:-1].sum(axis=1) + matrix[:-1, :-1].sum(axis=0) - hits
+    present = union > 0
+    return float(np.mean(hits[present] / union[present])) if present.any() else float("nan")
+
+
+def turn_of_sizes(truth: LabelMask, prediction: LabelMask, num_classes: int) -> str:
+    """For masks whose width and height are swapped: which quarter turn fits best, as words."""
+    fitting = {
+        name: mean_iou(truth, turn(prediction), num_classes)
+        for name, turn in TURNS.items() if turn(prediction).shape == truth.shape
+    }  # fmt: skip
+    return _undone(max(fitting, key=lambda name: np.nan_to_num(fitting[name])))
+
+
+def find_alignment(truth: LabelMask, prediction: LabelMask, num_classes: int) -> Alignment | None:
+    """The turn or shift that raises the pair's mIoU most; None where nothing raises it enough."""
+    before = mean_iou(truth, prediction, num_classes)
+    if not before < 1 - MIN_GAIN:
+        return None
+    turn = _best_turn(truth, prediction, num_classes, before)
+    shift = _best_shift(truth, prediction, num_classes, before)
+    better = [
+        one for one, gain in ((turn, MIN_TURN_GAIN), (shift, MIN_GAIN))
+        if one and one.miou_after >= before + gain
+    ]  # fmt: skip
+    return max(better, key=lambda one: one.miou_after, default=None)
+
+
+def _best_turn(
+    truth: LabelMask, prediction: LabelMask, num_classes: int, before: float
+) -> Alignment | None:
+    best = None
+    for name, turn in TURNS.items():
+        turned = turn(prediction)
+        if turned.shape == truth.shape:
+            after = mean_iou(truth, turned, num_classes)
+            if best is None or after > best.miou_after:
+                best = Alignment(_undone(name), 0, 0, before, after)
+    return best
+
+
+def _undone(turn: str) -> str:
+    """What was done to the prediction when ``turn`` makes it right again."""
+    if "counter-clockwise" in turn:
+        return turn.replace("counter-clockwise", "clockwise")
+    return turn.replace("clockwise", "counter-clockwise")
+
+
+def _best_shift(
+    truth: LabelMask, prediction: LabelMask, num_classes: int, before: float
+) -> Alignment | None:
+    reach = min(MAX_SHIFT, (min(truth.shape) - 1) // 4)
+    if reach < 1:
+        return None
+    x, y = _shift_of_borders(_borders(truth, num_classes), _borders(prediction, num_classes), reach)
+    if x == y == 0:
+        return None
+    moved = _shared_part(truth, prediction, x, y)
+    return Alignment("", x, y, before, mean_iou(*moved, num_classes))
+
+
+def _borders(classes: LabelMask, num_classes: int) -> npt.NDArray[np.uint8]:
+    known = np.minimum(classes, num_classes)
+    borders = np.zeros(classes.shape, dtype=np.uint8)
+    borders[:, 1:] += known[:, 1:] != known[:, :-1]
+    borders[1:] += known[1:] != known[:-1]
+    return borders
+
+
+def _shift_of_borders(
+    truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], reach: int
+) -> tuple[int, int]:
+    """How far the prediction's borders lie right of and below the truth's, within ``reach``."""
+    inner = truth[reach:-reach, reach:-reach]
+    if not inner.any() or not prediction.any():
+        return 0, 0
+    scores = cv2.matchTemplate(prediction, inner, cv2.TM_CCORR)
+    row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return int(column) - reach, int(row) - reach
+
+
+def _shared_part(
+    truth: LabelMask, prediction: LabelMask, x: int, y: int
+) -> tuple[LabelMask, LabelMask]:
+    height, width = truth.shape
+    left = truth[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+    right = prediction[max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)]
+    return left, right

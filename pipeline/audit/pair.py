@@ -1,0 +1,259 @@
+"""One pair of masks -> everything an AUDIT row says about it."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from maskmill.pipeline.audit.alignment import Alignment, find_alignment, turn_of_sizes
+from maskmill.pipeline.audit.disagreement import Region, disagreeing_regions
+from maskmill.pipeline.audit.truth_checks import Finding, check_truth
+from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS, BoundaryCounts, capped, count_boundary
+from maskmill.pipeline.metrics.calibration import count_levels
+from maskmill.pipeline.metrics.confusion import (
+    PairCounts,
+    ValueTable,
+    count_pair,
+    nonzero_cells,
+    size_sentence,
+    to_class_map,
+)
+from maskmill.schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
+from maskmill.schemas.errors import ErrorCode, MaskFailure
+
+Row = dict[str, Any]
+"""Columns of the AUDIT schema."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What is measured beside the confusion matrix. ``alignment`` is by far the dearest."""
+
+    boundaries: bool = True
+    regions: bool = True
+    truth_checks: bool = True
+    alignment: bool = True
+
+    @property
+    def are_counts_only(self) -> bool:
+        """True where nothing needs the masks as class maps."""
+        return not (self.boundaries or self.regions or self.truth_checks or self.alignment)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTables:
+    """Mask values -> class indices, per side: the two masks may differ in bits per pixel."""
+
+    truth: ValueTable
+    prediction: ValueTable
+
+
+class ClassSums:
+    """Pixels per class of one pair, from the few cells of its matrix that are not zero."""
+
+    def __init__(self, matrix: ConfusionCounts) -> None:
+        ignore = len(matrix) - 1
+        self.cells = nonzero_cells(matrix)
+        self.truth: dict[int, int] = {}
+        self.predicted: dict[int, int] = {}  # where the truth is not ignore
+        self.hits: dict[int, int] = {}
+        for cell in self.cells:
+            row, column, pixels = cell["truth"], cell["prediction"], cell["pixels"]
+            if row != ignore:
+                self.truth[row] = self.truth.get(row, 0) + pixels
+                self.predicted[column] = self.predicted.get(column, 0) + pixels
+                if row == column:
+                    self.hits[row] = pixels
+        self.predicted.pop(ignore, None)
+
+    def score(self, index: int, name: str) -> Row:
+        """The columns of one class that has a union."""
+        truth, predicted = self.truth.get(index, 0), self.predicted.get(index, 0)
+        hits = self.hits.get(index, 0)
+        return {
+            "index": index, "name": name, "truth_pixels": truth, "predicted_pixels": predicted,
+            "intersection": hits, "iou": hits / (truth + predicted - hits),
+        }  # fmt: skip
+
+
+def audit_masks(
+    truth: LabelMask,
+    prediction: LabelMask,
+    names: tuple[str, ...],
+    *,
+    tables: ValueTables,
+    measures: Measures,
+    read_confidence: Callable[[], ScoreMap | None],
+) -> Row:
+    """Measure one pair.
+
+    Args:
+        truth: (H, W) mask values.
+        prediction: (H, W) mask values.
+        names: class names by index.
+        tables: from mask values to class indices, C = ignore, C + 1 = no class.
+        measures: what to do beside counting.
+        read_confidence: gives (H, W) confidences of the prediction, or None; called only when
+            the sizes agree.
+
+    Raises:
+        MaskFailure: ORIENTATION_MISMATCH or SIZE_MISMATCH; the message says how they differ.
+    """
+    num_classes = len(names)
+    if truth.shape != prediction.shape:
+        raise _mismatch(truth, prediction, tables, num_classes)
+    counts = count_pair(
+        truth, prediction, num_classes,
+        truth_table=tables.truth, prediction_table=tables.prediction,
+    )  # fmt: skip
+    sums = ClassSums(counts.matrix)
+    row = _count_columns(counts, sums, truth.shape)
+    confidence = read_confidence()
+    boundary = None
+    if not measures.are_counts_only or confidence is not None:
+        left = _class_map(truth, tables.truth, num_classes, bool(counts.truth_out_of_range))
+        right = _class_map(
+            prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
+        )
+        row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
+        boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
+        row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
+    return row | _class_columns(sums, names, boundary)
+
+
+def _class_map(
+    mask: LabelMask, table: ValueTable, num_classes: int, has_strange: bool
+) -> LabelMask:
+    """As ``to_class_map``; at once where classes stand for themselves and the rest is ignore."""
+    is_plain = mask.dtype == np.uint8 and num_classes < 255 and not has_strange
+    if is_plain and np.array_equal(table[:num_classes], np.arange(num_classes)):
+        return capped(mask, num_classes)
+    return to_class_map(mask, table, num_classes)
+
+
+def resized_nearest(mask: LabelMask, shape: tuple[int, ...]) -> LabelMask:
+    """The mask at another (H, W): each pixel takes the value at its own centre's position."""
+    rows, cols = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.intp), old - 1)
+        for new, old in zip(shape, mask.shape, strict=True)
+    )
+    resized: LabelMask = mask[rows[:, None], cols]
+    return resized
+
+
+def _mismatch(
+    truth: LabelMask, prediction: LabelMask, tables: ValueTables, num_classes: int
+) -> MaskFailure:
+    sentence = size_sentence(truth.shape, prediction.shape)
+    if truth.shape == prediction.shape[::-1]:
+        left = to_class_map(truth, tables.truth, num_classes)
+        right = to_class_map(prediction, tables.prediction, num_classes)
+        turn = turn_of_sizes(left, right, num_classes)
+        return MaskFailure(
+            ErrorCode.ORIENTATION_MISMATCH,
+            f"{sentence}; they fit best if the prediction is {turn} against the truth: one of them "
+            "does not follow the picture's EXIF orientation",
+        )
+    ratios = [new / old for new, old in zip(prediction.shape, truth.shape, strict=True)]
+    scaled = abs(ratios[0] - ratios[1]) < 0.02 * max(ratios)
+    how = f"; it looks resized by {ratios[1]:.3g}" if scaled else ""
+    return MaskFailure(
+        ErrorCode.SIZE_MISMATCH,
+        f"{sentence}{how}; predict at the picture's own size, or give --resize nearest",
+    )
+
+
+def _count_columns(counts: PairCounts, sums: ClassSums, shape: tuple[int, ...]) -> Row:
+    valid = sum(sums.truth.values())
+    strange = (("truth", counts.truth_out_of_range), ("prediction", counts.prediction_out_of_range))
+    return {
+        "height": shape[0], "width": shape[1],
+        "pixels": shape[0] * shape[1], "ignored_pixels": shape[0] * shape[1] - valid,
+        "pixel_accuracy": sum(sums.hits.values()) / valid if valid else None,
+        "cells": sums.cells,
+        "strange_values": [
+            {"side": side, "value": value, "pixels": pixels}
+            for side, census in strange for value, pixels in sorted(census.items())
+        ],
+    }  # fmt: skip
+
+
+def _map_columns(
+    left: LabelMask,
+    right: LabelMask,
+    matrix: ConfusionCounts,
+    num_classes: int,
+    measures: Measures,
+    confidence: ScoreMap | None,
+) -> Row:
+    row: Row = {}
+    if confidence is not None:
+        row["levels"] = _level_rows(left, right, confidence, num_classes)
+    if measures.regions:
+        regions = disagreeing_regions(left, right, matrix, confidence=confidence)
+        row["regions"] = [_columns_of(region) for region in regions]
+    if measures.truth_checks:
+        row["findings"] = [_columns_of(finding) for finding in check_truth(left, num_classes)]
+    if measures.alignment:
+        found = find_alignment(left, right, num_classes)
+        row["alignment"] = _columns_of(found) if found else None
+    return row
+
+
+def _columns_of(record: Region | Finding | Alignment) -> Row:
+    """The fields of a flat dataclass by name; ``asdict`` would copy every value deeply."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _level_rows(
+    left: LabelMask, right: LabelMask, confidence: ScoreMap, num_classes: int
+) -> list[Row]:
+    pixels, correct, summed = count_levels(left, right, confidence, num_classes)
+    return [
+        {"level": int(level), "pixels": int(pixels[level]), "correct": int(correct[level]),
+         "confidence": float(summed[level])}
+        for level in np.flatnonzero(pixels)
+    ]  # fmt: skip
+
+
+def _class_columns(sums: ClassSums, names: tuple[str, ...], boundary: BoundaryCounts | None) -> Row:
+    classes = [
+        {**sums.score(index, names[index]), **_boundary_fields(boundary, index)}
+        for index in sorted(sums.truth.keys() | sums.predicted.keys())
+    ]
+    scores: list[float] = [score["iou"] for score in classes]
+    row: Row = {"classes": classes, "miou": fmean(scores) if scores else None}
+    if boundary is not None:
+        row["boundary_iou"] = _mean_boundary(boundary)
+        row["trimap"] = _trimap_rows(boundary)
+    return row
+
+
+def _boundary_fields(boundary: BoundaryCounts | None, index: int) -> Mapping[str, int]:
+    if boundary is None:
+        return {}
+    band = boundary.band()
+    return {
+        "boundary_intersection": int(boundary.boundary_intersection[index]),
+        "boundary_union": int(boundary.boundary_union[index]),
+        "band_intersection": int(band[0][index]), "band_union": int(band[1][index]),
+    }  # fmt: skip
+
+
+def _mean_boundary(boundary: BoundaryCounts) -> float | None:
+    known = boundary.boundary_union > 0
+    if not known.any():
+        return None
+    return float(np.mean(boundary.boundary_intersection[known] / boundary.boundary_union[known]))
+
+
+def _trimap_rows(boundary: BoundaryCounts) -> list[Row]:
+    return [
+        {"width": TRIMAP_WIDTHS[row], "index": int(index),
+         "intersection": int(boundary.trimap_intersection[row, index]),
+         "union": int(boundary.trimap_union[row, index])}
+        for row, index in zip(*np.nonzero(boundary.trimap_union), strict=True)
+    ]  # fmt: skip

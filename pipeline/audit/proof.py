@@ -1,0 +1,84 @@
+"""Proof that an audit's manifest, rows and document agree; every disagreement is a sentence."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from maskmill.pipeline.audit.manifest import audit_layout
+from maskmill.pipeline.metrics.confusion import add_cells, empty_matrix
+from maskmill.pipeline.prelabel.proof import Checked
+from maskmill.schemas.arrays import ConfusionCounts
+from maskmill.schemas.errors import SettingsError
+
+DOCUMENT = "audit.json"
+COLUMNS = ["pair_id", "key", "status", "error_code", "pixels", "ignored_pixels", "cells"]
+
+Row = dict[str, Any]
+
+
+def verify_audit(root: str) -> Iterator[Checked]:
+    """Check the rows of an audit block by block, then the document against their sum.
+
+    Masks are not read again: an audit of changed masks is another audit.
+
+    Raises:
+        SettingsError: the folder holds no finished audit.
+    """
+    layout = audit_layout(root)
+    try:
+        document = json.loads(layout.read(DOCUMENT))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{root} holds no finished audit: {error}") from error
+    manifest = layout.read_table(layout.manifest, ["pair_id", "key"])
+    expected = dict(zip(manifest["pair_id"].to_pylist(), manifest["key"].to_pylist(), strict=True))
+    matrix = empty_matrix(len(document["classes"]))
+    statuses: Counter[str] = Counter()
+    for rows in layout.committed_rows(COLUMNS):
+        statuses.update(rows["status"].to_pylist())
+        yield _check_rows(rows, expected, matrix)
+    if expected:
+        yield Checked(0, (f"{len(expected)} pairs have no row; give the same command again",))
+    yield Checked(0, tuple(_document_problems(document, matrix, statuses)))
+
+
+def _check_rows(rows: pa.Table, expected: dict[int, str], matrix: ConfusionCounts) -> Checked:
+    problems = []
+    for row in rows.to_pylist():
+        key = expected.pop(row["pair_id"], None)
+        if key != row["key"]:
+            problems.append(f"row {row['pair_id']} is of {row['key']}, the manifest says {key}")
+        if (row["status"] == "failed") != (row["error_code"] is not None):
+            problems.append(f"{row['key']}: status {row['status']}, code {row['error_code']}")
+        if row["status"] == "ok":
+            problems += _cell_problems(row, matrix)
+    return Checked(rows.num_rows, tuple(problems))
+
+
+def _cell_problems(row: Row, matrix: ConfusionCounts) -> Iterator[str]:
+    """Adds the row's cells to ``matrix``."""
+    columns = [
+        np.array([cell[name] for cell in row["cells"]], dtype=np.int64)
+        for name in ("truth", "prediction", "pixels")
+    ]
+    add_cells(matrix, columns[0], columns[1], columns[2])
+    ignored = int(columns[2][columns[0] == len(matrix) - 1].sum())
+    for name, counted in (("pixels", int(columns[2].sum())), ("ignored_pixels", ignored)):
+        if row[name] != counted:
+            yield f"{row['key']}: {name} is {row[name]}, its cells add up to {counted}"
+
+
+def _document_problems(
+    document: Row, matrix: ConfusionCounts, statuses: Counter[str]
+) -> Iterator[str]:
+    if document["confusion_matrix"] != matrix.tolist():
+        yield f"{DOCUMENT}: the confusion matrix is not the sum of the rows"
+    ledger = document["ledger"]
+    for name, counted in (("ok", statuses["ok"]), ("failed", statuses["failed"])):
+        if ledger[name] != counted:
+            yield f"{DOCUMENT}: the ledger says {name} {ledger[name]}, counted {counted}"
+    if ledger["pairs"] != ledger["ok"] + ledger["failed"]:
+        yield f"{DOCUMENT}: the ledger does not add up: {ledger}"

@@ -1,0 +1,228 @@
+"""The two sides of an audit: a folder of masks, a dataset of any format, or a `prelabel` run."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from pyarrow import fs
+
+from maskmill.pipeline.audit.pairing import MaskFile
+from maskmill.pipeline.audit.values import read_mask_values
+from maskmill.pipeline.datasets.class_mapping import (
+    ClassMapping,
+    build_mapping,
+    mapping_by_name,
+    read_rules,
+)
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
+from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
+from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.pipeline.prelabel.writers.registry import WRITERS
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.sources.entries import SourceRequest, Tally
+from maskmill.pipeline.sources.folder import list_folder
+from maskmill.pipeline.sources.registry import kind_of, list_source
+from maskmill.pipeline.storage.filesystems import join_uri, local_path, read_bytes, resolve
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.errors import FileFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
+
+FOLDER_FORMATS = ("auto", "masks", *MASK_FORMATS)
+"""Folders, globs and lists of mask files, which are read value by value."""
+
+MARKS = {
+    "prelabel": ("run.json", "metadata"),
+    "cvat_mask": ("SegmentationClass", "labelmap.txt"),
+    "voc": ("SegmentationClass",),  # beside it lie masks of objects, which are no class masks
+}
+"""What folders and archives of a format hold at their top; the first that fits is taken."""
+
+MAX_MASK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSide:
+    """How the masks of one side are read, and what their values mean.
+
+    ``labels`` are the side's own classes, None for the audit's. ``mapping`` sends its values to
+    classes of the audit (None: ignore); without one they are classes themselves. ``extras`` is
+    what a dataset's reader learned in its one pass.
+    """
+
+    uri: str = ""
+    format: str = "auto"
+    labels: LabelMap | None = None
+    mapping: Mapping[int, int | None] | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideListing:
+    """One side listed. ``pictures`` and ``confidences`` are uris by key, where they are known."""
+
+    side: AuditSide
+    files: tuple[MaskFile, ...]
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    confidences: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def side_formats() -> list[str]:
+    """What a side can be said to be."""
+    return list(dict.fromkeys(["auto", *readable_formats()]))
+
+
+def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = None) -> SideListing:
+    """Names only; no mask is read.
+
+    Args:
+        source: a folder, glob, list or archive of masks, a dataset, or the OUT of a prelabel run.
+        format: what it is; ``auto`` finds out.
+        labels: the classes, for formats that do not carry them.
+
+    Raises:
+        SettingsError: nothing is there, no such format, or classes are needed.
+        DocumentFailure: a dataset that does not follow its format.
+    """
+    if format not in side_formats():
+        raise SettingsError(f"no format {format!r}; there are: {', '.join(side_formats())}")
+    source = local_path(source) or source  # workers of a cluster start in other folders
+    chosen = guess_format(source) if format == "auto" else format
+    if chosen == "prelabel":
+        return _list_run(source)
+    if chosen in FOLDER_FORMATS:
+        return _list_files(source, chosen)
+    return _list_dataset(source, chosen, labels)
+
+
+def guess_format(source: str) -> str:
+    """A format of ``MARKS`` by what lies at the top; ``coco`` for json, ``auto`` for mask files."""
+    filesystem, path = resolve(source)
+    extension = path.lower().rpartition(".")[2]
+    if filesystem.get_file_info(path).type == fs.FileType.Directory:
+        asked = sorted({mark for marks in MARKS.values() for mark in marks})
+        found = filesystem.get_file_info([f"{path}/{mark}" for mark in asked])
+        tops = {info.base_name for info in found if info.type != fs.FileType.NotFound}
+    elif extension in ("zip", "tar") and filesystem.get_file_info(path).type == fs.FileType.File:
+        tops = {name.partition("/")[0] for name in open_tree(source).names()}
+    else:
+        return "coco" if extension == "json" else "auto"
+    return next((name for name, marks in MARKS.items() if tops.issuperset(marks)), "auto")
+
+
+def read_side(
+    side: AuditSide, labels: LabelMap, uri: str, item: str | None, name: str
+) -> tuple[LabelMask, str]:
+    """((H, W) values, what they were read as) of one mask of a side.
+
+    Raises:
+        FileFailure: it cannot be read as a mask.
+    """
+    own = side.labels or labels
+    if item is None:
+        kind = "auto" if side.format == "masks" else side.format
+        data = read_bytes(uri, limit=MAX_MASK_BYTES)
+        return read_mask_values(data, own, name=name, format=kind)
+    reader, tree = _open_dataset(side.uri, side.format)
+    context = ReadContext(tree=tree, labels=own, extras=dict(side.extras))
+    sample = reader.read(SampleItem(**json.loads(item)), context)
+    return sample.mask, side.format
+
+
+def with_mapping(
+    listing: SideListing, labels: LabelMap, map_path: str | None = None
+) -> SideListing:
+    """The side with its classes sent to those of the audit, by name or by a map file.
+
+    Raises:
+        SettingsError: a class of the side that has no place among the audit's, and no rule.
+    """
+    own = listing.side.labels or labels
+    if map_path is not None:
+        mapping = build_mapping(own, _read_map(map_path), labels)
+    elif own.names == labels.names:
+        return listing
+    else:
+        mapping = mapping_by_name(own, labels)
+    return replace(listing, side=replace(listing.side, mapping=_value_mapping(mapping)))
+
+
+def _read_map(path: str) -> dict[str, str]:
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except (FileFailure, UnicodeDecodeError) as error:
+        raise SettingsError(f"--map {path} cannot be read as text: {error}") from error
+    return read_rules(text, path)
+
+
+def _value_mapping(mapping: ClassMapping) -> Mapping[int, int | None]:
+    ignore = mapping.target.ignore_index
+    return {
+        index: None if target == ignore else target for index, target in enumerate(mapping.targets)
+    }
+
+
+def _list_files(source: str, format_name: str) -> SideListing:
+    """Every mask file; a folder without one is an empty side, not a mistake."""
+    tally = Tally()
+    if kind_of(source) == "folder":
+        entries = list_folder(SourceRequest(source=source), tally).entries
+        files = [MaskFile(entry.key, entry.uri) for entry in entries]
+    else:
+        listing = list_source(source)
+        files = [MaskFile(entry.key, entry.uri) for entry in listing.entries]
+        tally.notes += listing.notes
+    notes = [
+        f"{count} files {name} in {source} not considered"
+        for name, count in tally.not_considered.items()
+    ]
+    side = AuditSide(uri=source, format=format_name)
+    ordered = tuple(sorted(files, key=lambda file: file.key))
+    return SideListing(side=side, files=ordered, notes=(*tally.notes, *notes))
+
+
+def _list_run(source: str) -> SideListing:
+    """The ok rows of a prelabel run; confidences where it wrote probabilities."""
+    layout = RunLayout(source)
+    record = json.loads(layout.read(layout.run_record))
+    has_soft = layout.exists(WRITERS["soft"].folder)
+    files, pictures, confidences = [], {}, {}
+    for row in _run_rows(layout):
+        files.append(MaskFile(row["key"], join_uri(source, row["mask_path"])))
+        pictures[row["key"]] = row["uri"]
+        if has_soft:
+            output = row["mask_path"].partition("/")[2].removesuffix(".png")
+            confidences[row["key"]] = join_uri(source, WRITERS["soft"].path(output))
+    side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record["label_map"]))
+    return SideListing(
+        side=replace(side, format="auto"),
+        files=tuple(files),
+        pictures=pictures,
+        confidences=confidences,
+    )
+
+
+def _run_rows(layout: RunLayout) -> Iterator[dict[str, Any]]:
+    for table in layout.committed_rows(["key", "uri", "status", "mask_path"]):
+        yield from (row for row in table.to_pylist() if row["status"] == "ok")
+
+
+def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> SideListing:
+    reader, tree = _open_dataset(source, format_name)
+    index = reader.index(tree, ReadOptions(labels=labels))
+    files = tuple(
+        MaskFile(item.key, tree.uri, json.dumps(asdict(item), ensure_ascii=False))
+        for item in index.items
+    )
+    side = AuditSide(uri=source, format=format_name, labels=index.labels, extras=index.extras)
+    return SideListing(side=side, files=files)
+
+
+@lru_cache(maxsize=4)
+def _open_dataset(uri: str, format_name: str) -> tuple[DatasetReader, FileTree]:
+    if format_name not in DATASET_FORMATS:
+        raise SettingsError(f"no dataset format {format_name!r}")
+    return dataset_format(format_name).load_reader(), open_tree(uri)

@@ -1,1 +1,0 @@
-"""Predictions against truth: pairing, counting, and where either side is wrong."""

@@ -1,1 +1,0 @@
-"""Masks and annotations from one format to another, and the proof of it."""

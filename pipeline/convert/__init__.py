@@ -1,0 +1,1 @@
+"""What `convert` does: plan, operator, check, documents, proof."""

@@ -1,0 +1,169 @@
+"""What one conversion is: formats, classes, samples, and all that a worker needs of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Final
+
+from maskmill.pipeline.convert.manifest import ManifestFile
+from maskmill.pipeline.datasets.class_mapping import (
+    ClassMapping,
+    build_mapping,
+    identity_mapping,
+    mapping_by_name,
+)
+from maskmill.pipeline.datasets.package_limits import PackageLimits
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
+from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
+from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.masks.registry import Unknown
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
+
+CONVERSION_VERSION: Final = 2
+"""Raised whenever the same input and settings would give other files or rows than before."""
+
+DATASET_FOLDER: Final = "dataset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionRequest:
+    """What the user asks for. ``rules`` are those of --map, ``shares`` those of --split."""
+
+    source: str
+    from_format: str
+    to_format: str
+    labels: LabelMap | None = None
+    rules: Mapping[str, str] | None = None
+    unknown: Unknown = "error"
+    max_loss: float = 0.01
+    images: str | None = None
+    with_images: bool = False
+    shares: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    limits: PackageLimits = field(default_factory=PackageLimits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionPlan:
+    """A request after the source was looked through; small, and travels to every worker."""
+
+    request: ConversionRequest
+    source_labels: LabelMap
+    mapping: ClassMapping
+    extras: dict[str, Any]
+    info: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def read_context(self) -> ReadContext:
+        """The source, opened once per process."""
+        images = self.request.images
+        return ReadContext(
+            tree=_opened(self.request.source),
+            labels=self.source_labels,
+            extras=self.extras,
+            unknown=self.request.unknown,
+            images=_opened(images) if images else None,
+        )
+
+    @property
+    def write_context(self) -> WriteContext:
+        """What writer and finisher need."""
+        return WriteContext(
+            labels=self.mapping.target,
+            max_loss=self.request.max_loss,
+            limits=self.request.limits,
+            info=self.info,
+        )
+
+    @property
+    def copies_images(self) -> bool:
+        """True where the pictures go into the output."""
+        return self.request.with_images or dataset_format(self.request.to_format).takes_images
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state.pop("read_context", None)  # open files stay in their process
+        return state
+
+
+def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterable[SampleItem]]:
+    """Look through the source: its classes, its samples, the mapping to the target.
+
+    Raises:
+        SettingsError: formats that cannot be used in that direction, classes that do not map,
+            or more classes than the target holds.
+        FileFailure: a source that does not follow its format.
+    """
+    source, target = dataset_format(request.from_format), dataset_format(request.to_format)
+    reader = source.load_reader()
+    target.load_writer()
+    if request.limits != PackageLimits() and not target.package_suffix:
+        packaged = [name for name, entry in DATASET_FORMATS.items() if entry.package_suffix]
+        raise SettingsError(
+            f"{request.to_format} is not written in packages; those that are: {', '.join(packaged)}"
+        )
+    images = open_tree(request.images) if request.images else None
+    index = reader.index(
+        open_tree(request.source),
+        ReadOptions(labels=request.labels, unknown=request.unknown, images=images),
+    )
+    mapping = choose_mapping(index.labels, request.labels, request.rules)
+    if len(mapping.target.classes) > target.max_classes:
+        raise SettingsError(
+            f"{request.to_format} holds {target.max_classes} classes, the masks have "
+            f"{len(mapping.target.classes)}: merge some with --map, or choose another format"
+        )
+    plan = ConversionPlan(
+        request=request, source_labels=index.labels, mapping=mapping, extras=index.extras
+    )
+    return plan, index.items
+
+
+def choose_mapping(
+    source: LabelMap, labels: LabelMap | None, rules: Mapping[str, str] | None
+) -> ClassMapping:
+    """The one table from the source's classes to the target's.
+
+    ``labels`` that are not the source's own are the target's vocabulary.
+
+    Raises:
+        SettingsError: as :func:`class_mapping.build_mapping`.
+    """
+    target = labels if labels is not None and labels != source else None
+    if rules is not None:
+        return build_mapping(source, rules, target)
+    return identity_mapping(source) if target is None else mapping_by_name(source, target)
+
+
+def conversion_identity(
+    plan: ConversionPlan, manifest: ManifestFile, block_samples: int
+) -> dict[str, Any]:
+    """Everything that decides the output; the fingerprint is over this."""
+    request, mapping = plan.request, plan.mapping
+    return {
+        "inputs": f"{manifest.samples} samples, {manifest.sha256}",
+        "from": request.from_format,
+        "to": request.to_format,
+        "source_labels": _digest(mapping.source.to_dict()),
+        "labels": _digest(mapping.target.to_dict()),
+        "mapping": list(mapping.targets),
+        "unknown": request.unknown,
+        "max_loss": request.max_loss,
+        "with_images": plan.copies_images,
+        "package": [request.limits.images, request.limits.bytes],
+        "block_samples": block_samples,
+        "conversion_version": CONVERSION_VERSION,
+    }
+
+
+@lru_cache(maxsize=4)
+def _opened(uri: str) -> FileTree:
+    """A tree once per process: the members of an archive are checked once, not per block."""
+    return open_tree(uri)
+
+
+def _digest(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

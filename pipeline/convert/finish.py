@@ -1,0 +1,89 @@
+"""After the last block of a conversion: the target's documents, made from the committed rows."""
+
+import json
+import shlex
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
+from maskmill.pipeline.datasets.registry import dataset_format
+from maskmill.pipeline.datasets.samples import FinishedSample, FinishedSamples
+from maskmill.pipeline.runs.layout import RunLayout
+
+COLUMNS = ["image_id", "key", "output", "split", "height", "width", "record", "files"]
+
+
+def committed_samples(layout: RunLayout) -> FinishedSamples:
+    """The ok rows of a conversion; one block of them is in memory at a time."""
+    counts: Counter[str] = Counter()
+    for table in layout.committed_rows(["split", "status"]):
+        counts.update(table.filter(pc.equal(table["status"], "ok"))["split"].to_pylist())
+    return FinishedSamples(partial(_read, layout), dict(counts))
+
+
+def _read(layout: RunLayout, splits: frozenset[str]) -> Iterator[FinishedSample]:
+    wanted = pa.array(sorted(splits), pa.string())
+    for table in layout.committed_rows([*COLUMNS, "status"]):
+        chosen = pc.and_(pc.equal(table["status"], "ok"), pc.is_in(table["split"], wanted))
+        for row in table.filter(chosen).to_pylist():
+            yield FinishedSample(
+                image_id=row["image_id"],
+                key=row["key"],
+                stem=row["output"],
+                split=row["split"],
+                size_hw=(row["height"], row["width"]),
+                record=json.loads(row["record"]),
+                files=tuple(path[len(DATASET_FOLDER) + 1 :] for path in row["files"]),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFolder:
+    """An OutputFolder inside a run folder; ``written`` are its files, in order."""
+
+    layout: RunLayout
+    written: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """A stream to a new file; it appears whole when the block ends without error."""
+        with tempfile.TemporaryFile() as spool:  # documents can outgrow memory
+            yield cast(BinaryIO, spool)
+            spool.seek(0)
+            relative = f"{DATASET_FOLDER}/{path}"
+            folder = self.layout.path(relative).rpartition("/")[0]
+            self.layout.filesystem.create_dir(folder, recursive=True)
+            self.layout.write_stream(relative, cast(BinaryIO, spool))
+        self.written.append(path)
+
+    def read(self, path: str) -> bytes:
+        """A file that was written before."""
+        return self.layout.read(f"{DATASET_FOLDER}/{path}")
+
+
+def finish_conversion(layout: RunLayout, plan: ConversionPlan) -> list[str]:
+    """Run the target's finisher over the committed rows; paths of the documents it wrote."""
+    writer = dataset_format(plan.request.to_format).load_writer()
+    folder = DatasetFolder(layout)
+    writer.finish(committed_samples(layout), plan.write_context, folder)
+    return folder.written
+
+
+def import_commands(plan: ConversionPlan, layout: RunLayout, written: Sequence[str]) -> list[str]:
+    """The command that hands each of the ``written`` documents to its program, if one does."""
+    target = dataset_format(plan.request.to_format)
+    if not target.import_command:
+        return []
+    return [
+        f"{target.import_command}{shlex.quote(f'{layout.root}/{DATASET_FOLDER}/{path}')}"
+        for path in written
+        if path.endswith(target.package_suffix)
+    ]

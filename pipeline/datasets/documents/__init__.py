@@ -1,0 +1,1 @@
+"""The documents that dataset formats are made of: JSON, XML, text tables."""

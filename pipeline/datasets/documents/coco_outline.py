@@ -1,0 +1,99 @@
+"""One pass over a COCO document of any size: pictures, categories, and where annotations lie."""
+
+import json
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from maskmill.pipeline.datasets.documents.json_elements import Element, json_elements
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+
+Place = list[int]
+"""[start, length] of one or more neighbouring annotations in the file."""
+
+
+@dataclass(slots=True)
+class CocoOutline:
+    """What one pass over a document keeps: pictures, categories, and where annotations lie.
+
+    ``images`` holds (file name, height, width) by id. Places are three numbers per annotation (or
+    run of neighbouring ones of a picture): COCO's own document has a million.
+    """
+
+    images: dict[int, tuple[str, Any, Any]] = field(default_factory=dict)
+    categories: list[dict[str, Any]] = field(default_factory=list)
+    info: dict[str, Any] = field(default_factory=dict)
+    _owners: "array[int]" = field(default_factory=lambda: array("q"))
+    _starts: "array[int]" = field(default_factory=lambda: array("q"))
+    _ends: "array[int]" = field(default_factory=lambda: array("q"))
+
+    @property
+    def has_annotations(self) -> bool:
+        """True where the document has at least one annotation."""
+        return len(self._owners) > 0
+
+    def add(self, image_id: int, start: int, length: int) -> None:
+        """Note one annotation; the next neighbour of a picture's last one prolongs that."""
+        if self._owners and self._owners[-1] == image_id:
+            self._ends[-1] = start + length
+            return
+        self._owners.append(image_id)
+        self._starts.append(start)
+        self._ends.append(start + length)
+
+    def places(self) -> Callable[[int], list[Place]]:
+        """Where the annotations of a picture lie, by its id."""
+        owners = np.array(self._owners, np.int64)
+        order = np.argsort(owners, kind="stable")
+        owners = owners[order]
+        starts, ends = np.array(self._starts)[order], np.array(self._ends)[order]
+
+        def of_image(image_id: int) -> list[Place]:
+            first, last = np.searchsorted(owners, [image_id, image_id + 1])
+            spans = zip(starts[first:last].tolist(), ends[first:last].tolist(), strict=True)
+            return [[start, end - start] for start, end in spans]
+
+        return of_image
+
+
+def outline(tree: FileTree, name: str) -> CocoOutline:
+    """Pictures, categories and annotation places of one document.
+
+    Raises:
+        DocumentFailure: malformed JSON, or entries without their ids.
+    """
+    result = CocoOutline()
+    for element in json_elements(lambda start, length: tree.read_range(name, start, length), name):
+        try:
+            _take(result, element)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DocumentFailure(
+                ErrorCode.MALFORMED,
+                f"{name}: bad entry in {element.array!r} at byte {element.start:,}: {error!r}",
+            ) from error
+    return result
+
+
+def _take(result: CocoOutline, element: Element) -> None:
+    """Keep what matters of one element."""
+    value = element.value
+    if element.array == "images":
+        name = str(value["file_name"]).replace("\\", "/")
+        result.images[int(value["id"])] = (name, value["height"], value["width"])
+    elif element.array == "categories":
+        result.categories.append(value)
+    elif element.array == "info" and isinstance(value, dict):
+        result.info = value
+    elif element.array == "annotations":
+        result.add(int(value["image_id"]), element.start, element.length)
+
+
+def annotations_at(tree: FileTree, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The annotations of one picture, read from their places in the document."""
+    for start, length in payload["places"]:
+        text = tree.read_range(payload["document"], start, length)
+        yield from json.loads(b"[" + text + b"]")

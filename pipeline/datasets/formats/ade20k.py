@@ -1,0 +1,100 @@
+"""ADE20K's challenge set (SceneParse150): index masks, 0 = other.
+
+Facts: sceneparsing's README.
+"""
+
+import csv
+import io
+import posixpath
+from dataclasses import replace
+from typing import Final
+
+from maskmill.pipeline.datasets.backgrounds import labels_with_first_background
+from maskmill.pipeline.datasets.class_mapping import map_mask, mapping_by_name
+from maskmill.pipeline.datasets.class_masks import items_by_split
+from maskmill.pipeline.datasets.class_masks import read_class_mask as read
+from maskmill.pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetReader,
+    DatasetWriter,
+    FinishedSamples,
+    OutputFolder,
+    ReadOptions,
+    Sample,
+    Target,
+    WriteContext,
+    Written,
+)
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.masks.picture import index_png
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap, builtin, voc_color
+
+ANNOTATIONS: Final = "annotations/"
+WRITTEN_TABLE: Final = "objectInfo.csv"
+FOLDERS: Final = {"train": "training", "val": "validation", "test": "testing"}
+"""Split -> folder. Splits of other names have folders of their names."""
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every mask below ``annotations/``. Labels: objectInfo.csv, ``--labels``, ADE20K's own.
+
+    Raises:
+        DocumentFailure: no such folder, or a broken table.
+    """
+    prefix = next(
+        (
+            name.partition(ANNOTATIONS)[0]
+            for name in tree.names()
+            if f"/{ANNOTATIONS}" in f"/{name}"
+        ),
+        "",
+    )
+    names = {folder: split for split, folder in FOLDERS.items()}
+    found = items_by_split(tree, options, prefix + ANNOTATIONS, f"{prefix}images/", names)
+    items = (replace(item, split=names.get(item.split, "")) for item in found)
+    return DatasetIndex(
+        labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=items
+    )
+
+
+def write(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """Index PNG of 16 bits beyond 255 classes: 0 = other, classes from 1, 255 = ignore."""
+    labels = labels_with_first_background(sample.labels)
+    mask = map_mask(sample.mask, sample.labels, mapping_by_name(sample.labels, labels))
+    folder = FOLDERS.get(target.split, target.split)
+    path = f"{folder}/{target.stem}" if folder else target.stem
+    extension = posixpath.splitext(sample.key)[1] or ".jpg"
+    return Written(
+        files={f"{ANNOTATIONS}{path}.png": index_png(mask)}, image_path=f"images/{path}{extension}"
+    )
+
+
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """``objectInfo.csv`` with index and name of every class but other."""
+    labels = labels_with_first_background(context.labels)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["Idx", "Name"])
+    table.writerows([entry.index, entry.name] for entry in labels.classes[1:])
+    with out.open(WRITTEN_TABLE) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def _table_labels(tree: FileTree, prefix: str) -> LabelMap | None:
+    name = next((prefix + one for one in (WRITTEN_TABLE,) if prefix + one in tree.names()), None)
+    if name is None:
+        return None
+    try:
+        rows = list(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8-sig"))))
+        names = ["other", *(str(row["Name"]) for row in rows)]
+        if [int(row["Idx"]) for row in rows] != list(range(1, len(names))):
+            raise ValueError("Idx must count from 1")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: {error!r}") from error
+    colors = [voc_color(place % 256) for place in range(len(names))]
+    return LabelMap.from_names("ade20k", names, colors=colors)
+
+
+READER = DatasetReader(index, read)
+WRITER = DatasetWriter(write, finish)

@@ -1,0 +1,272 @@
+"""COCO instances JSON: polygons, RLE of both kinds in; compressed RLE, plain RLE or polygons out.
+
+Facts: COCO data format page, pycocotools 2.0.11, CVAT's "COCO 1.0" import.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
+from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.painting import (
+    Region,
+    largest_first,
+    object_segments,
+    paint,
+)
+from maskmill.pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetWriter,
+    FinishedSamples,
+    OutputFolder,
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+    Target,
+    WriteContext,
+    Written,
+)
+from maskmill.pipeline.datasets.trees import FileTree, documents
+from maskmill.pipeline.datasets.vocabulary import labels_from_categories, to_json
+from maskmill.pipeline.masks.declared_size import declared_size
+from maskmill.pipeline.masks.polygons import (
+    mask_to_polygons,
+    numbers_to_ring,
+    parts_to_rings,
+    rings_to_mask,
+)
+from maskmill.pipeline.masks.rle import annotation_to_mask, counts_to_mask, rle_to_counts
+from maskmill.pipeline.masks.rle import decode as decode_rle
+from maskmill.pipeline.masks.segments import Segment
+from maskmill.schemas.arrays import BoolMask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap
+
+Decoder = Callable[[Any, tuple[int, int], str], BoolMask]
+"""Segmentation, (H, W), name for messages -> (H, W) bool. Raises DocumentFailure."""
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """One streaming pass: only ids, names, sizes and byte ranges stay in memory.
+
+    Raises:
+        DocumentFailure: not a COCO document, or two documents that disagree about categories.
+    """
+    outlines = {name: outline(tree, name) for name in documents(tree, ".json")}
+    found = {name: one for name, one in outlines.items() if one.images}
+    if not found:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no JSON with COCO images")
+    categories = next(iter(found.values())).categories
+    if any(one.categories != categories for one in found.values()):
+        raise DocumentFailure(
+            ErrorCode.MALFORMED,
+            f"{tree.uri}: {', '.join(found)} disagree about categories; convert them one by one",
+        )
+    labels = labels_from_categories(categories, "coco")
+    return DatasetIndex(
+        labels=labels,
+        items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
+        extras={"class_of": _class_of(categories, labels)},
+    )
+
+
+def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None) -> Sample:
+    """Decode the annotations of one picture: crowds at the bottom, then large before small.
+
+    ``decode`` is another way from segmentation, size and name to a mask than our own.
+
+    Raises:
+        DocumentFailure: an annotation that breaks COCO's rules, named by its id.
+    """
+    decode = decode or segmentation_to_mask
+    size_hw = declared_size(*item.payload["size"], name=item.key)
+    class_of = context.extras["class_of"]
+    found = list(annotations_at(context.tree, item.payload))
+    regions = [
+        Region(
+            _class_index(annotation, class_of, item.key),
+            decode(annotation.get("segmentation") or [], size_hw, _name(annotation, item)),
+            object_id=number,
+        )
+        for number, annotation in enumerate(found, 1)
+    ]
+    crowds = {number for number, one in enumerate(found, 1) if one.get("iscrowd", 0)}
+    ordered = largest_first(regions)
+    ordered.sort(key=lambda region: region.object_id not in crowds)
+    painted = paint(ordered, size_hw, context.labels, name=item.key)
+    return Sample(
+        key=item.key,
+        mask=painted.mask,
+        labels=context.labels,
+        image=item.payload.get("image", item.key),
+        objects=painted.objects,
+        scores=_mean_scores(found, class_of),
+        overlap=painted.overlap,
+        notes=_notes(found),
+        source_id=item.payload["id"],
+    )
+
+
+def segmentation_to_mask(segmentation: Any, size_hw: tuple[int, int], name: str) -> BoolMask:
+    """(H, W) bool of any of COCO's three forms.
+
+    Raises:
+        DocumentFailure: neither of them, a broken one, or an RLE of another size.
+    """
+    if isinstance(segmentation, Mapping):
+        counts, size = rle_to_counts(segmentation, name=name)
+        if size != size_hw:
+            raise DocumentFailure(
+                ErrorCode.SIZE_MISMATCH,
+                f"{name}: the RLE is {size[0]} x {size[1]}, "
+                f"the picture {size_hw[0]} x {size_hw[1]}",
+            )
+        return counts_to_mask(counts, size)
+    if not isinstance(segmentation, Sequence) or isinstance(segmentation, str):
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: segmentation is neither list nor RLE")
+    rings = [numbers_to_ring(numbers, name=name) for numbers in segmentation]
+    return rings_to_mask(rings, size_hw, name=name)
+
+
+def write_rle(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """Compressed RLE: exact."""
+    return _written(sample, lambda segment: (_rle(segment, sample), 1.0))
+
+
+def write_uncompressed(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """RLE as lists of integers: exact, larger."""
+    return _written(sample, lambda segment: (_plain_rle(segment, sample), 1.0))
+
+
+def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """Polygons: one ring per part, holes bridged, simplified within ``max_loss``."""
+
+    def drawn(segment: Segment) -> tuple[Any, float]:
+        found = mask_to_polygons(decode_rle(_rle(segment, sample)), context.max_loss)
+        rings = parts_to_rings(found.parts)
+        return [ring.ravel().round(2).tolist() for ring in rings], found.iou
+
+    return _written(sample, drawn)
+
+
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """``annotations/instances_<split>.json`` per split, streamed in image order."""
+    for split, chosen in samples.by_split("default"):
+        with out.open(f"annotations/instances_{split}.json") as stream:
+            for piece in document_pieces(chosen, context.labels.coco_categories(), context):
+                stream.write(piece)
+
+
+def document_pieces(
+    samples: FinishedSamples, categories: Sequence[Mapping[str, Any]], context: WriteContext
+) -> Iterator[bytes]:
+    """The COCO document, piece by piece; annotation ids count from 1 in row order.
+
+    A record is a list of annotations, or one annotation that needs no id (panoptic).
+    """
+    head = {"info": dict(context.info), "licenses": [], "categories": list(categories)}
+    yield to_json(head)[:-1] + b',"images":['
+    for position, sample in enumerate(samples):
+        height, width = sample.size_hw
+        entry = {"id": sample.image_id, "file_name": sample.key, "width": width, "height": height}
+        yield (b",\n" if position else b"\n") + to_json(entry)
+    yield b'\n],"annotations":['
+    number = 0
+    for sample in samples:
+        is_list = isinstance(sample.record, list)
+        for annotation in sample.record if is_list else [sample.record]:
+            number += 1
+            numbered = {"id": number, "image_id": sample.image_id, **annotation}
+            if not is_list:
+                del numbered["id"]
+            yield (b",\n" if number > 1 else b"\n") + to_json(numbered)
+    yield b"\n]}\n"
+
+
+def _written(sample: Sample, draw: Callable[[Segment], tuple[Any, float]]) -> Written:
+    record, ious = [], []
+    for segment in object_segments(sample):
+        segmentation, iou = draw(segment)
+        entry: dict[str, Any] = {
+            "category_id": segment.category_id,
+            "segmentation": segmentation,
+            "area": segment.area,
+            "bbox": list(segment.bbox),
+            "iscrowd": 0,
+        }
+        if segment.score is not None:
+            entry["score"] = round(segment.score, 6)
+        record.append(entry)
+        ious.append(iou)
+    return Written(record=record, image_path=f"images/{sample.key}", segment_ious=tuple(ious))
+
+
+def _rle(segment: Segment, sample: Sample) -> dict[str, Any]:
+    return {"size": list(sample.size_hw), "counts": segment.counts}
+
+
+def _plain_rle(segment: Segment, sample: Sample) -> dict[str, Any]:
+    counts, _ = rle_to_counts(_rle(segment, sample))
+    return {"size": list(sample.size_hw), "counts": counts.tolist()}
+
+
+def _items(one: CocoOutline, name: str, several: bool) -> Iterator[SampleItem]:
+    split = name.rpartition("/")[2].removesuffix(".json").removeprefix("instances_")
+    places = one.places()
+    for image_id, (key, height, width) in one.images.items():
+        yield SampleItem(
+            key=key,
+            split=split if several and split != "default" else "",
+            payload={
+                "id": image_id,
+                "document": name,
+                "size": [height, width],
+                "places": places(image_id),
+            },
+        )
+
+
+def _class_of(categories: Sequence[Mapping[str, Any]], labels: LabelMap) -> dict[str, int]:
+    """Class index by category id, as JSON keys."""
+    return {str(entry["id"]): labels.index_of(str(entry["name"])) for entry in categories}
+
+
+def _class_index(annotation: Mapping[str, Any], class_of: Mapping[str, int], name: str) -> int:
+    found = class_of.get(str(annotation.get("category_id")))
+    if found is None:
+        raise DocumentFailure(
+            ErrorCode.UNKNOWN_CLASS,
+            f"{name}: annotation {annotation.get('id')} has category_id "
+            f"{annotation.get('category_id')!r}, which is not in categories",
+        )
+    return found
+
+
+def _mean_scores(
+    found: Sequence[Mapping[str, Any]], class_of: Mapping[str, int]
+) -> dict[int, float]:
+    """Mean score by class index, of the annotations that carry one."""
+    collected: dict[int, list[float]] = {}
+    for annotation in found:
+        if isinstance(annotation.get("score"), int | float):
+            index = class_of[str(annotation["category_id"])]
+            collected.setdefault(index, []).append(float(annotation["score"]))
+    return {index: sum(scores) / len(scores) for index, scores in collected.items()}
+
+
+def _notes(found: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    boxes = sum(not annotation.get("segmentation") for annotation in found)
+    return (f"{boxes} annotations are boxes without a mask, left out",) if boxes else ()
+
+
+def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
+    return f"{item.key}, annotation {annotation.get('id')}"
+
+
+READER = document_reader(index, read)
+PYCOCOTOOLS_READER = document_reader(index, partial(read, decode=annotation_to_mask))
+WRITER = DatasetWriter(write_rle, finish)
+UNCOMPRESSED_WRITER = DatasetWriter(write_uncompressed, finish)
+POLYGON_WRITER = DatasetWriter(write_polygons, finish)

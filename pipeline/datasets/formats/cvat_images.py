@@ -1,0 +1,264 @@
+"""CVAT for images 1.1: an XML with mask and polygon shapes per image.
+
+Facts: CVAT's format-cvat.md and its loader. A mask's runs go row by row inside its box; the first
+run counts zeros.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from maskmill.pipeline.datasets.documents.xml import parse_xml, xml_elements
+from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.packages import packaged
+from maskmill.pipeline.datasets.painting import Region, class_regions, paint
+from maskmill.pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetWriter,
+    FinishedSample,
+    FinishedSamples,
+    OutputFolder,
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+    Target,
+    WriteContext,
+    Written,
+)
+from maskmill.pipeline.datasets.trees import FileTree, documents
+from maskmill.pipeline.datasets.vocabulary import (
+    index_by_name,
+    known_index,
+    labels_with_background,
+)
+from maskmill.pipeline.masks.declared_size import declared_size
+from maskmill.pipeline.masks.polygons import (
+    mask_to_polygons,
+    numbers_to_ring,
+    parts_to_rings,
+    rings_to_mask,
+)
+from maskmill.pipeline.masks.run_lengths import mask_to_points, points_to_mask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import Color, LabelMap
+
+SHAPES = ("mask", "polygon")
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """One pass for names, sizes, byte ranges and labels.
+
+    Labels: those of ``meta`` in their order, then other names that shapes use.
+
+    Raises:
+        DocumentFailure: not CVAT's XML, or unsafe.
+    """
+    items = ItemSpool()
+    declared: dict[str, Color | None] = {}
+    used: set[str] = set()
+    for name in documents(tree, ".xml"):
+        for element in _scan(tree, name):
+            if element.tag == "image":
+                items.append(_item(element, name))
+            elif element.tag in SHAPES:
+                used.add(element.attributes.get("label", ""))
+            elif element.tag == "name":
+                last_name = element.text
+            elif element.tag == "color" and element.text.startswith("#"):
+                declared[last_name] = _hex_color(element.text, name)
+            elif element.tag == "label":
+                declared.setdefault(last_name, None)
+    if not items:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no XML with <image> elements")
+    return DatasetIndex(labels=_labels(declared, used), items=items)
+
+
+def read(item: SampleItem, context: ReadContext) -> Sample:
+    """Paint the shapes of one image by z_order, then in document order.
+
+    Raises:
+        DocumentFailure: an unknown label, runs that do not fill their box, a bad polygon.
+    """
+    size_hw = declared_size(*item.payload["size"], name=item.key)
+    start, length = item.payload["place"]
+    text = context.tree.read_range(item.payload["document"], start, length)
+    shapes = list(parse_xml(text, item.key)) if length else []
+    by_name = index_by_name(context.labels)
+    drawn = [shape for shape in shapes if shape.tag in SHAPES]
+    drawn.sort(key=lambda shape: int(shape.get("z_order") or 0))
+    regions = [
+        _region(shape, number, by_name, size_hw, item.key) for number, shape in enumerate(drawn, 1)
+    ]
+    painted = paint(regions, size_hw, context.labels, name=item.key)
+    others = sorted({shape.tag for shape in shapes} - set(SHAPES))
+    return Sample(
+        key=item.key,
+        mask=painted.mask,
+        labels=context.labels,
+        image=item.key,
+        objects=painted.objects,
+        overlap=painted.overlap,
+        notes=(f"shapes without area, left out: {', '.join(others)}",) if others else (),
+    )
+
+
+def write_masks(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """One mask shape per (class, object): exact."""
+    shapes = [_mask_shape(region, sample) for region in class_regions(sample)]
+    return Written(
+        record="".join(shapes),
+        image_path=f"images/{sample.key}",
+        segment_ious=(1.0,) * len(shapes),
+    )
+
+
+def write_polygons(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """One polygon shape per part, holes bridged, within ``max_loss``."""
+    shapes, ious = [], []
+    for region in class_regions(sample):
+        found = mask_to_polygons(region.inside, context.max_loss)
+        ious.append(found.iou)
+        for ring in parts_to_rings(found.parts):
+            shifted = ring + np.array([region.left, region.top])
+            points = ";".join(f"{x:.2f},{y:.2f}" for x, y in shifted)
+            name = quoteattr(sample.labels.names[region.class_index])
+            shapes.append(
+                f'<polygon label={name} source="auto" occluded="0" points="{points}" '
+                'z_order="0"></polygon>\n'
+            )
+    return Written(
+        record="".join(shapes), image_path=f"images/{sample.key}", segment_ious=tuple(ious)
+    )
+
+
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """``annotations.xml``, or one per split in a folder of its name; several in packages."""
+    for split, chosen in samples.by_split():
+        stem = f"{split}/annotations" if split else "annotations"
+        for path, part in packaged(chosen, stem, ".xml", context.limits, _bytes_of):
+            with out.open(path) as stream:
+                stream.write(_head(context.labels).encode())
+                for position, sample in enumerate(part):
+                    stream.write(_image(sample, position).encode())
+                stream.write(b"</annotations>\n")
+
+
+def _bytes_of(sample: FinishedSample) -> int:
+    return len(_image(sample, 0).encode())
+
+
+def _scan(tree: FileTree, name: str) -> Iterator[Any]:
+    return xml_elements(
+        lambda start, length: tree.read_range(name, start, length),
+        name,
+        "image",
+        "label",
+        "name",
+        "color",
+        *SHAPES,
+    )
+
+
+def _item(element: Any, document: str) -> SampleItem:
+    attributes = element.attributes
+    key = attributes.get("name", "").replace("\\", "/")
+    if not key:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{document}: an <image> has no name")
+    size = [_integer(attributes, name, key) for name in ("height", "width")]
+    split = attributes.get("subset", "")
+    place = [element.start, element.length]
+    return SampleItem(
+        key=key,
+        split="" if split == "default" else split,
+        payload={"document": document, "size": size, "place": place},
+    )
+
+
+def _labels(declared: dict[str, Color | None], used: set[str]) -> LabelMap:
+    names = [*declared, *sorted(used - set(declared))]
+    colors = {name: color for name, color in declared.items() if color is not None}
+    return labels_with_background("cvat", names, colors=colors)
+
+
+def _region(
+    shape: Element, number: int, by_name: dict[str, int], size_hw: tuple[int, int], name: str
+) -> Region:
+    class_index = known_index(by_name, shape.get("label"), name)
+    if shape.tag == "polygon":
+        pairs = [pair.split(",") for pair in (shape.get("points") or "").split(";")]
+        ring = numbers_to_ring([value for pair in pairs for value in pair], name=name)
+        return Region(class_index, rings_to_mask([ring], size_hw, name=name), object_id=number)
+    left, top, width, height = (
+        _integer(dict(shape.attrib), field, name) for field in ("left", "top", "width", "height")
+    )
+    try:
+        runs = [int(run) for run in (shape.get("rle") or "").split(",")]
+        corners = [left, top, left + width - 1, top + height - 1]
+        inside, left, top = points_to_mask([*runs, *corners], name=name)
+    except (ValueError, OverflowError) as error:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{name}: rle must be integers with commas: {error}"
+        ) from error
+    return Region(class_index, inside, left, top, number)
+
+
+def _mask_shape(region: Region, sample: Sample) -> str:
+    height, width = region.inside.shape
+    points = mask_to_points(region.inside, region.left, region.top)
+    runs = ", ".join(map(str, points[:-4]))
+    name = quoteattr(sample.labels.names[region.class_index])
+    return (
+        f'<mask label={name} source="auto" occluded="0" rle="{runs}" left="{region.left}" '
+        f'top="{region.top}" width="{width}" height="{height}" z_order="0">'
+        "</mask>\n"
+    )
+
+
+def _head(labels: LabelMap) -> str:
+    entries = "".join(
+        f"<label><name>{escape(entry.name)}</name>"
+        f"<color>#{entry.color[0]:02x}{entry.color[1]:02x}{entry.color[2]:02x}</color>"
+        "<type>any</type><attributes/></label>\n"
+        for entry in labels.classes
+        if not entry.is_background
+    )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
+        f"<meta><task><labels>\n{entries}</labels></task></meta>\n"
+    )
+
+
+def _image(sample: FinishedSample, position: int) -> str:
+    height, width = sample.size_hw
+    return (
+        f'<image id="{position}" name={quoteattr(sample.key)} width="{width}" '
+        f'height="{height}">\n{sample.record}</image>\n'
+    )
+
+
+def _integer(attributes: dict[str, str], field: str, name: str) -> int:
+    try:
+        return int(attributes[field])
+    except (KeyError, ValueError) as error:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED,
+            f"{name}: {field} must be an integer, not {attributes.get(field)!r}",
+        ) from error
+
+
+def _hex_color(text: str, name: str) -> Color:
+    try:
+        value = int(text[1:], 16)
+    except ValueError as error:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: {text!r} is no colour") from error
+    return value >> 16 & 255, value >> 8 & 255, value & 255
+
+
+READER = document_reader(index, read)
+WRITER = DatasetWriter(write_masks, finish)
+POLYGON_WRITER = DatasetWriter(write_polygons, finish)

@@ -1,0 +1,173 @@
+"""Plain folders of masks in any mask format, and folders with one binary file per class."""
+
+import json
+import posixpath
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from maskmill.pipeline.datasets.class_masks import MASK_SUFFIXES, mask_items, read_class_mask
+from maskmill.pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetReader,
+    DatasetWriter,
+    FinishedSamples,
+    OutputFolder,
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+    Target,
+    WriteContext,
+    Written,
+)
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import labels_or, parse_json
+from maskmill.pipeline.masks.per_class import class_of_file, merge_binary, split_binary
+from maskmill.pipeline.masks.picture import index_png
+from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap
+
+FOLDER: Final = "masks/"
+LABELS: Final = "labels.json"
+LOSSY: Final = (".jpg", ".jpeg")
+
+
+def reader_of(mask_format: str) -> DatasetReader:
+    """The reader of folders in one mask format; ``auto`` decides file by file."""
+    return DatasetReader(index, partial(read_class_mask, mask_format=mask_format))
+
+
+def writer_of(mask_format: str) -> DatasetWriter:
+    """The writer of folders in one mask format."""
+    return DatasetWriter(partial(write, mask_format=mask_format), finish)
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every picture below ``masks/``, or of the whole tree where there is no such folder.
+
+    JPEGs between other files are photographs, not masks, unless ``--unknown nearest`` asks for
+    lossy masks.
+
+    Labels: ``labels.json`` beside the masks, else ``--labels``.
+
+    Raises:
+        DocumentFailure: no picture.
+        SettingsError: no label map.
+    """
+    labels = _labels(tree, options)
+    return DatasetIndex(
+        labels=labels,
+        items=mask_items(
+            tree,
+            options,
+            partial(_key_of, _prefix(tree), _skipped(tree, options)),
+            lambda key: f"images/{key}",
+        ),
+        extras={"binary": True},
+    )
+
+
+def write(sample: Sample, target: Target, context: WriteContext, mask_format: str) -> Written:
+    """``masks/<stem>`` in the mask format.
+
+    Raises:
+        MaskFailure: the format cannot hold the mask.
+    """
+    chosen = MASK_FORMATS[mask_format]
+    path = f"{FOLDER}{target.stem}{chosen.extension}"
+    return Written(
+        files={path: chosen.encode(sample.mask, sample.labels)}, image_path=f"images/{sample.key}"
+    )
+
+
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """``labels.json`` with the label map, and ``<split>.txt`` lists where there are splits."""
+    with out.open(LABELS) as stream:
+        text = json.dumps(context.labels.to_dict(), ensure_ascii=False, indent=1)
+        stream.write(text.encode())
+    for split, chosen in samples.by_split():
+        if split:
+            with out.open(f"{split}.txt") as stream:
+                stream.writelines(f"{sample.key}\n".encode() for sample in chosen)
+
+
+def index_per_class(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Files ``<picture>_<class>.png``, grouped by picture.
+
+    Raises:
+        DocumentFailure: none of that kind.
+        SettingsError: no label map.
+    """
+    labels = _labels(tree, options)
+    prefix = _prefix(tree)
+    groups: dict[str, dict[str, str]] = {}
+    for name in tree.names():
+        stem, extension = posixpath.splitext(name)
+        found = class_of_file(stem, labels)
+        if name.startswith(prefix) and extension.lower() in (".png", ".bmp") and found:
+            groups.setdefault(found[0].removeprefix(prefix), {})[found[1]] = name
+    if not groups:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{tree.uri} holds no <picture>_<class>.png of {labels.name!r}"
+        )
+    items = (SampleItem(key=key, payload=files) for key, files in groups.items())
+    return DatasetIndex(labels=labels, items=items)
+
+
+def read_per_class(item: SampleItem, context: ReadContext) -> Sample:
+    """Merge the files of one picture; classes later in the label map cover earlier ones."""
+    notes: list[str] = []
+    mask = merge_binary(
+        {label: context.tree.read(name) for label, name in item.payload.items()},
+        context.labels,
+        name=item.key,
+        options=DecodeOptions(unknown=context.unknown, note=notes.append),
+    )
+    return Sample(key=item.key, mask=mask, labels=context.labels, notes=tuple(notes))
+
+
+def write_per_class(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """``masks/<stem>_<class>.png`` per class; the background too where it is all there is.
+
+    Raises:
+        MaskFailure: ignore pixels, which one file per class cannot hold.
+    """
+    layers = split_binary(sample.mask, sample.labels)
+    if not layers:
+        name = sample.labels.names[int(sample.mask.flat[0])]
+        layers = {name: index_png(np.full(sample.size_hw, 255, dtype=np.uint8))}
+    files = {f"{FOLDER}{target.stem}_{label}.png": data for label, data in layers.items()}
+    return Written(files=files, image_path=f"images/{sample.key}")
+
+
+def _prefix(tree: FileTree) -> str:
+    return FOLDER if any(name.startswith(FOLDER) for name in tree.names()) else ""
+
+
+def _skipped(tree: FileTree, options: ReadOptions) -> tuple[str, ...]:
+    """Endings of files that are taken for photographs."""
+    if options.unknown == "nearest" or tree.selected is not None:
+        return ()
+    exact = tuple(suffix for suffix in MASK_SUFFIXES if suffix not in LOSSY)
+    return LOSSY if any(name.lower().endswith(exact) for name in tree.names()) else ()
+
+
+def _key_of(prefix: str, skipped: tuple[str, ...], name: str) -> str | None:
+    if name.lower().endswith(skipped):
+        return None
+    is_mask = name.startswith(prefix) and (prefix or not name.startswith("images/"))
+    return posixpath.splitext(name[len(prefix) :])[0] if is_mask else None
+
+
+def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
+    if tree.selected is None and LABELS in tree.names():
+        return LabelMap.from_dict(parse_json(tree.read(LABELS), LABELS))
+    return labels_or(options.labels, "a folder of masks")
+
+
+PER_CLASS_READER = DatasetReader(index_per_class, read_per_class)
+PER_CLASS_WRITER = DatasetWriter(write_per_class, finish)
+AUTO_READER = reader_of("auto")

@@ -1,0 +1,83 @@
+"""A finished run of ours: masks and rows of ``maskmill prelabel``'s OUT (read)."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maskmill.pipeline.datasets.class_masks import read_class_mask
+from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.samples import (
+    DatasetIndex,
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+)
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.schemas.labels import LabelMap
+
+RECORD: Final = "run.json"
+ROWS: Final = "metadata/"
+COLUMNS: Final = ["key", "uri", "status", "mask_path", "classes"]
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """The ok rows of a run; its label map is that of run.json, and so is who made the masks.
+
+    Raises:
+        DocumentFailure: no run.json, or one without a label map.
+        SettingsError: the run is not finished.
+    """
+    try:
+        record = json.loads(tree.read(RECORD))
+        labels = LabelMap.from_dict(record["label_map"])
+        state = record["state"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{tree.uri}/{RECORD} is no run record: {error!r}"
+        ) from error
+    if state != "finished":
+        raise SettingsError(f"{tree.uri} is not finished; repeat its prelabel command first")
+    model = record.get("model") or {}
+    version = f"{model.get('name')}@sha256:{str(model.get('weights_sha256'))[:12]}"
+    return DatasetIndex(labels=labels, items=_items(tree), extras={"model": version})
+
+
+def read(item: SampleItem, context: ReadContext) -> Sample:
+    """The mask, with the mean confidence of each class as its score."""
+    sample = read_class_mask(item, context, "auto")
+    scores = {int(number): float(score) for number, score in item.payload["scores"]}
+    return replace(sample, scores=scores, notes=())
+
+
+def _items(tree: FileTree) -> Iterator[SampleItem]:
+    for name in tree.names():
+        if not name.startswith(ROWS) or not name.endswith(".parquet"):
+            continue
+        try:
+            table = pq.read_table(io.BytesIO(tree.read(name)), columns=COLUMNS)
+        except (pa.ArrowException, OSError) as error:
+            raise DocumentFailure(
+                ErrorCode.MALFORMED, f"{name} is no row file of a run: {error}"
+            ) from error
+        for row in table.to_pylist():
+            if row["status"] == "ok":
+                yield SampleItem(key=row["key"], payload=_payload(row))
+
+
+def _payload(row: dict[str, Any]) -> dict[str, Any]:
+    scores = [
+        [entry["index"], entry["mean_confidence"]]
+        for entry in row["classes"] or []
+        if entry["mean_confidence"] is not None
+    ]
+    return {"mask": row["mask_path"], "image": row["uri"], "scores": scores}
+
+
+READER = document_reader(index, read)

@@ -1,0 +1,185 @@
+"""YOLO segmentation: one text file per picture with normalised polygons, and data.yaml.
+
+Facts: ultralytics' converter, CVAT's format-yolo-ultralytics.md. Holes are bridged by a seam of
+no width. Sizes are not in the labels: reading needs the pictures.
+"""
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from maskmill.pipeline.datasets.documents.data_yaml import (
+    DEFAULT_SPLIT,
+    YAML,
+    class_names,
+    data_yaml,
+    read_yaml,
+    split_folders,
+)
+from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.painting import Region, paint
+from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
+from maskmill.pipeline.datasets.samples import (
+    DatasetIndex,
+    DatasetWriter,
+    FinishedSamples,
+    OutputFolder,
+    ReadContext,
+    ReadOptions,
+    Sample,
+    SampleItem,
+    Target,
+    WriteContext,
+    Written,
+    present_classes,
+)
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import labels_or, labels_with_background
+from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import LabelMap
+
+LOWEST, HIGHEST = -0.01, 1.01
+DECIMALS: Final = 9
+
+
+def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+    """Every ``labels/**/*.txt``. Labels: ``names`` of data.yaml, else ``--labels``.
+
+    Raises:
+        DocumentFailure: no labels folder, or a data.yaml that is none.
+    """
+    names = [
+        name for name in tree.names() if f"/{name}".count("/labels/") and name.endswith(".txt")
+    ]
+    if not names:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no labels/**/*.txt")
+    document = read_yaml(tree)
+    labels, classes = _labels(document, options)
+    splits = split_folders(document)
+    pictures = picture_beside(options.images or tree)
+    items = ItemSpool()
+    for name in names:
+        path = name.split("labels/", 1)[1].removesuffix(".txt")
+        image = pictures.get(f"images/{path}") or pictures.get(path)
+        split, slash, rest = path.partition("/")
+        has_split = bool(slash) and split in splits
+        key = (rest if has_split else path) + posixpath.splitext(image or "")[1]
+        items.append(
+            SampleItem(
+                key=key, split=split if has_split else "", payload={"name": name, "image": image}
+            )
+        )
+    return DatasetIndex(labels=labels, items=items, extras={"classes": classes})
+
+
+def read(item: SampleItem, context: ReadContext) -> Sample:
+    """Paint the lines in their order.
+
+    Raises:
+        DocumentFailure: no picture to take the size from, boxes, classes or values out of range.
+    """
+    name = item.payload["name"]
+    if item.payload["image"] is None:
+        raise DocumentFailure(
+            ErrorCode.MISSING_IMAGE,
+            f"{name}: YOLO labels hold no size and its picture is missing: give --images",
+        )
+    size_hw = picture_size(context.images or context.tree, item.payload["image"])
+    text = context.tree.read(name).decode("utf-8", "replace")
+    regions = [
+        _region(line, number, context.extras["classes"], size_hw, f"{name}, line {number}")
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip()
+    ]
+    painted = paint(regions, size_hw, context.labels, name=name)
+    return Sample(
+        key=item.key,
+        mask=painted.mask,
+        labels=context.labels,
+        image=item.payload["image"],
+        objects=painted.objects,
+        overlap=painted.overlap,
+    )
+
+
+def write(sample: Sample, target: Target, context: WriteContext) -> Written:
+    """One line per part. An empty file is a picture of background."""
+    height, width = sample.size_hw
+    yolo_class = {index: at for at, index in enumerate(_foreground(sample.labels))}
+    lines, ious = [], []
+    for index_, inside in present_classes(sample.mask, sample.labels):
+        found = mask_to_polygons(inside, context.max_loss)
+        ious.append(found.iou)
+        for ring in parts_to_rings(found.parts):
+            numbers = (ring / np.array([width, height])).ravel()
+            text = " ".join(f"{number:.{DECIMALS}f}".rstrip("0").rstrip(".") for number in numbers)
+            lines.append(f"{yolo_class[index_]} {text}\n")
+    split = target.split or DEFAULT_SPLIT
+    extension = posixpath.splitext(sample.key)[1] or ".jpg"
+    return Written(
+        files={f"labels/{split}/{target.stem}.txt": "".join(lines).encode()},
+        image_path=f"images/{split}/{target.stem}{extension}",
+        record=f"images/{split}/{target.stem}{extension}",
+        segment_ious=tuple(ious),
+    )
+
+
+def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:
+    """data.yaml, and ``<split>.txt`` with the pictures of each split, as CVAT wants them."""
+    splits = []
+    for split, chosen in samples.by_split(DEFAULT_SPLIT):
+        splits.append(split)
+        with out.open(f"{split}.txt") as stream:
+            stream.writelines(f"{sample.record}\n".encode() for sample in chosen)
+    names = [context.labels.names[index_] for index_ in _foreground(context.labels)]
+    with out.open(YAML) as stream:
+        stream.write(data_yaml(splits, {"names": dict(enumerate(names))}))
+
+
+def _foreground(labels: LabelMap) -> list[int]:
+    return [entry.index for entry in labels.classes if not entry.is_background]
+
+
+def _labels(document: Mapping[str, Any], options: ReadOptions) -> tuple[LabelMap, list[int]]:
+    """The label map, and the class index of each YOLO class."""
+    names = class_names(document)
+    if names is None:
+        labels = labels_or(options.labels, "a YOLO folder without data.yaml")
+        return labels, _foreground(labels)
+    labels = labels_with_background("yolo", names)
+    return labels, [labels.index_of(name) for name in names]
+
+
+def _region(
+    line: str, number: int, classes: list[int], size_hw: tuple[int, int], name: str
+) -> Region:
+    try:
+        fields = [float(field) for field in line.split()]
+        yolo_class = int(fields[0])
+    except (ValueError, OverflowError) as error:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: not numbers: {error}") from error
+    if len(fields) == 5:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{name}: a box, not a polygon; masks cannot be made of boxes"
+        )
+    if len(fields) < 7 or len(fields) % 2 == 0:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: a class and at least 3 pairs expected")
+    if not 0 <= yolo_class < len(classes) or yolo_class != fields[0]:
+        raise DocumentFailure(
+            ErrorCode.UNKNOWN_CLASS, f"{name}: class {fields[0]:g} of {len(classes)} classes"
+        )
+    points = np.array(fields[1:]).reshape(-1, 2)
+    if not ((points >= LOWEST) & (points <= HIGHEST)).all():
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{name}: a coordinate outside 0..1; were pixels written?"
+        )
+    ring = points * (size_hw[1], size_hw[0])
+    return Region(classes[yolo_class], rings_to_mask([ring], size_hw, name=name), object_id=number)
+
+
+READER = document_reader(index, read)
+WRITER = DatasetWriter(write, finish)

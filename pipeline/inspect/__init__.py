@@ -1,0 +1,1 @@
+"""What `inspect` does: census, conventions, sickness, doctor."""

@@ -1,0 +1,1 @@
+"""Logit grids to masks: upsampling, pruning, fusion, confidence."""

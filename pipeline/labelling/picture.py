@@ -1,0 +1,123 @@
+"""From the network's answers to one picture to its labels, their confidence and their average.
+
+One answer is upsampled as it is. Several, from scales, mirror images or windows, are averaged as
+probabilities, one after the other, so that no more than a grid of each is ever held.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.pipeline.labelling.averages import View, average_probabilities, place, strips
+from maskmill.pipeline.labelling.bilinear import IndexArray
+from maskmill.pipeline.labelling.binary import two_class_grid
+from maskmill.pipeline.labelling.confidence import grid_confidence, grid_probabilities
+from maskmill.pipeline.labelling.fusion import FusedPicture, fuse, grid_step
+from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax
+from maskmill.pipeline.views.geometry import AxisMap, GridView
+from maskmill.pipeline.views.plan import ViewPlan
+from maskmill.schemas.arrays import LogitGrid
+
+_BAND_PIXELS = 32_000_000
+"""Pixels whose probability is held at once: 128 MB."""
+
+
+def label_picture(
+    answers: Sequence[GridView],
+    plan: ViewPlan,
+    size_hw: tuple[int, int],
+    *,
+    dtype: npt.DTypeLike = np.uint8,
+    threshold: float | None = None,
+) -> FusedPicture:
+    """Mask at the picture's size, and how sure the network is of it.
+
+    Args:
+        answers: logits of each view of the plan, in its order. One channel is a sigmoid head:
+            class 1 where it says so, else class 0.
+        plan: of a picture of ``size_hw``.
+        size_hw: (H, W) of the mask.
+        dtype: of the mask.
+        threshold: of two classes, the second wins where its probability is above this; None: ½.
+
+    Raises:
+        ValueError: answers that do not fit the plan; a threshold without two classes.
+    """
+    if len(answers) == 1:
+        only = answers[0]
+        confidence = grid_confidence(only.grid)
+        grid = _decided(only.grid, threshold)
+        mask = upsample_argmax(grid, only.rows, only.cols, size_hw, dtype=dtype)
+        return FusedPicture(mask, confidence, only.rows, only.cols)
+    steps = [grid_step(answer.rows, answer.cols) for answer in answers]
+    return fuse(
+        _views(answers, plan),
+        size_hw,
+        dtype=dtype,
+        threshold=0.5 if threshold is None else threshold,
+        step_hw=(min(step[0] for step in steps), min(step[1] for step in steps)),
+    )
+
+
+def average_answer(
+    answers: Sequence[GridView], plan: ViewPlan, size_hw: tuple[int, int], picture: FusedPicture
+) -> GridView:
+    """One answer for all: its softmax is the average of theirs, at the points of ``picture``.
+
+    ``picture`` is what :func:`label_picture` made of the same answers. A sigmoid head's answer
+    has two channels here.
+    """
+    if len(answers) == 1:
+        only = answers[0]
+        if len(only.grid) > 1:
+            return only
+        return GridView(two_class_grid(only.grid), only.rows, only.cols)
+    shape = picture.confidence.top1.shape
+    ys, xs = _pixels(picture.rows, shape[0]), _pixels(picture.cols, shape[1])
+    parts = []
+    for strip in strips((place(view, size_hw) for view in _views(answers, plan)), size_hw[0]):
+        inside = slice(*np.searchsorted(ys, (strip.top, strip.bottom)))
+        values, total = average_probabilities(strip.views, ys[inside], xs)
+        parts.append(values / total)
+    probabilities = np.maximum(np.concatenate(parts, axis=1), np.finfo(np.float32).tiny)
+    return GridView(np.log(probabilities), picture.rows, picture.cols)
+
+
+def ignore_unsure(picture: FusedPicture, min_confidence: float, ignore_index: int) -> None:
+    """Writes ``ignore_index`` to the mask where the highest probability is below the minimum.
+
+    Large pictures are done in bands of rows, for the probabilities take four times the mask.
+    """
+    height, width = picture.mask.shape
+    step = max(1, _BAND_PIXELS // width)
+    for start in range(0, height, step):
+        band = picture.mask[start : start + step]
+        rows = picture.rows.shifted(start)
+        top1 = sample_bilinear(
+            picture.confidence.top1, rows, picture.cols, (band.shape[0], band.shape[1])
+        )
+        band[top1 < min_confidence] = ignore_index
+
+
+def _decided(grid: LogitGrid, threshold: float | None) -> LogitGrid:
+    """Values whose argmax is the label, with the threshold in them."""
+    if len(grid) == 1:
+        return two_class_grid(grid, 0.5 if threshold is None else threshold)
+    if threshold is None:
+        return grid
+    if len(grid) != 2:
+        raise ValueError(f"threshold {threshold} with {len(grid)} classes: it is for two")
+    return two_class_grid(grid[1:] - grid[:1], threshold)
+
+
+def _views(answers: Sequence[GridView], plan: ViewPlan) -> Iterator[View]:
+    """The answers as probabilities, made one at a time, placed in their windows."""
+    for answer, window in zip(answers, plan.view_windows(), strict=True):
+        yield View(grid_probabilities(answer.grid), answer.rows, answer.cols, window)
+
+
+def _pixels(axis: AxisMap, points: int) -> IndexArray:
+    """The pixels that lie exactly on the points of a lattice (see ``fusion.fuse``)."""
+    pixels: IndexArray = np.rint((np.arange(points) - axis.offset) / axis.scale).astype(np.intp)
+    return pixels

@@ -1,0 +1,189 @@
+"""Encoders: timm classification networks whose late strides are traded for atrous convolution.
+
+The rule (Chen et al. 2017, "Rethinking Atrous Convolution", section 3.1; the same that timm and
+torchvision follow): where the features are already as coarse as the output stride allows, a
+convolution loses its stride, and every later one is dilated by what was lost. Weights do not
+change, so one checkpoint serves every output stride.
+
+It is applied here to the undilated network rather than by timm's ``output_stride``: timm 1.0.31
+leaves a shortcut convolution out of xception71 at output stride 8, so those weights would not fit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from maskmill.schemas.errors import SettingsError
+
+OUTPUT_STRIDES: Final = (8, 16)
+LOW_LEVEL: Final = 1
+"""Position of the stride-4 features that the decoder reads among the five an encoder returns."""
+
+_PROBE_SIZE: Final = 64  # a multiple of 32: every reduction is then an exact ratio of sizes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """How timm builds an encoder, and which convolutions multi-grid dilates, first to last."""
+
+    timm_name: str
+    multi_grid: tuple[str, ...] = ()
+    options: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+_BOTTLENECKS = tuple(f"layer4.{unit}.conv2" for unit in range(3))
+_DEEP_STEM = MappingProxyType({"stem_type": "deep", "stem_width": 32})
+
+ENCODERS: Final[dict[str, EncoderSpec]] = {
+    "resnet18": EncoderSpec(timm_name="resnet18"),
+    "resnet34": EncoderSpec(timm_name="resnet34"),
+    "resnet50": EncoderSpec(timm_name="resnet50", multi_grid=_BOTTLENECKS),
+    "resnet101": EncoderSpec(timm_name="resnet101", multi_grid=_BOTTLENECKS),
+    "resnet50_deep_stem": EncoderSpec(
+        timm_name="resnet50", multi_grid=_BOTTLENECKS, options=_DEEP_STEM
+    ),
+    "resnet101_deep_stem": EncoderSpec(
+        timm_name="resnet101", multi_grid=_BOTTLENECKS, options=_DEEP_STEM
+    ),
+    "xception65": EncoderSpec(
+        timm_name="xception65",
+        multi_grid=tuple(f"blocks_20.stack.conv{unit}.conv_dw" for unit in (1, 2, 3)),
+    ),
+    "xception71": EncoderSpec(
+        timm_name="xception71",
+        multi_grid=tuple(f"blocks_22.stack.conv{unit}.conv_dw" for unit in (1, 2, 3)),
+    ),
+    "mobilenetv2": EncoderSpec(timm_name="mobilenetv2_100"),
+    "mobilenetv3_large": EncoderSpec(timm_name="mobilenetv3_large_100"),
+}
+
+
+def build_encoder(
+    name: str,
+    *,
+    output_stride: int = 16,
+    multi_grid: Sequence[int] | None = None,
+    eager_rates: bool = False,
+    early_padding: bool = False,
+) -> nn.Module:
+    """An untrained encoder: (N, 3, H, W) float -> five feature maps, strides 2, 4, 8, …
+
+    Strides stop growing at ``output_stride``. ``multi_grid``: factors on the rate of the last
+    stage's units, for example (1, 2, 4); None leaves the rates to the rule above.
+    ``eager_rates``: see :func:`trade_strides_for_rates`. ``early_padding``: see
+    :func:`pad_before_expansion`.
+
+    Raises:
+        SettingsError: an unknown encoder, an output stride other than 8 and 16, or multi-grid
+            where the encoder has none or another number of units.
+    """
+    if name not in ENCODERS:
+        raise SettingsError(f"no encoder {name!r}; there are: {', '.join(ENCODERS)}")
+    if output_stride not in OUTPUT_STRIDES:
+        raise SettingsError(f"output stride {output_stride} is not one of 8, 16")
+    spec = ENCODERS[name]
+    import timm  # its import takes a second, and most models have no need of it
+
+    encoder: nn.Module = timm.create_model(
+        spec.timm_name, features_only=True, pretrained=False, **spec.options
+    )
+    trade_strides_for_rates(encoder, output_stride, eager=eager_rates)
+    if multi_grid is not None:
+        _apply_multi_grid(encoder, name, spec, 32 // output_stride, multi_grid)
+    if early_padding:
+        pad_before_expansion(encoder, name)
+    return encoder
+
+
+def feature_channels(encoder: nn.Module) -> tuple[int, ...]:
+    """Channels of the five feature maps of an encoder of :func:`build_encoder`."""
+    return tuple(encoder.feature_info.channels())  # type: ignore[operator, union-attr]
+
+
+def trade_strides_for_rates(encoder: nn.Module, output_stride: int, *, eager: bool = False) -> None:
+    """Dilate an undilated network in place so that no feature map is coarser than asked.
+
+    A convolution that loses its stride reads features that are as fine as it always did, so it
+    keeps the old rate. ``eager`` gives it the new rate at once, as segmentation-models-pytorch
+    does; the results differ.
+    """
+    for conv, reduction in _input_reductions(encoder):
+        after = reduction * conv.stride[0]
+        rate = max(1, (after if eager else reduction) // output_stride)
+        if after > output_stride:
+            conv.stride = (max(1, output_stride // reduction),) * 2
+        if rate > 1:
+            set_rate(conv, rate)
+
+
+def pad_before_expansion(encoder: nn.Module, name: str) -> None:
+    """Pad the inverted residuals of MobileNetV2 before their 1×1 expansion, the stem not at all.
+
+    VainF's DeepLabV3Plus-Pytorch does so; the border then is what batch norm makes of zero.
+
+    Raises:
+        SettingsError: any other encoder.
+    """
+    if name != "mobilenetv2":
+        raise SettingsError(f"early padding belongs to mobilenetv2, not to {name!r}")
+    convs = {
+        path: module for path, module in encoder.named_modules() if isinstance(module, nn.Conv2d)
+    }
+    convs["conv_stem"].padding = (0, 0)
+    for path, conv in convs.items():
+        if path.endswith(".conv_pw") and path.replace("conv_pw", "conv_pwl") in convs:
+            depthwise = convs[path.replace("conv_pw", "conv_dw")]
+            conv.padding, depthwise.padding = depthwise.padding, (0, 0)
+
+
+def set_rate(conv: nn.Conv2d, rate: int) -> None:
+    """Dilate one convolution in place; the padding keeps the size. 1×1 kernels stay as they are."""
+    if conv.kernel_size[0] > 1:
+        conv.dilation = (rate, rate)
+        conv.padding = (rate * (conv.kernel_size[0] // 2), rate * (conv.kernel_size[1] // 2))
+
+
+def atrous_rates(network: nn.Module) -> dict[str, int]:
+    """Module name -> rate, for every convolution with a kernel larger than 1×1."""
+    return {
+        name: int(module.dilation[0])
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1
+    }
+
+
+def _input_reductions(encoder: nn.Module) -> list[tuple[nn.Conv2d, int]]:
+    """Each convolution with how much coarser than the image its input is, seen in one forward."""
+    seen: list[tuple[nn.Conv2d, int]] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d) and inputs[0].shape[-1] > 1:
+            seen.append((module, _PROBE_SIZE // inputs[0].shape[-1]))
+
+    hooks = [module.register_forward_pre_hook(note) for module in encoder.modules()]
+    device = next(encoder.parameters()).device
+    training = encoder.training
+    with torch.no_grad():
+        encoder.eval()(torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE, device=device))
+    encoder.train(training)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def _apply_multi_grid(
+    encoder: nn.Module, name: str, spec: EncoderSpec, rate: int, factors: Sequence[int]
+) -> None:
+    if len(factors) != len(spec.multi_grid):
+        raise SettingsError(
+            f"multi-grid {tuple(factors)} needs {len(factors)} units in the last stage; "
+            f"encoder {name!r} has {len(spec.multi_grid) or 'none'}"
+        )
+    for path, factor in zip(spec.multi_grid, factors, strict=True):
+        conv = encoder.get_submodule(path)
+        assert isinstance(conv, nn.Conv2d)
+        set_rate(conv, rate * factor)

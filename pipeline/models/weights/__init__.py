@@ -1,0 +1,1 @@
+"""Weights files: origins, cache, other projects' layouts, TensorFlow's files."""

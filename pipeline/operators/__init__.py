@@ -1,1 +1,0 @@
-"""The only callables handed to the engine; importable and testable without it."""

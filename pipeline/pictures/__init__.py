@@ -1,0 +1,1 @@
+"""Encoded bytes to RGB pixels: decoding, modes, markers."""

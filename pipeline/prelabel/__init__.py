@@ -1,0 +1,1 @@
+"""What `prelabel` and `cutout` do: load, predict, save, documents, proof."""

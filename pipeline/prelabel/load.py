@@ -1,0 +1,93 @@
+"""LoadImages: work rows -> decoded pictures at the size of the network's input."""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
+from maskmill.pipeline.prelabel.isolation import each_image
+from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, pack
+from maskmill.pipeline.runs.attempts import begin_stage
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.views.pictures import view_pictures
+from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.errors import FileFailure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadImages:
+    """Reads, checks and decodes every image of a block, and scales it for the network.
+
+    An image has a picture for each scale of each of its windows: one, unless asked otherwise.
+    A bad file becomes a failed item with code and message; the others of its block go on. Any other
+    exception is a bug and stops the run.
+    """
+
+    layout: RunLayout
+    session: str
+    preprocessing: Preprocessing
+    alignment: str
+    image_size: int | None
+    views: ViewSettings
+    max_pixels: int
+    max_bytes: int
+
+    def __call__(self, work: pa.Table) -> pa.Table:
+        """A table of schema WORK in, one of schema PARCEL out."""
+        return pack(self._load_block(row) for row in work.to_pylist())
+
+    def _load_block(self, row: dict[str, Any]) -> Parcel:
+        attempt = begin_stage(self.layout, row["block"], "load", self.session)
+        items = tuple(Item(**image) for image in row["images"])
+        loaded = tuple(each_image(attempt, items, self._load))
+        attempt.finish()
+        return Parcel(row["block"], loaded)
+
+    def _load(self, item: Item) -> Item:
+        started = time.perf_counter()
+        facts = ImageFacts()
+        try:
+            data = read_bytes(item.uri, limit=self.max_bytes)
+            facts = replace(facts, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+            image = decode_image(data, name=item.key, max_pixels=self.max_pixels)
+            facts = _facts_of(image, facts)
+            plan = plan_views((image.pixels.shape[0], image.pixels.shape[1]), self.views)
+            pictures = tuple(
+                view_pictures(
+                    image.pixels,
+                    plan,
+                    self.preprocessing,
+                    image_size=self.image_size,
+                    alignment=self.alignment,
+                )
+            )
+        except FileFailure as failure:
+            return replace(item, facts=facts).failing(failure.code, str(failure))
+        facts = replace(facts, decode_ms=(time.perf_counter() - started) * 1000)
+        return replace(item, facts=_noting_windows(facts, plan), pictures=pictures)
+
+
+def _facts_of(image: DecodedImage, facts: ImageFacts) -> ImageFacts:
+    height, width = image.pixels.shape[:2]
+    return replace(
+        facts,
+        format=image.format,
+        mode=image.mode,
+        width=width,
+        height=height,
+        exif_orientation=image.exif_orientation,
+        notes=tuple(image.notes),
+    )
+
+
+def _noting_windows(facts: ImageFacts, plan: ViewPlan) -> ImageFacts:
+    first = plan.windows[0]
+    if first is None:
+        return facts
+    size = f"{first.width}x{first.height}"
+    return facts.noting(f"seen in {len(plan.windows)} windows of {size} pixels")

@@ -1,0 +1,118 @@
+"""PredictMasks: decoded pictures -> logit grids. The only operator that holds a network."""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.weights.staging import local_weights
+from maskmill.pipeline.prelabel.isolation import each_image
+from maskmill.pipeline.prelabel.parcels import Item, Parcel, pack, unpack
+from maskmill.pipeline.runs.attempts import begin_stage
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.views.geometry import GridView
+from maskmill.pipeline.views.pictures import mirrored
+from maskmill.pipeline.views.preparation import NetworkPicture
+from maskmill.schemas.errors import ImageFailure
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter
+
+HALVED_NOTE = "computed in a smaller group than set, because memory ran out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How each worker runs the network; all of it resolved, none of it left to the machine."""
+
+    spec: ModelSpec
+    weights_path: Path | None
+    weights_sha256: str
+    device: str  # cpu | cuda
+    precision: str  # fp32 | bf16 | fp16
+    threads: int
+    group_size: int
+    untrained: bool = False
+    flip: bool = False  # show each picture a second time, mirrored
+
+    def load(self, layout: RunLayout) -> "Segmenter":
+        """The network, ready; a file that changed since the run began is refused."""
+        from maskmill.pipeline.models.segmenter import (
+            Segmenter,  # workers need torch; who starts them, not
+        )
+
+        return Segmenter(
+            self.spec,
+            local_weights(layout, self.weights_path),
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            group_size=self.group_size,
+            expected_sha256=self.weights_sha256 or None,
+            untrained=self.untrained,
+        )
+
+
+class PredictMasks:
+    """One per worker process: loads the network once, then never decodes, encodes or waits."""
+
+    def __init__(self, *, layout: RunLayout, session: str, settings: WorkerSettings) -> None:
+        self._layout = layout
+        self._session = session
+        self._segmenter = settings.load(layout)
+        self._flip = settings.flip
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+
+    def __call__(self, parcels: pa.Table) -> pa.Table:
+        """A table of schema PARCEL in, one of schema PARCEL out."""
+        return pack([self._predict_block(parcel) for parcel in unpack(parcels)])
+
+    def _predict_block(self, parcel: Parcel) -> Parcel:
+        attempt = begin_stage(self._layout, parcel.block, "predict", self._session)
+        if attempt.one_by_one:
+            items = tuple(each_image(attempt, parcel.items, lambda item: self._predict((item,))[0]))
+        else:
+            items = self._predict(parcel.items)
+        attempt.finish()
+        return Parcel(parcel.block, items)
+
+    def _predict(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """Forward what has pictures; groups are formed inside the segmenter by a fixed rule."""
+        waiting = [item for item in items if not item.failed]
+        started = time.perf_counter()
+        shown = {item.image_id: self._shown(item) for item in waiting}
+        results = iter(self._segmenter.forward([p for part in shown.values() for p in part]))
+        milliseconds = (time.perf_counter() - started) * 1000 / max(1, len(waiting))
+        done = {
+            item.image_id: self._answered(
+                item, [next(results) for _ in shown[item.image_id]], milliseconds
+            )
+            for item in waiting
+        }
+        return tuple(done.get(item.image_id, item) for item in items)
+
+    def _shown(self, item: Item) -> Sequence[NetworkPicture]:
+        """The item's pictures, each followed by its mirror image where that is asked for."""
+        if not self._flip:
+            return item.pictures
+        return [shown for picture in item.pictures for shown in (picture, mirrored(picture))]
+
+    def _answered(
+        self, item: Item, results: "list[PictureLogits | ImageFailure]", milliseconds: float
+    ) -> Item:
+        views = []
+        for result in results:
+            if isinstance(result, ImageFailure):
+                return item.failing(result.code, f"{item.key}: {result}")
+            views.append(GridView(result.logits, result.rows, result.cols))
+            if result.halved:
+                item = replace(item, facts=item.facts.noting(HALVED_NOTE))
+        return replace(
+            item, pictures=(), views=tuple(views), infer_ms=milliseconds, worker=self._worker
+        )

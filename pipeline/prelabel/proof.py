@@ -1,0 +1,240 @@
+"""Proof that a run's rows, files, COCO document and inputs agree; each misfit is a sentence."""
+
+import hashlib
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs
+
+from maskmill.pipeline.masks.registry import MASK_FORMATS
+from maskmill.pipeline.masks.rle import decode
+from maskmill.pipeline.prelabel.documents import write_document
+from maskmill.pipeline.prelabel.writers.cutout_file import FOLDER as CUTOUTS
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.pending import count_ledger
+from maskmill.pipeline.runs.record import RunRecord, load_record
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.errors import ErrorCode, FileFailure, RunFailed, SettingsError
+from maskmill.schemas.labels import LabelMap
+
+THREADS = 4
+_KNOWN_CODES = frozenset(code.value for code in ErrorCode)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One step of the proof: how many images it covered, and what it found wrong."""
+
+    images: int
+    problems: tuple[str, ...]
+
+
+def verify_run(layout: RunLayout, *, inputs: bool = False) -> Iterator[Checked]:
+    """Check a run block by block; the last steps are the whole-run ones.
+
+    Args:
+        layout: the run folder.
+        inputs: also read every input again and compare its hash.
+
+    Raises:
+        SettingsError: the folder holds no run.
+    """
+    record = load_record(layout)
+    if record is None:
+        raise SettingsError(f"{layout.root} holds no run: there is no {layout.run_record} in it")
+    labels = LabelMap.from_dict(record.label_map)
+    manifest = layout.read_table(layout.manifest)
+    yield Checked(0, tuple(_record_problems(layout, record, manifest.num_rows)))
+    expected = _rows_by_block(manifest)
+    for block in layout.committed_blocks():
+        wanted = expected.pop(block, {})
+        yield _check_block(layout, block, wanted, labels, inputs)
+    missing = sum(len(images) for images in expected.values())
+    if missing:
+        yield Checked(
+            0, (f"{missing} images of the manifest have no row; run the same command again",)
+        )
+    yield Checked(0, tuple(_stray_files(layout, manifest)))
+    yield Checked(0, tuple(_document_problems(layout, record, labels)))
+
+
+def _record_problems(layout: RunLayout, record: RunRecord, inputs: int) -> Iterator[str]:
+    if record.state != "finished":
+        yield f"{layout.run_record}: the run is not finished; run the same command again"
+        return
+    ledger = count_ledger(layout, inputs)
+    for name, value in (("inputs", inputs), ("ok", ledger.ok), ("failed", ledger.failed)):
+        if record.ledger.get(name) != value:
+            said = record.ledger.get(name)
+            yield f"{layout.run_record}: the ledger says {name} {said}, counted {value}"
+    if ledger.pending:
+        yield f"the ledger does not add up: {inputs} inputs, {ledger.ok} ok, {ledger.failed} failed"
+
+
+def _rows_by_block(manifest: pa.Table) -> dict[int, dict[int, str]]:
+    blocks: dict[int, dict[int, str]] = {}
+    columns = (manifest[name].to_pylist() for name in ("block", "image_id", "key"))
+    for block, image_id, key in zip(*columns, strict=True):
+        blocks.setdefault(block, {})[image_id] = key
+    return blocks
+
+
+def _check_block(
+    layout: RunLayout, block: int, wanted: dict[int, str], labels: LabelMap, inputs: bool
+) -> Checked:
+    rows = layout.committed_block(block).to_pylist()
+    problems = []
+    found = [(row["image_id"], row["key"]) for row in rows]
+    if found != list(wanted.items()):
+        problems.append(f"{layout.block_path(block)}: its images are not those of the manifest")
+    with ThreadPoolExecutor(THREADS) as threads:  # hashing, PNG and RLE release the lock
+        checks = threads.map(lambda row: list(_row_problems(layout, row, labels, inputs)), rows)
+        problems += [
+            f"{row['key']}: {text}"
+            for row, texts in zip(rows, checks, strict=True)
+            for text in texts
+        ]
+    return Checked(len(rows), tuple(problems))
+
+
+def _row_problems(
+    layout: RunLayout, row: dict[str, Any], labels: LabelMap, inputs: bool
+) -> Iterator[str]:
+    if row["status"] == "failed":
+        if row["error_code"] not in _KNOWN_CODES or not row["error_message"]:
+            yield "a failed row without a known code and a message"
+        return
+    if row["error_code"] is not None:
+        yield "an ok row with an error code"
+    if inputs:
+        yield from _input_problems(row)
+    for file in row["files"] or ():
+        yield from _checked_bytes(layout, file["path"], file["sha256"])[1]
+    data, problems = _checked_bytes(layout, row["mask_path"], row["mask_sha256"])
+    yield from problems
+    if data is None:
+        return
+    try:
+        mask = _decode_mask(data, labels, row["mask_path"])
+    except FileFailure as failure:
+        yield str(failure)
+        return
+    yield from _mask_problems(row, mask, labels)
+
+
+def _checked_bytes(layout: RunLayout, path: str, digest: str) -> tuple[bytes | None, list[str]]:
+    """The file, None where it is missing, and what is wrong with it."""
+    try:
+        data = layout.read(path)
+    except FileNotFoundError:
+        return None, [f"{path} is missing"]
+    if hashlib.sha256(data).hexdigest() != digest:
+        return data, [f"{path} is not the file that was written: its hash differs"]
+    return data, []
+
+
+def _decode_mask(data: bytes, labels: LabelMap, name: str) -> LabelMask:
+    kind = "palette" if labels.mask_dtype is np.uint8 else "indexed"
+    return MASK_FORMATS[kind].decode(data, labels, name=name)
+
+
+def _input_problems(row: dict[str, Any]) -> Iterator[str]:
+    try:
+        if hashlib.sha256(read_bytes(row["uri"])).hexdigest() != row["sha256"]:
+            yield f"{row['uri']} has changed since it was labelled"
+    except FileFailure as failure:
+        yield str(failure)
+
+
+def _mask_problems(row: dict[str, Any], mask: LabelMask, labels: LabelMap) -> Iterator[str]:
+    """The PNG against the row: size, pixels per class, and every segment's RLE, area and box."""
+    size = [row["height"], row["width"]]
+    if list(mask.shape) != size:
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
+        yield f"{row['mask_path']} is {found}, the image {size[1]}x{size[0]}"
+        return
+    counts = np.bincount(mask.ravel(), minlength=labels.ignore_index + 1)
+    pixels = {entry["index"]: entry["pixels"] for entry in row["classes"]}
+    in_mask = {int(v): int(counts[v]) for v in np.flatnonzero(counts) if v != labels.ignore_index}
+    if pixels != in_mask:
+        yield f"the row counts {pixels} pixels per class, the mask {in_mask}"
+    classes = {entry.category_id: entry for entry in labels.classes if not entry.is_background}
+    drawn = np.zeros(len(labels.classes), np.int64)
+    for segment in row["segments"]:
+        entry = classes.get(segment["category_id"])
+        if entry is None:
+            yield f"a segment has the unknown category {segment['category_id']}"
+            continue
+        try:
+            inside = decode({"size": size, "counts": segment["counts"]}, name=row["key"])
+        except FileFailure as failure:
+            yield str(failure)
+            continue
+        drawn[entry.index] += inside.sum()
+        yield from _segment_problems(segment, inside, mask == entry.index)
+    for entry in classes.values():
+        if drawn[entry.index] != counts[entry.index]:
+            covered = f"{drawn[entry.index]} pixels, the mask has {counts[entry.index]}"
+            yield f"the segments of {entry.name} cover {covered}"
+
+
+def _segment_problems(segment: dict[str, Any], inside: Any, of_class: Any) -> Iterator[str]:
+    if (inside & ~of_class).any():
+        yield f"a segment of category {segment['category_id']} lies outside its class in the mask"
+    ys, xs = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(ys):
+        yield f"a segment of category {segment['category_id']} is empty"
+        return
+    bbox = [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
+    if segment["area"] != int(inside.sum()) or segment["bbox"] != bbox:
+        category = segment["category_id"]
+        yield f"a segment of category {category} has another area or box than its pixels"
+
+
+def _stray_files(layout: RunLayout, manifest: pa.Table) -> Iterator[str]:
+    """Files among the outputs that no image of the manifest owns."""
+    outputs = set(manifest["output"].to_pylist())
+    for folder in (*(spec.folder for spec in WRITERS.values()), CUTOUTS):
+        root = layout.path(folder)
+        selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+        for info in layout.filesystem.get_file_info(selector):
+            output = posixpath.splitext(info.path.removeprefix(f"{root}/"))[0]
+            if info.type == fs.FileType.File and output not in outputs:
+                yield f"{info.path} belongs to no image of this run"
+
+
+def _document_problems(layout: RunLayout, record: RunRecord, labels: LabelMap) -> Iterator[str]:
+    """Documents are a function of the rows: made again, they must come out byte for byte."""
+    if record.state != "finished":
+        return
+    for name, spec in FINISHERS.items():
+        if not layout.exists(spec.path):
+            yield f"{spec.path} is missing"
+            continue
+        with tempfile.TemporaryFile() as again:
+            try:
+                write_document(layout, name, cast(BinaryIO, again), labels, record.info)
+            except RunFailed as failure:
+                yield f"{spec.path} cannot be made from the rows: {failure}"
+                continue
+            again.seek(0)
+            with layout.filesystem.open_input_stream(layout.path(spec.path)) as there:
+                if not _same_bytes(there, cast(BinaryIO, again)):
+                    yield f"{spec.path} is not what the rows say"
+
+
+def _same_bytes(first: Any, second: Any) -> bool:
+    while True:
+        one, other = first.read(1 << 20), second.read(1 << 20)
+        if one != other:
+            return False
+        if not one:
+            return True

@@ -1,0 +1,202 @@
+"""SavePrelabels: logit grids -> masks on disk and METADATA rows."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from maskmill.pipeline.labelling.fusion import FusedPicture
+from maskmill.pipeline.labelling.picture import average_answer, ignore_unsure, label_picture
+from maskmill.pipeline.masks.rle import class_runs, runs_area
+from maskmill.pipeline.masks.segments import Per, class_statistics, drop_small, segments_of
+from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.prelabel.isolation import each_image
+from maskmill.pipeline.prelabel.parcels import Item, Parcel, unpack
+from maskmill.pipeline.prelabel.writers.registry import WRITERS, ImageOutputs, WriterSpec
+from maskmill.pipeline.runs.attempts import begin_stage
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.views.geometry import GridView
+from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
+from maskmill.schemas.arrays import LabelMask, RgbImage
+from maskmill.schemas.errors import ErrorCode, FileFailure, ImageFailure
+from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.prelabel import METADATA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What every row of a run repeats."""
+
+    model: str
+    weights_sha256: str
+    settings_fingerprint: str
+    tool_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavePrelabels:
+    """Turns the grids of each image into a mask at its size, writes it, and describes it in a row.
+
+    Files are put in place whole at a path that the key decides, so doing a block again is harmless.
+    """
+
+    layout: RunLayout
+    session: str
+    labels: LabelMap
+    provenance: Provenance
+    views: ViewSettings
+    threshold: float | None
+    segments_per: Per
+    min_confidence: float | None
+    min_area: int
+    writers: tuple[str, ...]
+    max_pixels: int
+    max_bytes: int
+    own_writers: tuple[WriterSpec, ...] = ()  # those with settings, beside the named ones
+
+    def __call__(self, parcels: pa.Table) -> pa.Table:
+        """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
+        rows = [row for parcel in unpack(parcels) for row in self._save_block(parcel)]
+        return pa.Table.from_pylist(rows, schema=METADATA)
+
+    def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
+        attempt = begin_stage(self.layout, parcel.block, "save", self.session)
+        results: dict[int, dict[str, Any]] = {}
+
+        def save(item: Item) -> Item:
+            started = time.perf_counter()
+            try:
+                values = self._save(item)
+            except FileFailure as failure:
+                return item.failing(failure.code, str(failure))
+            values["write_ms"] = (time.perf_counter() - started) * 1000
+            results[item.image_id] = values
+            return item
+
+        items = list(each_image(attempt, parcel.items, save))
+        if attempt.starts > 1:
+            self._remove_leftovers(item for item in items if item.failed)
+        attempt.finish()
+        block = {"block": parcel.block, "attempts": attempt.starts}
+        return [{**self._facts(item), **block, **results.get(item.image_id, {})} for item in items]
+
+    def _remove_leftovers(self, items: Iterable[Item]) -> None:
+        """Files of an earlier start that died before it could commit their rows."""
+        for item in items:
+            for spec in self._specs():
+                self.layout.delete(spec.path(item.output))
+
+    def _facts(self, item: Item) -> dict[str, Any]:
+        """The columns that every row has, failed or not."""
+        return {
+            "image_id": item.image_id,
+            "key": item.key,
+            "uri": item.uri,
+            **asdict(item.facts),
+            "status": "failed" if item.failed else "ok",
+            "error_code": item.error_code.value if item.error_code else None,
+            "error_message": item.error_message,
+            "infer_ms": item.infer_ms,
+            "worker": item.worker,
+            **asdict(self.provenance),
+        }
+
+    def _save(self, item: Item) -> dict[str, Any]:
+        """Write one image's files; its columns beyond :meth:`_facts`."""
+        size = _size_of(item)
+        plan = plan_views(size, self.views)
+        dtype = self.labels.mask_dtype
+        picture = label_picture(item.views, plan, size, dtype=dtype, threshold=self.threshold)
+        confidence = picture.confidence
+        mask = self._reduced(picture)
+        answers = self._answers(item, plan, picture)
+        runs = class_runs(mask)
+        scores = confidence.class_confidence.tolist()
+        segments = segments_of(
+            mask, self.labels, per=self.segments_per, class_scores=scores, runs=runs
+        )
+        ignored = sum(
+            runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
+        )
+        return {
+            **self._write(item, mask, answers),
+            "classes": class_statistics(mask, self.labels, scores, runs=runs),
+            "segments": [segment.to_row() for segment in segments],
+            "ignored_fraction": ignored / mask.size,
+            "mean_confidence": confidence.mean_confidence,
+            "mean_entropy": confidence.mean_entropy,
+            "mean_margin": confidence.mean_margin,
+            "low_confidence_fraction": confidence.low_confidence_fraction,
+        }
+
+    def _reduced(self, picture: FusedPicture) -> LabelMask:
+        """The mask without what --min-confidence and --min-area take away."""
+        if self.min_confidence is not None:
+            ignore_unsure(picture, self.min_confidence, self.labels.ignore_index)
+        mask = picture.mask
+        return drop_small(mask, self.min_area, self.labels) if self.min_area else mask
+
+    def _answers(self, item: Item, plan: ViewPlan, picture: FusedPicture) -> tuple[GridView, ...]:
+        """One grid for the writers, the average of all; only those that store it pay for it."""
+        if not any(spec.needs_grid for spec in self._specs()):
+            return ()
+        return (average_answer(item.views, plan, _size_of(item), picture),)
+
+    def _write(self, item: Item, mask: LabelMask, answers: tuple[GridView, ...]) -> dict[str, Any]:
+        """Every output file asked for; path and hash of each."""
+        specs = self._specs()
+        outputs = ImageOutputs(
+            key=item.key,
+            output=item.output,
+            mask=mask,
+            labels=self.labels,
+            views=answers,
+            image=self._pixels(item) if any(spec.needs_image for spec in specs) else None,
+            text=self._text(),
+        )
+        columns: dict[str, Any] = {"files": []}
+        for spec in specs:
+            data = spec.load()(outputs)
+            path, digest = spec.path(item.output), hashlib.sha256(data).hexdigest()
+            self.layout.write(path, data)
+            if spec.name == "masks":
+                columns |= {"mask_path": path, "mask_sha256": digest}
+            else:
+                columns["files"].append({"name": spec.name, "path": path, "sha256": digest})
+        return columns
+
+    def _specs(self) -> list[WriterSpec]:
+        return [*(WRITERS[name] for name in self.writers), *self.own_writers]
+
+    def _pixels(self, item: Item) -> RgbImage:
+        """The picture again, for writers that draw on it; only they pay for reading it twice.
+
+        Raises:
+            ImageFailure: the file has vanished or changed since it was loaded.
+        """
+        data = read_bytes(item.uri, limit=self.max_bytes)
+        if hashlib.sha256(data).hexdigest() != item.facts.sha256:
+            raise ImageFailure(
+                ErrorCode.VANISHED, f"{item.key}: the file changed while the run was reading it"
+            )
+        return decode_image(data, name=item.key, max_pixels=self.max_pixels).pixels
+
+    def _text(self) -> dict[str, str]:
+        """Provenance inside each mask file."""
+        return {
+            "Software": f"maskmill {self.provenance.tool_version}",
+            "Model": self.provenance.model,
+            "Weights": self.provenance.weights_sha256,
+            "Settings": self.provenance.settings_fingerprint,
+        }
+
+
+def _size_of(item: Item) -> tuple[int, int]:
+    height, width = item.facts.height, item.facts.width
+    if height is None or width is None:
+        raise ValueError(f"{item.key} has no size although it was predicted")
+    return height, width

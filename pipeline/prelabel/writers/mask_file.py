@@ -1,0 +1,23 @@
+"""The mask itself: a palette PNG whose pixel values are class indices."""
+
+from collections.abc import Mapping
+
+from maskmill.pipeline.masks.picture import index_png
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.labels import LabelMap
+
+
+def mask_to_png(
+    mask: LabelMask, labels: LabelMap, *, level: int = 3, text: Mapping[str, str] | None = None
+) -> bytes:
+    """PNG of an (H, W) mask: uint8 with the map's palette, uint16 as 16-bit grey.
+
+    The same arguments give the same bytes. ``text`` becomes tEXt chunks, for provenance.
+    """
+    return index_png(mask, palette=labels.palette, level=level, text=text)
+
+
+def write_mask(outputs: ImageOutputs) -> bytes:
+    """The mask file of one image."""
+    return mask_to_png(outputs.mask, outputs.labels, text=outputs.text)

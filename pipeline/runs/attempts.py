@@ -1,0 +1,97 @@
+"""How often a block was started, and which image kills its worker.
+
+Ray replays a task whose worker died, for ever. Each stage therefore writes down what it is about
+to do before it does it. A stage that finds its own unfinished note, from the same session, knows
+that its worker died there. After ``BLOCK_DEATHS`` deaths the stage goes image by image, noting each
+one; an image found in the note ``IMAGE_DEATHS`` times is not tried again. Deaths are counted within
+one session only: a killed driver takes every worker with it and blames nobody.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from maskmill.pipeline.runs.layout import RunLayout
+
+BLOCK_DEATHS = 3
+IMAGE_DEATHS = 2
+STAGES = ("load", "predict", "save")
+
+
+@dataclass(slots=True, kw_only=True)
+class Note:
+    """What is on disk about one block in the making."""
+
+    session: str = ""
+    starts: int = 0
+    stage: str = ""
+    running: bool = False
+    deaths: int = 0
+    image_id: int | None = None
+    image_deaths: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class BlockAttempt:
+    """One stage's try at one block; :func:`begin_stage` writes it down, ``finish`` closes it."""
+
+    layout: RunLayout
+    block: int
+    note: Note
+
+    @property
+    def starts(self) -> int:
+        """How often the block was started, this time included."""
+        return self.note.starts
+
+    @property
+    def one_by_one(self) -> bool:
+        """True once the block killed its worker too often to be done in one go."""
+        return self.note.deaths >= BLOCK_DEATHS
+
+    def is_deadly(self, image_id: int) -> bool:
+        """True for an image whose worker died while it was alone at work."""
+        return self.note.image_deaths.get(str(image_id), 0) >= IMAGE_DEATHS
+
+    def mark(self, image_id: int) -> None:
+        """Before an image in one-by-one mode: if we die now, it was this one."""
+        if self.one_by_one:
+            self.note.image_id = image_id
+            self._save()
+
+    def finish(self) -> None:
+        """The stage is through; what follows is not its death."""
+        self.note.running, self.note.image_id = False, None
+        self._save()
+
+    def _save(self) -> None:
+        self.layout.write(
+            self.layout.attempts_path(self.block), json.dumps(asdict(self.note)).encode()
+        )
+
+
+def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> BlockAttempt:
+    """Note that ``stage`` of ``block`` starts now, and count the death it may follow."""
+    note = _read(layout, block)
+    if note.session != session:
+        note = Note(session=session, starts=note.starts)
+    died = note.running and note.stage == stage
+    if died:
+        note.deaths += 1
+        if note.image_id is not None:
+            key = str(note.image_id)
+            note.image_deaths[key] = note.image_deaths.get(key, 0) + 1
+    if died or stage == STAGES[0]:
+        note.starts += 1
+    note.stage, note.running, note.image_id = stage, True, None
+    attempt = BlockAttempt(layout, block, note)
+    attempt._save()
+    return attempt
+
+
+def _read(layout: RunLayout, block: int) -> Note:
+    try:
+        values: dict[str, Any] = json.loads(layout.read(layout.attempts_path(block)))
+    except FileNotFoundError:
+        return Note()
+    return Note(**values)

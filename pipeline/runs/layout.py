@@ -1,0 +1,180 @@
+"""RunLayout: every path of a run folder, and the one way files get into it: whole."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.tables.prelabel import METADATA
+
+BLOCK_NAME = "block-{:07d}.parquet"
+COPY_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Paths relative to ``root``, a local folder or any pyarrow filesystem URI.
+
+    ``metadata`` is the folder of the committed rows.
+    """
+
+    root: str
+    metadata: str = "metadata"
+
+    run_record = "run.json"
+    manifest = "manifest/manifest.parquet"
+    pending = "work/pending.parquet"
+    annotations = "annotations.json"
+    attempts = "work/attempts"
+    scratch = "work/tmp"
+    lock = "work/lock"
+
+    @cached_property
+    def _place(self) -> tuple[fs.FileSystem, str]:
+        filesystem, path = resolve(self.root)
+        return filesystem, path.rstrip("/")
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The filesystem that holds the run folder."""
+        return self._place[0]
+
+    @property
+    def is_local(self) -> bool:
+        """True where renames are atomic and locks belong to the operating system."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def path(self, relative: str) -> str:
+        """Full path on :attr:`filesystem`."""
+        return f"{self._place[1]}/{relative}" if relative else self._place[1]
+
+    def block_path(self, block: int) -> str:
+        """Where the rows of one block are committed, relative to the root."""
+        return f"{self.metadata}/{BLOCK_NAME.format(block)}"
+
+    def attempts_path(self, block: int) -> str:
+        """Where the starts of one block are counted, relative to the root."""
+        return f"{self.attempts}/{block:07d}.json"
+
+    def exists(self, relative: str) -> bool:
+        """True where a file or folder of that name is there."""
+        return bool(self.filesystem.get_file_info(self.path(relative)).type != fs.FileType.NotFound)
+
+    def read(self, relative: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+        with self.filesystem.open_input_stream(self.path(relative)) as stream:
+            return bytes(stream.read())
+
+    def write(self, relative: str, data: bytes | memoryview) -> None:
+        """Put a file in place whole: readers see the old bytes or the new ones, never a part.
+
+        Object stores show a file when its upload completes; on disks a rename does it.
+        """
+        if self.is_local:
+            self._write_and_rename(relative, data)
+            return
+        with self.filesystem.open_output_stream(self.path(relative)) as stream:
+            stream.write(data)
+
+    def _write_and_rename(self, relative: str, data: bytes | memoryview) -> None:
+        temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
+        target = Path(self.path(relative))
+        for attempt in (1, 2):  # the folders exist but for the first file in them
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(target)
+                return
+            except FileNotFoundError:
+                if attempt == 2:
+                    raise
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
+
+    def write_stream(self, relative: str, stream: BinaryIO) -> None:
+        """Like :meth:`write`, for what may be larger than memory."""
+        if self.is_local:
+            temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as target:
+                shutil.copyfileobj(stream, target, COPY_BYTES)
+            temporary.replace(self.path(relative))
+            return
+        with self.filesystem.open_output_stream(self.path(relative)) as target:
+            shutil.copyfileobj(stream, target, COPY_BYTES)
+
+    def write_table(self, relative: str, table: pa.Table) -> None:
+        """One Parquet file, in place whole."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write(relative, memoryview(sink.getvalue()))
+
+    def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
+        """One Parquet file."""
+        return pq.read_table(
+            self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
+        )
+
+    def delete(self, relative: str) -> None:
+        """Remove a file if it is there."""
+        if self.exists(relative):
+            self.filesystem.delete_file(self.path(relative))
+
+    def clear(self, relative: str) -> None:
+        """Remove a folder of ours with everything in it, if it is there."""
+        if self.exists(relative):
+            self.filesystem.delete_dir(self.path(relative))
+
+    def committed_blocks(self) -> list[int]:
+        """Numbers of the blocks whose rows are on disk, ascending."""
+        selector = fs.FileSelector(self.path(self.metadata), allow_not_found=True)
+        names = (os.path.basename(info.path) for info in self.filesystem.get_file_info(selector))  # noqa: PTH119
+        return sorted(int(name[6:-8]) for name in names if name.startswith("block-"))
+
+    def committed_rows(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The committed rows, one table per block, in block order (= image_id order).
+
+        Raises:
+            RunFailed: a block file that is not readable Parquet, or of another schema.
+        """
+        for block in self.committed_blocks():
+            yield self.committed_block(block, columns)
+
+    def committed_block(self, block: int, columns: list[str] | None = None) -> pa.Table:
+        """The rows of one committed block, in image_id order."""
+        relative = self.block_path(block)
+        try:
+            return self.read_table(relative, columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunFailed(
+                f"{self.path(relative)} cannot be read ({error}); delete it and run the same "
+                "command again: its images are done anew"
+            ) from error
+
+    def commit_block(
+        self, block: int, rows: pa.Table, *, schema: pa.Schema = METADATA, key: str = "image_id"
+    ) -> None:
+        """Put the rows of a block on disk: from here on its images, or pairs, are done.
+
+        Rows of the block that are already there and not in ``rows`` are kept: a retry of failed
+        ones replaces just those. ``key`` is the column of ids.
+        """
+        if self.exists(self.block_path(block)):
+            old = self.committed_block(block)
+            replaced = pc.is_in(old[key], rows[key].combine_chunks())
+            rows = pa.concat_tables([old.filter(pc.invert(replaced)), rows]).sort_by(key)
+        self.write_table(self.block_path(block), rows.cast(schema))

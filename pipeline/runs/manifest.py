@@ -1,0 +1,206 @@
+"""Stable ids, output names and units of work: the MANIFEST table of a run."""
+
+import hashlib
+import posixpath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from maskmill.pipeline.sources.registry import Listing
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.prelabel import MANIFEST
+
+BLOCK_IMAGES = 32
+BLOCK_BYTES = 64 * 2**20
+_UNSAFE_KEY = r"^/|^$|//|/$|(^|/)\.\.?(/|$)|\x00"
+_LONGEST_NAME = 255  # bytes of one name on the usual filesystems
+
+
+def build_manifest(
+    listing: Listing,
+    *,
+    block_images: int = BLOCK_IMAGES,
+    block_bytes: int = BLOCK_BYTES,
+    first_id: int = 1,
+    first_block: int = 0,
+) -> pa.Table:
+    """The MANIFEST of a listing, sorted by key: the same listing gives the same table.
+
+    Args:
+        listing: what ``list_source`` found.
+        block_images: most images of a block.
+        block_bytes: most encoded bytes of a block; a larger image has a block of its own.
+        first_id: ``image_id`` of the first row.
+        first_block: ``block`` of the first row.
+
+    Raises:
+        SettingsError: a key repeats or would leave the output folder, or two outputs would collide.
+    """
+    entries = listing.table
+    keys = entries["key"].to_pylist()
+    _refuse_unsafe(keys, entries["key"])
+    outputs = output_names(keys)
+    refuse_collisions(keys, outputs)
+    blocks = _blocks(entries["bytes"].to_pylist(), block_images, block_bytes, first_block)
+    ids = range(first_id, first_id + len(keys))
+    return _table(ids, entries, blocks, outputs)
+
+
+def extend_manifest(
+    old: pa.Table,
+    listing: Listing,
+    *,
+    block_images: int = BLOCK_IMAGES,
+    block_bytes: int = BLOCK_BYTES,
+) -> pa.Table:
+    """The old MANIFEST followed by the keys that are new: ids and blocks after the largest.
+
+    Old rows keep id, block and output; their uris are those of the listing, so that the source
+    may have moved. A new key that would collide with an old output keeps its extension.
+
+    Raises:
+        SettingsError: an old key is gone or its file has another size, or outputs collide.
+    """
+    position = {key: row for row, key in enumerate(listing.table["key"].to_pylist())}
+    old_keys = old["key"].to_pylist()
+    _refuse_vanished(old, listing, position)
+    kept = listing.table.take(pa.array(map(position.pop, old_keys), pa.int64()))
+    added = listing.table.take(pa.array(sorted(position.values()), pa.int64()))
+    new_keys = added["key"].to_pylist()
+    _refuse_unsafe(new_keys, added["key"])
+    names = dict(zip(old_keys + new_keys, output_names(old_keys + new_keys), strict=True))
+    outputs = [names[key] for key in new_keys]
+    refuse_collisions(old_keys + new_keys, old["output"].to_pylist() + outputs)
+    first_block = pc.max(old["block"]).as_py() + 1
+    blocks = _blocks(added["bytes"].to_pylist(), block_images, block_bytes, first_block)
+    first_id = pc.max(old["image_id"]).as_py() + 1
+    new = _table(range(first_id, first_id + len(new_keys)), added, blocks, outputs)
+    moved = old.set_column(MANIFEST.get_field_index("uri"), MANIFEST.field("uri"), kept["uri"])
+    return pa.concat_tables([moved, new]).combine_chunks()
+
+
+def output_names(keys: Sequence[str]) -> list[str]:
+    """Output of each key: the key without its extension; with it for all that would collide."""
+    stems = [posixpath.splitext(key)[0] for key in keys]
+    members: dict[str, int] = defaultdict(int)
+    for stem in stems:
+        members[stem] += 1
+    return [stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)]
+
+
+def refuse_collisions(keys: Sequence[str], outputs: Sequence[str]) -> None:
+    """Stop where two outputs would be one file, or one would be a folder of another.
+
+    Names that differ in the case of letters only are two outputs; see ``case_twins``.
+
+    Raises:
+        SettingsError: naming both keys.
+    """
+    owner: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for key, output in zip(keys, outputs, strict=True):
+        if output in owner:
+            raise SettingsError(_collision(owner[output], key, output))
+        owner[output] = key
+        folders.setdefault(posixpath.dirname(output), key)
+        if len(posixpath.basename(output).encode()) + len(".png") > _LONGEST_NAME:
+            raise SettingsError(f"{key}: its mask would have a name of over {_LONGEST_NAME} bytes")
+    for folder in _with_parents(folders):
+        if folder.endswith(".png") and folder[:-4] in owner:
+            inside = next(key for key in keys if key.startswith(folder + "/"))
+            raise SettingsError(_collision(owner[folder[:-4]], inside, folder[:-4]))
+
+
+def case_twins(outputs: Iterable[str]) -> list[tuple[str, str]]:
+    """Outputs that are one file where case or Unicode form do not count (macOS, Windows, SMB)."""
+    first: dict[str, str] = {}
+    twins = []
+    for output in outputs:
+        folded = unicodedata.normalize("NFC", output).casefold()
+        if first.setdefault(folded, output) != output:
+            twins.append((first[folded], output))
+    return twins
+
+
+def manifest_sha256(manifest: pa.Table) -> str:
+    """Hash of the input list in order: id, key and size of every image.
+
+    Neither the output folder nor the place of the source is in it, so both may move.
+    """
+    digest = hashlib.sha256()
+    for batch in manifest.select(["image_id", "key", "bytes"]).to_batches(max_chunksize=8192):
+        columns = (column.to_pylist() for column in batch.columns)
+        lines = (f"{row}\0{key}\0{size}\0" for row, key, size in zip(*columns, strict=True))
+        digest.update("".join(lines).encode())
+    return digest.hexdigest()
+
+
+def _table(ids: range, entries: pa.Table, blocks: list[int], outputs: list[str]) -> pa.Table:
+    columns = [
+        pa.array(ids, pa.int64()),
+        entries["key"],
+        entries["uri"],
+        entries["bytes"],
+        pa.array(blocks, pa.int64()),
+        pa.array(outputs, pa.string()),
+    ]
+    return pa.table(columns, schema=MANIFEST)
+
+
+def _blocks(
+    sizes: Sequence[int | None], block_images: int, block_bytes: int, first: int
+) -> list[int]:
+    """The block of each row; a block closes at ``block_images`` rows or ``block_bytes`` bytes."""
+    if block_images < 1 or block_bytes < 1:
+        raise SettingsError(f"blocks of {block_images} images, {block_bytes} bytes: at least 1")
+    blocks = []
+    block, images, filled = first, 0, 0
+    for size in sizes:
+        if images and (images == block_images or filled + (size or 0) > block_bytes):
+            block, images, filled = block + 1, 0, 0
+        blocks.append(block)
+        images, filled = images + 1, filled + (size or 0)
+    return blocks
+
+
+def _with_parents(folders: Iterable[str]) -> set[str]:
+    every: set[str] = set()
+    for folder in folders:
+        while folder and folder not in every:
+            every.add(folder)
+            folder = posixpath.dirname(folder)
+    return every
+
+
+def _collision(first: str, second: str, output: str) -> str:
+    return f"{first} and {second} would both be written to {output}.png; rename one of them"
+
+
+def _refuse_unsafe(keys: Sequence[str], column: pa.ChunkedArray) -> None:
+    unsafe = column.filter(pc.match_substring_regex(column, _UNSAFE_KEY))
+    if len(unsafe):
+        raise SettingsError(f"{unsafe[0].as_py()!r} is not a path below the root of the source")
+    for previous, key in pairwise(keys):
+        if previous == key:
+            raise SettingsError(f"two files of the source have the key {key!r}; rename one of them")
+
+
+def _refuse_vanished(old: pa.Table, listing: Listing, position: dict[str, int]) -> None:
+    sizes = listing.table["bytes"].to_pylist()
+    keys = old["key"].to_pylist()
+    gone = [key for key in keys if key not in position]
+    if gone:
+        raise SettingsError(
+            f"{len(gone)} images of the run are no longer in {listing.source}, first {gone[0]}; "
+            "a run can grow, not shrink: put them back, or start a new output folder"
+        )
+    for key, size in zip(keys, old["bytes"].to_pylist(), strict=True):
+        if size != sizes[position[key]]:
+            raise SettingsError(
+                f"{key} had {size} bytes when the run began and has {sizes[position[key]]} now; "
+                "put the old file back, or start a new output folder"
+            )

@@ -1,0 +1,1 @@
+"""Bytes by path or URI: filesystems, archives and their members."""

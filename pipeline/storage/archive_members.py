@@ -1,0 +1,71 @@
+"""The bytes of one member of a zip or tar file; nothing is unpacked to disk."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from maskmill.pipeline.storage.archives import TarArchive, ZipArchive
+from maskmill.pipeline.storage.filesystems import local_path, refuse_beyond
+from maskmill.pipeline.storage.members import open_container, split_member_uri
+from maskmill.schemas.errors import ArchiveFailure, ErrorCode
+
+_OPENERS: dict[str, Callable[[IO[bytes], str], ZipArchive | TarArchive]] = {
+    "zip": ZipArchive,
+    "tar": TarArchive,
+}
+
+
+@dataclass(frozen=True)
+class OpenArchive:
+    """One archive kept open; its stream has one position, hence the lock."""
+
+    archive: ZipArchive | TarArchive
+    sizes: dict[str, int]  # bytes by member, in the archive's order
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def read_member(uri: str, limit: int | None) -> bytes:
+    """The bytes of one member, by the URI of its entry.
+
+    Raises:
+        ArchiveFailure: the member is missing or damaged, or the archive unsafe.
+        ImageFailure: UNSAFE_SIZE, more than ``limit`` bytes.
+        OSError: the archive is missing or cannot be read.
+    """
+    container, member = split_member_uri(uri)
+    opened = open_archive(uri.partition("://")[0], container)
+    if member not in opened.sizes:
+        raise ArchiveFailure(ErrorCode.VANISHED, f"{container} no longer holds {member!r}")
+    refuse_beyond(uri, opened.sizes[member], limit)
+    with opened.lock:
+        return opened.archive.read(member)
+
+
+def open_archive(scheme: str, container: str) -> OpenArchive:
+    """An archive (``scheme`` zip or tar), opened once per process for as long as it is the same.
+
+    Raises:
+        ArchiveFailure: it is broken or unsafe.
+        OSError: it is missing or cannot be read.
+    """
+    return _open(scheme, container, _state(container), os.getpid())
+
+
+def _state(container: str) -> tuple[int, int] | None:
+    """What changes when a local archive is replaced."""
+    path = local_path(container)
+    if path is None:
+        return None
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _open(scheme: str, container: str, state: object, process: int) -> OpenArchive:
+    # ``process`` because a forked child would share the stream's position with its parent.
+    archive = _OPENERS[scheme](open_container(container), container)
+    return OpenArchive(archive, {member.name: member.size for member in archive.members()})

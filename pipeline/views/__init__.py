@@ -1,0 +1,1 @@
+"""How a picture is shown to a network, and where its grid lies."""

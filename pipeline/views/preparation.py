@@ -1,0 +1,107 @@
+"""RgbImage -> what enters the network, and where each original pixel lies on its logit grid."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maskmill.pipeline.views.geometry import AxisMap, onto_grid, resized
+from maskmill.pipeline.views.preprocessing import Preprocessing
+from maskmill.schemas.arrays import RgbImage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkPicture:
+    """A picture at network size, not yet normalised.
+
+    ``pixels`` is (h, w, 3) uint8 without padding; ``network_hw`` the size the network sees, the
+    rest of it mean grey at right and bottom. ``rows`` and ``cols`` map original pixels to network
+    input pixels.
+    """
+
+    pixels: RgbImage
+    network_hw: tuple[int, int]
+    rows: AxisMap
+    cols: AxisMap
+
+
+def prepare(
+    image: RgbImage, preprocessing: Preprocessing, *, image_size: int | None = None
+) -> NetworkPicture:
+    """Scale a picture by a spec's rule; ``image_size`` replaces the rule's own size.
+
+    Bilinear and antialiased on uint8 with half-pixel centres, by PyTorch's integer kernel, which
+    gives the same values whatever the number of threads.
+    """
+    rule = preprocessing.sized(image_size)
+    height, width = image.shape[:2]
+    size_hw = resized_hw((height, width), rule)
+    pixels = image if size_hw == (height, width) else _resize(image, size_hw)
+    network_hw = (max(rule.size, size_hw[0]), max(rule.size, size_hw[1])) if rule.pad else size_hw
+    return NetworkPicture(
+        pixels, network_hw, resized(height, size_hw[0]), resized(width, size_hw[1])
+    )
+
+
+def resized_hw(size_hw: tuple[int, int], rule: Preprocessing) -> tuple[int, int]:
+    """Size of a picture after the rule's scaling, without padding; no side below 1.
+
+    The longest-side rule rounds the other side, the shortest-side rule cuts it off as torchvision
+    does, so that its published weights see the sizes they were evaluated at.
+    """
+    height = size_hw[0]
+    if rule.resize == "none":
+        return size_hw
+    if rule.resize == "exact":
+        return rule.size, rule.size
+    longest = rule.resize == "longest_side"
+    reference = max(size_hw) if longest else min(size_hw)
+    if reference == rule.size or (reference < rule.size and not rule.upscale):
+        return size_hw
+    other = min(size_hw) if longest else max(size_hw)
+    scaled = max(
+        1, round(other * rule.size / reference) if longest else rule.size * other // reference
+    )
+    return (rule.size, scaled) if (height == reference) else (scaled, rule.size)
+
+
+def grid_maps(
+    picture: NetworkPicture, grid_hw: tuple[int, int], alignment: str
+) -> tuple[AxisMap, AxisMap]:
+    """Rows and columns of the original picture on a logit grid of ``grid_hw`` points."""
+    return (
+        onto_grid(picture.rows, picture.network_hw[0], grid_hw[0], alignment),
+        onto_grid(picture.cols, picture.network_hw[1], grid_hw[1], alignment),
+    )
+
+
+def valid_grid_hw(
+    picture: NetworkPicture, grid_hw: tuple[int, int], alignment: str
+) -> tuple[int, int]:
+    """How many grid rows and columns the picture reads; those beyond lie wholly in the padding."""
+    rows, cols = grid_maps(picture, grid_hw, alignment)
+    return min(grid_hw[0], math.ceil(rows.high) + 1), min(grid_hw[1], math.ceil(cols.high) + 1)
+
+
+def pixel_tensor(pixels: RgbImage) -> "Tensor":
+    """(H, W, 3) uint8 on the same memory; a copy where torch could not take it as it is.
+
+    Read-only arrays come out of Ray's object store, reversed ones out of a flip.
+    """
+    import torch
+
+    return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
+
+
+def _resize(image: RgbImage, size_hw: tuple[int, int]) -> RgbImage:
+    import torch.nn.functional as F  # here, because the machine that starts a run needs no torch
+
+    # Channels last throughout: torch's uint8 kernel then moves whole pixels, twice as fast.
+    tensor = pixel_tensor(image).unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W) view
+    scaled = F.interpolate(tensor, size_hw, mode="bilinear", align_corners=False, antialias=True)
+    pixels: RgbImage = scaled.squeeze(0).permute(1, 2, 0).contiguous().numpy()
+    return pixels

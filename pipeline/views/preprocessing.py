@@ -1,0 +1,56 @@
+"""Preprocessing: the rule that brings a picture to a network's input; models carry one each."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from maskmill.schemas.errors import SettingsError
+
+ResizeRule = Literal["longest_side", "shortest_side", "exact", "none"]
+
+MIN_SIZE = 32
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """From an RgbImage of any size to the network's input.
+
+    The picture is scaled so that its longest (or shortest) side has ``size`` pixels, or to
+    ``size`` x ``size`` (``exact``); other side by round(); bilinear, antialiased, on uint8. With
+    ``pad`` it stands at the top left of a square of ``size`` pixels whose rest is the mean colour
+    (0 after normalisation). Normalisation is (x - mean) / std on values 0..255, per channel.
+    """
+
+    resize: ResizeRule
+    size: int
+    pad: bool = False
+    upscale: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def sized(self, size: int | None) -> "Preprocessing":
+        """The same rule at another size; None keeps it.
+
+        Raises:
+            SettingsError: a size below 32 pixels.
+        """
+        if size is None:
+            return self
+        if size < MIN_SIZE:
+            raise SettingsError(
+                f"image size {size} is too small for these networks; use {MIN_SIZE} or more"
+            )
+        return replace(
+            self, size=size, resize="longest_side" if self.resize == "none" else self.resize
+        )
+
+    def describe(self) -> str:
+        """One line for people."""
+        rule = {
+            "longest_side": f"longest side scaled to {self.size}",
+            "shortest_side": f"shortest side scaled to {self.size}",
+            "exact": f"scaled to {self.size}x{self.size}",
+            "none": "original size",
+        }[self.resize]
+        return rule + (f", padded to {self.size}x{self.size}" if self.pad else "")

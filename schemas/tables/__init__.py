@@ -1,0 +1,1 @@
+"""pyarrow.Schema of every table."""
