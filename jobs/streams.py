@@ -5,6 +5,7 @@ File names may hold what a stream's encoding does not: they are shown with escap
 
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import Any
@@ -69,10 +70,10 @@ def printable(text: str) -> str:
 
 
 def _is_broken(stream: Any) -> bool:
+    """Asked of the system: a failed write leaves nothing behind that a second one would trip on."""
     try:
-        stream.flush()
-    except BrokenPipeError:
-        return True
-    except (OSError, ValueError, AttributeError):
+        watch = select.poll()
+        watch.register(stream.fileno(), select.POLLOUT)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in watch.poll(0))
+    except (OSError, ValueError, AttributeError):  # no file, or a system without poll
         return False
-    return False
