@@ -1,7 +1,7 @@
 """What `audit` was asked for, and what it found to do."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,9 @@ from maskmill.pipeline.audit.pairing import (
 )
 from maskmill.pipeline.audit.sides import SideListing, list_side, with_mapping
 from maskmill.pipeline.metrics.thresholds import Threshold, parse_thresholds
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import put_manifest, sizes_of
+from maskmill.pipeline.runs.plan import Plan
 from maskmill.schemas.errors import ErrorCode, SettingsError
 from maskmill.schemas.label_files import load_label_map
 from maskmill.schemas.labels import LabelMap
@@ -32,7 +35,7 @@ ALIGNMENT_PAIRS = 200
 """About so many pairs are also tried turned and shifted, spread evenly; it is the dearest check."""
 
 REMEDIES = {
-    "pairs": "The files have changed since this audit began: --overwrite begins it anew, another "
+    "inputs": "The files have changed since this audit began: --overwrite begins it anew, another "
     "--out keeps both.",
 }
 
@@ -40,8 +43,11 @@ COUNTS_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditConfig:
-    """The command's options, by their names."""
+class AuditOptions:
+    """The command's options, by their names; see `maskmill audit --help`.
+
+    What decides the rows enters the identity resolved (:func:`audit_identity`).
+    """
 
     predictions: str
     truth: str
@@ -56,88 +62,87 @@ class AuditConfig:
     counts_only: bool = False
     resamples: int = 1000
     seed: int = 0
-    out: str | None = None
     fail_under: str = ""
     limit: int | None = None
     block_pairs: int = 32
-    address: str | None = None
-    retry_failed: bool = False
-    overwrite: bool = False
-    allow_failures: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the numbers depend on, plain, for the document and run.json."""
+        values = asdict(self)
+        for name in ("labels", "fail_under", "block_pairs"):
+            del values[name]
+        return {**values, "ignore": list(self.ignore)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditPlan:
+@dataclass(frozen=True, kw_only=True)
+class AuditPlan(Plan):
     """Both sides listed and paired, the classes known; no mask has been read yet.
 
-    ``manifest`` is of schema PAIR_MANIFEST; ``rules`` and ``not_considered`` are those of Pairing.
+    ``manifest`` is of schema PAIR_MANIFEST; ``pairing`` says how files were matched.
     """
 
-    config: AuditConfig
-    settings: AuditSettings
+    audit: AuditSettings
     thresholds: tuple[Threshold, ...]
     manifest: pa.Table
-    rules: Mapping[str, int]
-    not_considered: Mapping[str, int]
-    notes: tuple[str, ...]
-
-    def identity(self) -> dict[str, Any]:
-        """What makes this the same run as the one in OUT."""
-        return audit_identity(self.settings, self.manifest, self.config.block_pairs)
-
-    def pairing_facts(self) -> dict[str, Any]:
-        """How files were matched, for the document."""
-        return {
-            "rules": dict(self.rules), "not_considered": dict(self.not_considered),
-            "notes": list(self.notes),
-        }  # fmt: skip
-
-    def settings_facts(self) -> dict[str, Any]:
-        """What the numbers depend on, for the document."""
-        config = self.config
-        names = (
-            "predictions", "truth", "ignore", "map_path", "prediction_format", "truth_format",
-            "resize", "images", "confidences", "counts_only", "resamples", "seed", "limit",
-        )  # fmt: skip
-        facts = {name: getattr(config, name) for name in names}
-        return {
-            **facts, "ignore": list(config.ignore), "labels": self.settings.labels.name,
-            "alignment_every": self.settings.alignment_every,
-        }  # fmt: skip
+    pairing: Mapping[str, Any]
 
 
-def make_plan(config: AuditConfig) -> AuditPlan:
+def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> AuditPlan:
     """List both sides, settle the classes, and pair.
 
     Raises:
         SettingsError: nothing is there, classes are not known or do not meet, or a threshold
             names something that is not there.
     """
-    given = load_label_map(config.labels) if config.labels else None
-    truth = list_side(config.truth, format=config.truth_format, labels=given)
-    predictions = list_side(config.predictions, format=config.prediction_format, labels=given)
+    given = load_label_map(options.labels) if options.labels else None
+    truth = list_side(options.truth, format=options.truth_format, labels=given)
+    predictions = list_side(options.predictions, format=options.prediction_format, labels=given)
     labels = _labels(given, truth, predictions)
     truth = with_mapping(truth, labels)
-    predictions = with_mapping(predictions, labels, config.map_path)
+    predictions = with_mapping(predictions, labels, options.map_path)
+    pairing = _paired(options, predictions, truth, labels)
+    pictures = _pictures(options.images, predictions, truth)
+    pairs = pairing.pairs[: options.limit]
+    rows = _rows(pairs, pictures, _confidences(options.confidences, predictions))
+    manifest = pair_manifest(rows, options.block_pairs, out=out)
+    audit = AuditSettings(
+        labels=labels, ignore=options.ignore, prediction=predictions.side, truth=truth.side,
+        resize=options.resize is not None, hash_images=bool(pictures),
+        alignment_every=max(1, -(-len(pairs) // ALIGNMENT_PAIRS)),
+        measures=COUNTS_ONLY if options.counts_only else Measures(),
+    )  # fmt: skip
+    notes = (*predictions.notes, *truth.notes)
+    return AuditPlan(
+        sizes=sizes_of(manifest),
+        identity=audit_identity(audit, manifest, options.block_pairs),
+        notes=notes,
+        put_manifest=lambda there: put_manifest(there, manifest),
+        settings=settings_facts(options, audit),
+        facts={"label_map": labels.to_dict()},
+        audit=audit,
+        thresholds=parse_thresholds(options.fail_under, labels),
+        manifest=manifest,
+        pairing={
+            "rules": dict(pairing.rules), "not_considered": dict(pairing.not_considered),
+            "notes": list(notes),
+        },
+    )  # fmt: skip
+
+
+def settings_facts(options: AuditOptions, audit: AuditSettings) -> dict[str, Any]:
+    """What the numbers depend on, for the document."""
+    resolved = {"labels": audit.labels.name, "alignment_every": audit.alignment_every}
+    return {**options.to_dict(), **resolved}
+
+
+def _paired(
+    options: AuditOptions, predictions: SideListing, truth: SideListing, labels: LabelMap
+) -> Pairing:
     train_ids = labels.name.startswith("cityscapes") and len(labels.classes) < 30
     pairing = pair_masks(predictions.files, truth.files, train_ids=train_ids)
     _refuse_other_ids(pairing, labels, train_ids=train_ids)
-    _refuse_strangers(pairing, (config.predictions, predictions), (config.truth, truth))
-    pairs = pairing.pairs[: config.limit]
-    pictures = _pictures(config.images, predictions, truth)
-    rows = _rows(pairs, pictures, _confidences(config.confidences, predictions))
-    every = max(1, -(-len(pairs) // ALIGNMENT_PAIRS))
-    settings = AuditSettings(
-        labels=labels, ignore=config.ignore, prediction=predictions.side, truth=truth.side,
-        resize=config.resize is not None, alignment_every=every, hash_images=bool(pictures),
-        measures=COUNTS_ONLY if config.counts_only else Measures(),
-    )  # fmt: skip
-    return AuditPlan(
-        config=config, settings=settings, thresholds=parse_thresholds(config.fail_under, labels),
-        manifest=pair_manifest(rows, config.block_pairs, out=config.out),
-        rules=pairing.rules, not_considered=pairing.not_considered,
-        notes=(*predictions.notes, *truth.notes),
-    )  # fmt: skip
+    _refuse_strangers(pairing, (options.predictions, predictions), (options.truth, truth))
+    return pairing
 
 
 def _refuse_other_ids(pairing: Pairing, labels: LabelMap, *, train_ids: bool) -> None:
