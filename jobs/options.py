@@ -4,11 +4,13 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from maskmill.jobs.machine_failures import machine_failure
+from maskmill.jobs.signals import exit_code_of, sentence_of
+from maskmill.jobs.streams import EXIT_BROKEN_PIPE, can_encode, printable, readers_have_gone
 from maskmill.schemas.errors import MaskmillError
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 EXIT_FAILED_ROWS = 3
 EXIT_BELOW_THRESHOLD = 4
-EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -63,7 +64,8 @@ def run_options(options: dict[str, Any]) -> "RunOptions":
 def exits_cleanly(command: Command) -> Command:
     """Turn our own failures into one message and their exit code; leave bugs loud.
 
-    Ctrl-C ends with 130 and a sentence: nothing committed is lost.
+    Ctrl-C and other signals end with a sentence: nothing committed is lost. A reader that went
+    away (``| head``) ends it without one.
     """
 
     @functools.wraps(command)
@@ -71,25 +73,28 @@ def exits_cleanly(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except MaskmillError as error:
-            click.secho(f"maskmill: {error}", fg="red", err=True)
-            sys.exit(error.exit_code)
+            _end(str(error), error.exit_code)
+        except KeyboardInterrupt as stop:
+            _end(sentence_of(stop), exit_code_of(stop), color="yellow")
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and readers_have_gone():
+                sys.exit(EXIT_BROKEN_PIPE)
             sentence = machine_failure(error)
             if sentence is None:
                 raise
-            click.secho(f"maskmill: {sentence}", fg="red", err=True)
-            sys.exit(MaskmillError.exit_code)
-        except KeyboardInterrupt:
-            click.secho(
-                "maskmill: stopped; what is committed stays. The same command continues.",
-                fg="yellow",
-                err=True,
-            )
-            sys.exit(EXIT_INTERRUPTED)
+            _end(sentence, MaskmillError.exit_code)
 
     return wrapper  # type: ignore[return-value]
 
 
 def say_json(document: Any) -> None:
-    """One machine-readable line on stdout."""
-    click.echo(json.dumps(document, ensure_ascii=False, sort_keys=True))
+    """One machine-readable line on stdout; in ASCII where its encoding lacks a character."""
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True)
+    if not can_encode(text, sys.stdout.encoding):
+        text = json.dumps(document, sort_keys=True)
+    click.echo(text)
+
+
+def _end(sentence: str, exit_code: int, *, color: str = "red") -> NoReturn:
+    click.secho(f"maskmill: {printable(sentence)}", fg=color, err=True)
+    sys.exit(exit_code)

@@ -171,7 +171,7 @@ class LabelMap:
 
 def builtin_names() -> tuple[str, ...]:
     """Names of the label maps that come with maskmill."""
-    folder = resources.files("schemas") / "labelsets"
+    folder = resources.files("maskmill.schemas") / "labelsets"
     return tuple(
         sorted(
             item.name.removesuffix(".json")
@@ -191,7 +191,8 @@ def builtin(name: str) -> LabelMap:
         raise SettingsError(
             f"no built-in label map {name!r}; there are: {', '.join(builtin_names())}"
         )
-    text = (resources.files("schemas") / "labelsets" / f"{name}.json").read_text(encoding="utf-8")
+    file = resources.files("maskmill.schemas") / "labelsets" / f"{name}.json"
+    text = file.read_text(encoding="utf-8")
     return LabelMap.from_dict(json.loads(text))
 
 

@@ -88,6 +88,20 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Dec
         ) from error
 
 
+def pillow_to_rgb(image: Image.Image) -> RgbImage:
+    """RGB pixels of an opened Pillow picture by the rules of files, EXIF orientation applied.
+
+    Raises:
+        ImageFailure: TRUNCATED or CORRUPT, where Pillow cannot load it.
+    """
+    with _typed_failures(b"", "the picture"):
+        image.load()
+        array = _to_array(image)
+        orientation = image.getexif().get(0x0112, 1)  # gone once Pillow has turned a TIFF
+    pixels, _ = array_to_rgb(array, image.mode, image.info.get("transparency"))
+    return _contiguous(orient(pixels, orientation if orientation in range(1, 9) else 1))
+
+
 def picture_header(data: bytes, *, name: str = "the picture") -> PictureHeader:
     """Size, format and mode of an encoded picture, without decoding it.
 
