@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import warnings
@@ -67,10 +68,10 @@ def cluster(address: str | None) -> Iterator[Cluster]:
     Raises:
         RunFailed: no cluster answers at ``address``, or Ray does not start.
     """
-    import ray
-
     with ExitStack() as stack:
-        stack.enter_context(_environment_kept())
+        stack.enter_context(_environment_kept(is_own=address is None))
+        import ray  # it reads some of the variables when it is imported
+
         if ray.is_initialized():
             watch = stack.enter_context(_shared())
         else:
@@ -95,11 +96,6 @@ def _own() -> Iterator[Watch]:
     folder = tempfile.mkdtemp(prefix="maskmill-", dir=short_temporary_root())
     empty = Path(folder) / "empty"
     empty.mkdir()
-    # With "clusters" disabled Ray takes loopback for its address; see Ray's ray_constants.py.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    os.environ.pop("RAY_ADDRESS", None)
     try:
         with clean_environment(str(empty)), handlers_kept():
             ray.init(
@@ -164,7 +160,7 @@ def _ended_afterwards(*, is_own: bool) -> Iterator[Watch]:
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
+def _environment_kept(*, is_own: bool) -> Iterator[None]:
     """Variables as they were, after ours for Ray."""
     before = dict(os.environ)
     for name, value in (
@@ -173,6 +169,13 @@ def _environment_kept() -> Iterator[None]:
         ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
     ):
         os.environ.setdefault(name, value)
+    if is_own:
+        os.environ.pop("RAY_ADDRESS", None)
+        # With "clusters" disabled Ray takes loopback for its address; see Ray's ray_constants.py.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if is_own and "ray" not in sys.modules:  # an imported Ray has made up its mind about tokens
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
         yield
     finally:
