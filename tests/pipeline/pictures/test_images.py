@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from maskmill.pipeline.pictures.decoding import decode_image, orient, picture_header
 from maskmill.schemas.errors import ErrorCode, ImageFailure
-from tests.pipeline.encoded_pictures import PHOTO, encoded
+from tests.pipeline.pictures.encoded_pictures import PHOTO, encoded
 from tests.sick_images import draw_picture, encode
 
 
