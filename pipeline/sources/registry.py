@@ -7,13 +7,12 @@ from itertools import islice
 
 import pyarrow as pa
 
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of
 from maskmill.pipeline.sources.entries import (
-    IMAGE_EXTENSIONS,
     LazyListing,
     SourceEntry,
     SourceRequest,
     Tally,
-    extension_of,
 )
 from maskmill.pipeline.sources.glob_pattern import has_wildcard
 from maskmill.pipeline.sources.voc_list import is_voc_list
