@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskmill.jobs.audit_run import AuditResult
-from maskmill.pipeline.audit.report.text import HEADLINES, number, with_interval
+from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 
 MAX_FAULTS = 8
 MAX_EXAMPLES = 3
@@ -27,8 +27,8 @@ def to_dict(result: AuditResult) -> dict[str, Any]:
 
 
 def text(result: AuditResult) -> str:
-    """The ledger, every number with its interval and definition, what looks wrong, the verdict."""
-    return "\n".join([*_ledger(result), *_numbers(result), *_faults(result), *_verdict(result)])
+    """The ledger, what looks wrong, the numbers with intervals and definitions, the verdict."""
+    return "\n".join([*_ledger(result), *_faults(result), *_numbers(result), *_verdict(result)])
 
 
 def _ledger(result: AuditResult) -> Iterator[str]:
@@ -47,11 +47,9 @@ def _ledger(result: AuditResult) -> Iterator[str]:
 
 
 def _numbers(result: AuditResult) -> Iterator[str]:
-    metrics = result.document["metrics"]
-    for name in HEADLINES:
-        metric = metrics[name]
-        if metric["value"] is not None:
-            yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
+    # Where a report was written it holds the others; without one this is all there is.
+    for metric in shown_metrics(result.document, on_console=bool(result.files)):
+        yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
 
 
 def _faults(result: AuditResult) -> Iterator[str]:
