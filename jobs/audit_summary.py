@@ -5,7 +5,7 @@ from typing import Any
 
 from maskmill.jobs.run import Outcome
 from maskmill.pipeline.audit.job import Audited
-from maskmill.pipeline.audit.report.text import HEADLINES, number, with_interval
+from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 
 MAX_FAULTS = 8
 MAX_EXAMPLES = 3
@@ -30,9 +30,9 @@ def to_dict(outcome: Outcome[Audited]) -> dict[str, Any]:
 
 
 def text(outcome: Outcome[Audited]) -> str:
-    """The ledger, every number with its interval and definition, what looks wrong, the verdict."""
+    """The ledger, what looks wrong, the numbers with intervals and definitions, the verdict."""
     result = outcome.result
-    return "\n".join([*_ledger(outcome), *_numbers(result), *_faults(result), *_verdict(result)])
+    return "\n".join([*_ledger(outcome), *_faults(result), *_numbers(result), *_verdict(result)])
 
 
 def _ledger(outcome: Outcome[Audited]) -> Iterator[str]:
@@ -52,11 +52,9 @@ def _ledger(outcome: Outcome[Audited]) -> Iterator[str]:
 
 
 def _numbers(result: Audited) -> Iterator[str]:
-    metrics = result.document["metrics"]
-    for name in HEADLINES:
-        metric = metrics[name]
-        if metric["value"] is not None:
-            yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
+    # Where a report was written it holds the others; without one this is all there is.
+    for metric in shown_metrics(result.document, on_console=bool(result.files)):
+        yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
 
 
 def _faults(result: Audited) -> Iterator[str]:

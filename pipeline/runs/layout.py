@@ -15,6 +15,7 @@ from pyarrow import fs
 
 from maskmill.pipeline.storage.filesystems import resolve
 from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.tables.columns import undescribed
 
 BLOCK_NAME = "block-{:07d}.parquet"
 COPY_BYTES = 8 << 20
@@ -116,7 +117,8 @@ class RunLayout:
     def write_table(self, relative: str, table: pa.Table) -> None:
         """One Parquet file, in place whole."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        plain = table.cast(undescribed(table.schema))
+        pq.write_table(plain, sink, compression="zstd")
         self.write(relative, memoryview(sink.getvalue()))
 
     def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:

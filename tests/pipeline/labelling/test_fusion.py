@@ -15,7 +15,7 @@ from maskmill.pipeline.labelling.fusion import fuse, fuse_argmax, grid_step
 from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax
 from maskmill.pipeline.views.geometry import AxisMap, onto_grid, resized
 from maskmill.pipeline.views.tiling import plan_windows
-from tests.pipeline.models.fused_views import (
+from tests.pipeline.labelling.fused_views import (
     assert_highest,
     average_by_upsampling,
     probabilities,

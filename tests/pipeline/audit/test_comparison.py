@@ -6,7 +6,7 @@ import pytest
 from maskmill.pipeline.audit.comparison import compare_audits
 from maskmill.pipeline.metrics.confusion import count_pair, nonzero_cells
 from maskmill.pipeline.metrics.definitions import miou
-from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_totals
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_vector
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -47,7 +47,8 @@ def dataset_miou(made):
     for row in made:
         for cell in row["cells"]:
             matrix[cell["truth"], cell["prediction"]] += cell["pixels"]
-    return float(miou(matrix_to_totals(matrix, TotalsLayout.of(LABELS))))
+    layout = TotalsLayout.of(LABELS)
+    return float(miou(layout.split(matrix_to_vector(matrix, layout))))
 
 
 def test_an_improvement_is_significant():

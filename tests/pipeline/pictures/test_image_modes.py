@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from maskmill.pipeline.pictures.decoding import decode_image
-from tests.pipeline.encoded_pictures import PHOTO, RNG, encoded, pixels_of
+from tests.pipeline.pictures.encoded_pictures import PHOTO, RNG, encoded, pixels_of
 
 
 def test_one_bit():

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from maskmill.pipeline.pictures.decoding import decode_image, orient, picture_header
+from maskmill.pipeline.pictures.decoding import decode_image, picture_header
+from maskmill.pipeline.pictures.orientation import orient
 from maskmill.schemas.errors import ErrorCode, ImageFailure
-from tests.pipeline.encoded_pictures import PHOTO, encoded
+from tests.pipeline.pictures.encoded_pictures import PHOTO, encoded
 from tests.sick_images import draw_picture, encode
 
 
