@@ -4,7 +4,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -12,6 +12,9 @@ from maskmill.jobs.machine_failures import machine_failure
 from maskmill.jobs.signals import exit_code_of, sentence_of
 from maskmill.jobs.streams import EXIT_BROKEN_PIPE, can_encode, printable, readers_have_gone
 from maskmill.schemas.errors import MaskmillError
+
+if TYPE_CHECKING:
+    from maskmill.jobs.engines.choice import RunOptions
 
 EXIT_FAILED_ROWS = 3
 EXIT_BELOW_THRESHOLD = 4
@@ -21,13 +24,41 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON on stdout instead of text."
 )
-address_option = click.option(
-    "--address",
-    metavar="auto|HOST:PORT",
-    default=None,
-    help="Join this running Ray cluster; SOURCE and OUT must lie on storage its nodes share. "
-    "Without it, a cluster of this machine's cores is started and stopped.",
+_ENGINE_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "local", "ray"]),
+        default="auto",
+        show_default=True,
+        help="local: this process; ray: processes of a Ray cluster; auto: what is done sooner.",
+    ),
+    click.option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        default=None,
+        help="Join this running Ray cluster; SOURCE and OUT must lie on storage its nodes share.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Processes, or threads, that do the work. [default: one per core, or per GPU]",
+    ),
 )
+
+
+def engine_options(command: Command) -> Command:
+    """The options of every command that runs: --engine, --address, --workers."""
+    for option in reversed(_ENGINE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_options(options: dict[str, Any]) -> "RunOptions":
+    """Take out of a command's options those that say how a run is done."""
+    from maskmill.jobs.engines.choice import RunOptions
+
+    names = [name for name in RunOptions.__slots__ if name in options]
+    return RunOptions(**{name: options.pop(name) for name in names})
 
 
 def exits_cleanly(command: Command) -> Command:

@@ -1,4 +1,4 @@
-"""Nothing of the user's folders is imported, whatever it is called and however it gets on the path."""
+"""Nothing of the user's folders is imported, whatever it is called, however it gets on the path."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def test_commands_work_among_them_all(tmp_path: Path) -> None:
             said = run_from(here, path, start, "inspect", "masks", "--workers", "2")
             assert said.startswith("masks: 70 masks")
         said = run_from(
-            here, str(named), start, *"prelabel masks out --untrained --dry-run".split()
+            here, str(named), start, *["prelabel", "masks", "out", "--untrained", "--dry-run"]
         )
         assert said.startswith("70 images")
 

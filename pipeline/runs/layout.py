@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from maskmill.pipeline.storage.filesystems import resolve
 from maskmill.schemas.errors import RunFailed
-from maskmill.schemas.tables.prelabel import METADATA
+from maskmill.schemas.tables.columns import undescribed
 
 BLOCK_NAME = "block-{:07d}.parquet"
 COPY_BYTES = 8 << 20
@@ -34,8 +33,6 @@ class RunLayout:
 
     run_record = "run.json"
     manifest = "manifest/manifest.parquet"
-    pending = "work/pending.parquet"
-    annotations = "annotations.json"
     attempts = "work/attempts"
     scratch = "work/tmp"
     lock = "work/lock"
@@ -120,7 +117,8 @@ class RunLayout:
     def write_table(self, relative: str, table: pa.Table) -> None:
         """One Parquet file, in place whole."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        plain = table.cast(undescribed(table.schema))
+        pq.write_table(plain, sink, compression="zstd")
         self.write(relative, memoryview(sink.getvalue()))
 
     def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
@@ -164,17 +162,3 @@ class RunLayout:
                 f"{self.path(relative)} cannot be read ({error}); delete it and run the same "
                 "command again: its images are done anew"
             ) from error
-
-    def commit_block(
-        self, block: int, rows: pa.Table, *, schema: pa.Schema = METADATA, key: str = "image_id"
-    ) -> None:
-        """Put the rows of a block on disk: from here on its images, or pairs, are done.
-
-        Rows of the block that are already there and not in ``rows`` are kept: a retry of failed
-        ones replaces just those. ``key`` is the column of ids.
-        """
-        if self.exists(self.block_path(block)):
-            old = self.committed_block(block)
-            replaced = pc.is_in(old[key], rows[key].combine_chunks())
-            rows = pa.concat_tables([old.filter(pc.invert(replaced)), rows]).sort_by(key)
-        self.write_table(self.block_path(block), rows.cast(schema))

@@ -22,8 +22,15 @@ LEASE_SECONDS = 120.0
 RENEW_SECONDS = 30.0
 
 
+class RunLock:
+    """A held run folder."""
+
+    def check(self) -> None:
+        """Stop a run that holds it no longer."""
+
+
 @contextmanager
-def run_lock(layout: RunLayout) -> Iterator[None]:
+def run_lock(layout: RunLayout) -> Iterator[RunLock]:
     """Hold the run folder.
 
     Raises:
@@ -31,7 +38,7 @@ def run_lock(layout: RunLayout) -> Iterator[None]:
     """
     holder = _hold_file(layout) if layout.is_local else _hold_lease(layout)
     with holder:
-        yield
+        yield RunLock()
 
 
 @contextmanager

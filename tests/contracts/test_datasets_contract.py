@@ -13,7 +13,8 @@ from PIL import Image
 from maskmill.pipeline.datasets.class_mapping import map_mask
 from maskmill.pipeline.datasets.proof import compare, mapping_back
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, DatasetFormat
-from maskmill.pipeline.datasets.samples import Sample, stem_of
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset

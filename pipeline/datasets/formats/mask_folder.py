@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.class_masks import MASK_SUFFIXES, mask_items, read_class_mask
+from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -27,12 +27,12 @@ from maskmill.pipeline.datasets.vocabulary import labels_or, parse_json
 from maskmill.pipeline.masks.per_class import class_of_file, merge_binary, split_binary
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.pipeline.pictures.names import EXACT_MASK_EXTENSIONS, LOSSY_EXTENSIONS, extension_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap
 
 FOLDER: Final = "masks/"
 LABELS: Final = "labels.json"
-LOSSY: Final = (".jpg", ".jpeg")
 
 
 def reader_of(mask_format: str) -> DatasetReader:
@@ -151,8 +151,8 @@ def _skipped(tree: FileTree, options: ReadOptions) -> tuple[str, ...]:
     """Endings of files that are taken for photographs."""
     if options.unknown == "nearest" or tree.selected is not None:
         return ()
-    exact = tuple(suffix for suffix in MASK_SUFFIXES if suffix not in LOSSY)
-    return LOSSY if any(name.lower().endswith(exact) for name in tree.names()) else ()
+    has_exact = any(extension_of(name) in EXACT_MASK_EXTENSIONS for name in tree.names())
+    return LOSSY_EXTENSIONS if has_exact else ()
 
 
 def _key_of(prefix: str, skipped: tuple[str, ...], name: str) -> str | None:

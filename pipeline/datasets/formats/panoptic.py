@@ -30,13 +30,13 @@ from maskmill.pipeline.datasets.samples import (
     Target,
     WriteContext,
     Written,
-    stem_of,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import labels_from_categories, labels_or
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.picture import open_picture, png_bytes
 from maskmill.pipeline.masks.run_lengths import distinct
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap
 
