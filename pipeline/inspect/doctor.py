@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from maskmill.pipeline.audit.pairing import SUFFIXES
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
+from maskmill.pipeline.datasets.recognition import recognitions
 from maskmill.pipeline.datasets.trees import FileTree, exists, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import Convention, label_map_of, likely_convention
@@ -132,7 +133,9 @@ def inspect_masks(
     photographs = [file.name for file in every if file.is_photograph]
     if not files:
         raise SettingsError(f"{path} holds no mask, only photographs: {', '.join(photographs[:3])}")
-    convention = likely_convention(files, tree.names() if tree.selected is None else names)
+    is_tree = tree.selected is None
+    layouts = recognitions(tree) if is_tree else ()
+    convention = likely_convention(files, tree.names() if is_tree else names, layouts)
     known = labels or label_map_of(convention)
     sizes = picture_sizes(
         [file.name for file in files], tree, open_tree(images) if images else None

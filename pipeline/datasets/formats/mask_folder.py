@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -168,6 +169,24 @@ def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
     return labels_or(options.labels, "a folder of masks")
 
 
-PER_CLASS_READER = DatasetReader(index_per_class, read_per_class)
-PER_CLASS_WRITER = DatasetWriter(write_per_class, finish)
-AUTO_READER = reader_of("auto")
+def recognise(tree: FileTree) -> str | None:
+    """Masks in ``masks/`` beside the label map that we write."""
+    has_masks = FOLDER.rstrip("/") in tree.tops() and LABELS in tree.tops()
+    return f"{FOLDER} beside {LABELS}" if has_masks else None
+
+
+MASKS = DatasetFormat(reader=reader_of("auto"), recogniser=recognise, holds_ignore=True)
+PER_CLASS = DatasetFormat(
+    reader=DatasetReader(index_per_class, read_per_class),
+    writer=DatasetWriter(write_per_class, finish),
+)
+IN_MASK_FORMAT: Final = {
+    name: DatasetFormat(
+        reader=reader_of(name),
+        writer=writer_of(name),
+        mask_format=name,
+        holds_ignore=entry.holds_ignore,
+        max_classes=entry.max_classes,
+    )
+    for name, entry in MASK_FORMATS.items()
+}

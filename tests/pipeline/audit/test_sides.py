@@ -100,7 +100,7 @@ def save_run(folder, labels=LABELS):
 
 def test_a_prelabel_run_is_a_side(tmp_path):
     out = save_run(tmp_path / "run")
-    assert guess_format(out) == "prelabel"
+    assert guess_format(out).format == "prelabel"
     listing = list_side(out)
     assert [file.key for file in listing.files] == ["sub/0.jpg", "sub/1.jpg"]
     assert listing.side.labels == LABELS
@@ -126,7 +126,7 @@ def test_masks_of_objects_are_not_taken_for_truth(tmp_path, name, files, archive
     source = str(tmp_path / "set")
     if archived:
         source = shutil.make_archive(source, "zip", source)
-    assert guess_format(source) == name
+    assert guess_format(source).format == name
     if name == "voc":
         assert [file.key for file in list_side(source).files] == ["a"]
 
