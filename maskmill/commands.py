@@ -9,6 +9,7 @@ from os import fspath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from maskmill.caller import process_kept
 from maskmill.jobs.audit import audit_masks
 from maskmill.jobs.convert import conversion_request
 from maskmill.jobs.convert import convert as convert_command
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from maskmill import settings as typed
 
 
+@process_kept()
 def prelabel(
     source: PathOrUri, out: PathOrUri, **settings: "Unpack[typed.PrelabelSettings]"
 ) -> OpenedRun:
@@ -50,6 +52,7 @@ def prelabel(
     return open_run(out)
 
 
+@process_kept()
 def convert(
     source: PathOrUri,
     out: PathOrUri,
@@ -82,6 +85,7 @@ def convert(
     return outcome
 
 
+@process_kept()
 def audit(
     predictions: PathOrUri,
     truth: PathOrUri,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.caller import process_kept
 from maskmill.jobs.prelabel import prelabel
 from maskmill.pipeline.labelling.picture import label_picture
 from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
@@ -51,6 +52,7 @@ class Prediction(NamedTuple):
     confidence: ScoreMap
 
 
+@process_kept()
 def load_model(
     name: str | None = None,
     weights: PathOrUri | None = None,
@@ -128,6 +130,7 @@ class Model:
         """What the commands would say of the weights."""
         return (*self._choice.notes, *self._segmenter.notes)
 
+    @process_kept()
     def predict(self, image: Picture) -> Prediction:
         """Mask and confidence of one picture, at its size.
 
