@@ -4,7 +4,6 @@ What a picture can do to a process, it does to this one: so a block that was und
 earlier process ended is done by a child process first, whose death this one survives and counts.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,16 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.jobs.engines.child import Child, ChildDied
+from maskmill.jobs.engines.machine import local_gpus
 from maskmill.jobs.engines.threads import Lanes
 from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, release, under_way
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.stages import Operator, Stage
 from maskmill.schemas.errors import RunFailed
-
-
-def local_cores() -> int:
-    """Cores this process may use (a container's share, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LocalEngine:
@@ -35,12 +30,8 @@ class LocalEngine:
 
     @property
     def has_gpu(self) -> bool:
-        """True where PyTorch sees a GPU and may use it."""
-        if not self._allow_gpu:
-            return False
-        import torch  # a job that asks has a network
-
-        return bool(torch.cuda.is_available())
+        """True where there is one and it may be used."""
+        return self._allow_gpu and local_gpus() > 0
 
     def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
         """Call the function here."""

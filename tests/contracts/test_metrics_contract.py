@@ -1,12 +1,11 @@
 """What every metric of METRICS promises: additive sums, any order of classes, one range."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from maskmill.pipeline.audit.document import audit_document
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.report.page import audit_page
 from maskmill.pipeline.audit.report.text import document_to_markdown, shown_metrics
 from maskmill.pipeline.audit.tally import AuditTally
@@ -24,7 +23,7 @@ from maskmill.pipeline.metrics.totals import (
 )
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.audit import PAIRS
+from tests.pipeline.audit.audited import audited
 
 CLASSES = 5
 LAYOUT = TotalsLayout(CLASSES, ("a", "b", "a", "c", "c"))
@@ -113,8 +112,7 @@ def audited_row(truth, prediction, labels, folder):
     row = {
         "pair_id": 1, "key": "a", "truth_uri": str(paths[0]), "prediction_uri": str(paths[1]),
     }  # fmt: skip
-    table = pa.Table.from_pylist([row], schema=PAIRS)
-    return AuditPairs(AuditSettings(labels=labels))(table).to_pylist()[0]
+    return audited([row], AuditSettings(labels=labels))[0]
 
 
 def truth_in_prediction(totals):

@@ -3,16 +3,15 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image, ImageOps
 
 from maskmill.pipeline.audit.document import audit_document
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pairing import MaskFile, pair_masks
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.labels import builtin
-from maskmill.schemas.tables.audit import AUDIT, PAIRS
+from tests.pipeline.audit.audited import audited
 
 LABELS = builtin("voc")
 COLORS = LABELS.color_table()
@@ -56,11 +55,7 @@ def audit(tmp_path):
              "error_code": pair.problem and pair.problem.value, "error_message": pair.message}
             for number, pair in enumerate(pairing.pairs, start=1)
         ]  # fmt: skip
-        table = AuditPairs(AuditSettings(labels=LABELS, **settings))(
-            pa.Table.from_pylist(rows, schema=PAIRS)
-        )
-        assert table.schema == AUDIT
-        rows = table.to_pylist()
+        rows = audited(rows, AuditSettings(labels=LABELS, **settings))
         tally = AuditTally(LABELS, sum(row["status"] == "ok" for row in rows), resamples=100)
         tally.add(rows)
         document = audit_document(tally, {"seed": 0}, {"rules": dict(pairing.rules)})
