@@ -4,10 +4,9 @@ What a picture can do to a process, it does to this one: so a block that was und
 earlier process ended is done by a child process first, whose death this one survives and counts.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -75,7 +74,7 @@ class LocalEngine:
     def _by_threads(
         self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool
     ) -> Iterator[list[dict[str, Any]]]:
-        with _own_threads():
+        with _own_settings(stages):
             steps = [(stage.open(), _alone(stage, on_gpu)) for stage in stages]
             under: set[int] = set()
             lanes = Lanes(self._threads)
@@ -114,12 +113,10 @@ def _most_deaths(row: pa.Table) -> int:
     return BLOCK_DEATHS + IMAGE_DEATHS * int(row["items"][0].as_py()) + 2
 
 
-@contextmanager
-def _own_threads() -> Iterator[None]:
-    """Give the number of PyTorch's threads back as it was: the process may be somebody else's."""
-    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            sys.modules["torch"].set_num_threads(before)
+def _own_settings(stages: Sequence[Stage]) -> AbstractContextManager[None]:
+    """PyTorch's settings are given back as they were: the process may be somebody else's."""
+    if not any(stage.holds_network for stage in stages):
+        return nullcontext()
+    from maskmill.pipeline.models.torch_settings import exact_settings
+
+    return exact_settings()
