@@ -10,6 +10,7 @@ import click
 
 from maskmill.jobs.machine_failures import machine_failure
 from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.text import printable
 
 EXIT_FAILED_ROWS = 3
 EXIT_BELOW_THRESHOLD = 4
@@ -40,13 +41,13 @@ def exits_cleanly(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except MaskmillError as error:
-            click.secho(f"maskmill: {error}", fg="red", err=True)
+            click.secho(f"maskmill: {printable(error, lines=True)}", fg="red", err=True)
             sys.exit(error.exit_code)
         except OSError as error:
             sentence = machine_failure(error)
             if sentence is None:
                 raise
-            click.secho(f"maskmill: {sentence}", fg="red", err=True)
+            click.secho(f"maskmill: {printable(sentence, lines=True)}", fg="red", err=True)
             sys.exit(MaskmillError.exit_code)
         except KeyboardInterrupt:
             click.secho(
