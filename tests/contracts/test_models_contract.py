@@ -1,6 +1,7 @@
 """What every entry of MODELS promises, trained or not."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -46,32 +47,29 @@ def pictures(spec: ModelSpec, sizes: tuple[tuple[int, int], ...], size: int = SI
     ]
 
 
-@every_model
-def test_names_labels_and_facts_agree(name):
-    spec = find_model(name)
-    assert spec.name == name
-    assert spec.description
-    assert spec.preprocessing.size >= 257
-    assert len(labels_of(spec).classes) == num_classes_of(build_on_meta(spec))
-    assert "fp32" in spec.precisions
+def test_names_labels_and_facts_agree():
+    for name in MODELS:
+        spec = find_model(name)
+        assert spec.name == name
+        assert spec.description, name
+        assert spec.preprocessing.size >= 257, name
+        assert len(labels_of(spec).classes) == num_classes_of(build_on_meta(spec)), name
+        assert "fp32" in spec.precisions, name
 
 
-@every_model
-def test_info_tells_what_one_must_know(name):
+def test_info_tells_what_one_must_know():
     """JSON values, none of them empty but for the hash of weights that do not exist."""
-    spec = MODELS[name]
-    facts = describe(spec)
-    assert json.loads(json.dumps(facts)) == facts
-    untold = {key for key, value in facts.items() if value in ("", [], None)}
-    assert untold == (set() if spec.trained else {"sha256"})
-    assert facts["parameters"] == sum(p.numel() for p in build_on_meta(spec).parameters())
-    assert facts["classes"] == list(labels_of(spec).names)
-    assert (facts["architecture"], facts["output_stride"]) == (
-        spec.architecture,
-        spec.output_stride,
-    )
-    assert str(spec.preprocessing.size) in facts["input"]
-    assert facts["trained"] or "--untrained" in facts["origin"]
+    for name, spec in MODELS.items():
+        facts = describe(spec)
+        assert json.loads(json.dumps(facts)) == facts, name
+        untold = {key for key, value in facts.items() if value in ("", [], None)}
+        assert untold == (set() if spec.trained else {"sha256"}), name
+        assert facts["parameters"] == sum(p.numel() for p in build_on_meta(spec).parameters()), name
+        assert facts["classes"] == list(labels_of(spec).names), name
+        assert facts["architecture"] == spec.architecture, name
+        assert facts["output_stride"] == spec.output_stride, name
+        assert str(spec.preprocessing.size) in facts["input"], name
+        assert facts["trained"] or "--untrained" in facts["origin"], name
 
 
 def build_on_meta(spec: ModelSpec) -> torch.nn.Module:
@@ -81,9 +79,10 @@ def build_on_meta(spec: ModelSpec) -> torch.nn.Module:
 
 @every_model
 def test_logits_stand_on_the_grid_that_the_spec_tells(name):
-    """Finite float logits, one channel per class, at the stride of the spec."""
+    """Finite float logits, a channel per class, at the stride of the spec; nothing in training."""
     spec = MODELS[name]
     one = untrained(name)
+    assert not any(module.training for module in one.network.modules())
     picture = pictures(spec, ((SIZE, SIZE),))[0]
     whole = one._logits([picture])
     points = -(-SIZE // spec.grid_stride)
@@ -119,12 +118,6 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
     for single, batched in zip(alone, together, strict=True):
         limit = 1e-3 * max(1.0, float(np.abs(single).max()))
         assert np.abs(single - batched).max() <= limit
-
-
-@every_model
-def test_dropout_is_off_and_nothing_wants_gradients(name):
-    one = untrained(name)
-    assert not any(module.training for module in one.network.modules())
 
 
 @every_model
@@ -177,10 +170,17 @@ def labels_by(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
     return upsample_argmax(answer.logits, answer.rows, answer.cols, image.shape[:2])
 
 
-@every_model
-def test_a_precision_that_moves_labels_is_refused_with_the_one_to_use(name):
-    spec = MODELS[name]
-    for precision in {"bf16", "fp16"} - set(spec.precisions):
+def test_a_precision_that_moves_labels_is_refused_with_the_one_to_use():
+    """Every pair the registry rules out, and a pair made up: none may lead to a network."""
+    ruled_out = [
+        (spec, precision)
+        for spec in MODELS.values()
+        for precision in ("bf16", "fp16")
+        if precision not in spec.precisions
+    ]
+    assert ruled_out, "no model refuses a precision: what is the field for?"
+    made_up = replace(MODELS[DEFAULT_MODEL], precisions=("fp32",))
+    for spec, precision in (*ruled_out, (made_up, "bf16")):
         with pytest.raises(SettingsError, match=r"gives other labels: use --precision fp32"):
             Segmenter(spec, None, precision=precision, untrained=True)
 
