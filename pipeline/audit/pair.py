@@ -21,7 +21,7 @@ from maskmill.pipeline.metrics.confusion import (
     size_sentence,
     to_class_map,
 )
-from maskmill.schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
+from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts, LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 
 Row = dict[str, Any]
@@ -86,7 +86,7 @@ def audit_masks(
     *,
     tables: ValueTables,
     measures: Measures,
-    read_confidence: Callable[[], ScoreMap | None],
+    read_confidence: Callable[[], ConfidenceMap | None],
 ) -> Row:
     """Measure one pair.
 
@@ -187,7 +187,7 @@ def _map_columns(
     matrix: ConfusionCounts,
     num_classes: int,
     measures: Measures,
-    confidence: ScoreMap | None,
+    confidence: ConfidenceMap | None,
 ) -> Row:
     row: Row = {}
     if confidence is not None:
@@ -209,7 +209,7 @@ def _columns_of(record: Region | Finding | Alignment) -> Row:
 
 
 def _level_rows(
-    left: LabelMask, right: LabelMask, confidence: ScoreMap, num_classes: int
+    left: LabelMask, right: LabelMask, confidence: ConfidenceMap, num_classes: int
 ) -> list[Row]:
     pixels, correct, summed = count_levels(left, right, confidence, num_classes)
     return [
