@@ -33,6 +33,22 @@ FETCHED = [
 ]
 every_model = pytest.mark.parametrize("name", MODELS)
 
+DEEPER = {"resnet101": "resnet50", "xception71": "xception65"}
+"""The same code with more of the same blocks: what holds for the shallower holds for it."""
+every_kind = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in MODELS
+        if not any(
+            deep in name and name.replace(deep, twin) in MODELS for deep, twin in DEEPER.items()
+        )
+    ],
+)
+every_builder = pytest.mark.parametrize(
+    "name", list({spec.builder: name for name, spec in reversed(MODELS.items())}.values())
+)
+
 
 @cache
 def untrained(name: str) -> Segmenter:
@@ -92,16 +108,22 @@ def test_logits_stand_on_the_grid_that_the_spec_tells(name):
     assert whole.std() > 0
 
 
-@every_model
+@every_kind
 def test_the_same_picture_gives_the_same_bits(name):
     spec = MODELS[name]
     first, second = (untrained(name).forward(pictures(spec, ((90, 120),)))[0] for _ in range(2))
     assert np.array_equal(first.logits, second.logits)
+
+
+@every_builder
+def test_another_segmenter_gives_the_same_bits(name):
+    spec = MODELS[name]
+    first = untrained(name).forward(pictures(spec, ((90, 120),)))[0]
     again = Segmenter(spec, None, precision="fp32", threads=1, untrained=True)
     assert np.array_equal(again.forward(pictures(spec, ((90, 120),)))[0].logits, first.logits)
 
 
-@every_model
+@every_kind
 def test_a_picture_in_a_batch_is_the_picture_alone(name):
     """Same labels but for ties, whatever stands beside it; the same bits at a fixed group size."""
     spec = MODELS[name]
@@ -120,7 +142,7 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
         assert np.abs(single - batched).max() <= limit
 
 
-@every_model
+@every_builder
 def test_weights_survive_saving_and_loading(tmp_path: Path, name):
     spec = MODELS[name]
     outline = build_on_meta(spec).state_dict()
