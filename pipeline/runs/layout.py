@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.pipeline.storage.filesystems import bucket_place, resolve
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.prelabel import METADATA
 
@@ -77,6 +77,9 @@ class RunLayout:
         Raises:
             FileNotFoundError: no such file.
         """
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:  # one request, not two
+            return place[0].read(place[1])
         with self.filesystem.open_input_stream(self.path(relative)) as stream:
             return bytes(stream.read())
 
@@ -87,6 +90,10 @@ class RunLayout:
         """
         if self.is_local:
             self._write_and_rename(relative, data)
+            return
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:
+            place[0].write(place[1], data)
             return
         with self.filesystem.open_output_stream(self.path(relative)) as stream:
             stream.write(data)
@@ -112,7 +119,13 @@ class RunLayout:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as target:
                 shutil.copyfileobj(stream, target, COPY_BYTES)
-            temporary.replace(self.path(relative))
+            target_path = Path(self.path(relative))
+            target_path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target_path)
+            return
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:
+            place[0].write_stream(place[1], stream)
             return
         with self.filesystem.open_output_stream(self.path(relative)) as target:
             shutil.copyfileobj(stream, target, COPY_BYTES)
@@ -125,13 +138,18 @@ class RunLayout:
 
     def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file."""
+        if bucket_place(self.filesystem, "") is not None:  # one request, not four
+            return pq.read_table(pa.BufferReader(self.read(relative)), columns=columns)
         return pq.read_table(
             self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
         )
 
     def delete(self, relative: str) -> None:
         """Remove a file if it is there."""
-        if self.exists(relative):
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:
+            place[0].delete([place[1]])
+        elif self.exists(relative):
             self.filesystem.delete_file(self.path(relative))
 
     def clear(self, relative: str) -> None:
