@@ -1,25 +1,28 @@
 """RunLayout: every path of a run folder, and the one way files get into it: whole."""
 
-import os
+import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from maskmill.pipeline.storage.filesystems import bucket_place, resolve
+from maskmill.pipeline.storage.filesystems import bucket_place, native, resolve
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.prelabel import METADATA
 
 BLOCK_NAME = "block-{:07d}.parquet"
 COPY_BYTES = 8 << 20
+_BLOCK_FILE = re.compile(r"block-(\d{7,})\.parquet")
+_REMEDY = "put back what was there, or choose another output folder"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class RunLayout:
     def path(self, relative: str) -> str:
         """Full path on :attr:`filesystem`."""
         return f"{self._place[1]}/{relative}" if relative else self._place[1]
+
+    def local(self, relative: str) -> Path:
+        """The same on this machine's disk, where :attr:`is_local`."""
+        return Path(native(self.path(relative)))
 
     def block_path(self, block: int) -> str:
         """Where the rows of one block are committed, relative to the root."""
@@ -99,8 +106,8 @@ class RunLayout:
             stream.write(data)
 
     def _write_and_rename(self, relative: str, data: bytes | memoryview) -> None:
-        temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
-        target = Path(self.path(relative))
+        temporary = self.local(f"{self.scratch}/{uuid.uuid4().hex}")
+        target = self.local(relative)
         for attempt in (1, 2):  # the folders exist but for the first file in them
             try:
                 temporary.write_bytes(data)
@@ -115,11 +122,11 @@ class RunLayout:
     def write_stream(self, relative: str, stream: BinaryIO) -> None:
         """Like :meth:`write`, for what may be larger than memory."""
         if self.is_local:
-            temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
+            temporary = self.local(f"{self.scratch}/{uuid.uuid4().hex}")
             temporary.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as target:
                 shutil.copyfileobj(stream, target, COPY_BYTES)
-            target_path = Path(self.path(relative))
+            target_path = self.local(relative)
             target_path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(target_path)
             return
@@ -136,12 +143,58 @@ class RunLayout:
         pq.write_table(table, sink, compression="zstd")
         self.write(relative, memoryview(sink.getvalue()))
 
-    def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
-        """One Parquet file."""
-        if bucket_place(self.filesystem, "") is not None:  # one request, not four
-            return pq.read_table(pa.BufferReader(self.read(relative)), columns=columns)
-        return pq.read_table(
-            self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
+    def read_table(
+        self, relative: str, columns: list[str] | None = None, *, remedy: str = _REMEDY
+    ) -> pa.Table:
+        """One Parquet file.
+
+        Args:
+            relative: which one.
+            columns: those that are needed; None for all.
+            remedy: what to do about a file that is torn.
+
+        Raises:
+            FileNotFoundError: no such file.
+            RunFailed: it is no readable Parquet, or lacks a column.
+        """
+        try:
+            if bucket_place(self.filesystem, "") is not None:  # one request, not four
+                return pq.read_table(pa.BufferReader(self.read(relative)), columns=columns)
+            return pq.read_table(
+                self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
+            )
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno):
+                raise  # the disk or the network, not what the file holds
+            raise self._torn(relative, "Parquet", error, remedy) from error
+
+    def read_json(self, relative: str, *, remedy: str = _REMEDY) -> Any:
+        """One JSON document.
+
+        Raises:
+            FileNotFoundError: no such file.
+            RunFailed: it is no JSON.
+        """
+        data = self.read(relative)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self._torn(relative, "JSON", error, remedy) from error
+
+    def read_note(self, relative: str) -> dict[str, Any]:
+        """One JSON object that is worth nothing when it is torn: empty then, and where none is."""
+        try:
+            note = json.loads(self.read(relative))
+        except (FileNotFoundError, ValueError, RecursionError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _torn(self, relative: str, kind: str, error: Exception, remedy: str) -> RunFailed:
+        size = self.filesystem.get_file_info(self.path(relative)).size
+        reason = str(error).partition("\n")[0]
+        return RunFailed(
+            f"{self.path(relative)} cannot be read as {kind} ({size or 0:,} bytes): {reason}; "
+            f"{remedy}"
         )
 
     def delete(self, relative: str) -> None:
@@ -160,8 +213,9 @@ class RunLayout:
     def committed_blocks(self) -> list[int]:
         """Numbers of the blocks whose rows are on disk, ascending."""
         selector = fs.FileSelector(self.path(self.metadata), allow_not_found=True)
-        names = (os.path.basename(info.path) for info in self.filesystem.get_file_info(selector))  # noqa: PTH119
-        return sorted(int(name[6:-8]) for name in names if name.startswith("block-"))
+        names = (info.base_name for info in self.filesystem.get_file_info(selector))
+        found = (_BLOCK_FILE.fullmatch(name) for name in names)
+        return sorted(int(match[1]) for match in found if match is not None)
 
     def committed_rows(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed rows, one table per block, in block order (= image_id order).
@@ -174,14 +228,8 @@ class RunLayout:
 
     def committed_block(self, block: int, columns: list[str] | None = None) -> pa.Table:
         """The rows of one committed block, in image_id order."""
-        relative = self.block_path(block)
-        try:
-            return self.read_table(relative, columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RunFailed(
-                f"{self.path(relative)} cannot be read ({error}); delete it and run the same "
-                "command again: its images are done anew"
-            ) from error
+        remedy = "delete it and run the same command again: its images are done anew"
+        return self.read_table(self.block_path(block), columns, remedy=remedy)
 
     def commit_block(
         self, block: int, rows: pa.Table, *, schema: pa.Schema = METADATA, key: str = "image_id"

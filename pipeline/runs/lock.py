@@ -6,7 +6,6 @@ Elsewhere a lease does (see ``lease``), which can be lost: ``check`` says so.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from maskmill.pipeline.runs.holders import refusal, this_process
@@ -67,7 +66,7 @@ def run_lock(layout: RunLayout, *, lease_seconds: float = LEASE_SECONDS) -> Iter
 def _hold_file(layout: RunLayout) -> Iterator[None]:
     import fcntl  # not on every platform, and only disks need it
 
-    path = Path(layout.path(layout.lock))
+    path = layout.local(layout.lock)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+", encoding="utf-8", errors="replace")

@@ -62,7 +62,7 @@ def local_path(uri_or_path: str | Path) -> str | None:
         SettingsError: a NUL in the path, or a file URI that names a host.
     """
     if not is_uri(uri_or_path):
-        return posixpath.abspath(_without_nul(str(uri_or_path)))
+        return native(posixpath.abspath(_without_nul(str(uri_or_path))))
     parts = urlsplit(_quoted(str(uri_or_path)))
     if parts.scheme.lower() != "file":
         return None
@@ -71,7 +71,12 @@ def local_path(uri_or_path: str | Path) -> str | None:
             f"{uri_or_path}: a file URI has three slashes and an absolute path: "
             f"file:///{parts.netloc}{parts.path}"
         )
-    return posixpath.abspath(_without_nul(unquote(parts.path, errors="surrogateescape")))
+    return native(posixpath.abspath(_without_nul(unquote(parts.path, errors="surrogateescape"))))
+
+
+def native(path: str) -> str:
+    """A path as ``os`` spells it here: a Python set to ASCII wants surrogates for other letters."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def resolve(uri_or_path: str | Path) -> tuple[fs.FileSystem, str]:
@@ -79,11 +84,11 @@ def resolve(uri_or_path: str | Path) -> tuple[fs.FileSystem, str]:
 
     Raises:
         SettingsError: a scheme that pyarrow does not know, options it does not take, a NUL in the
-            path, or credentials that cannot be had.
+            path, a local path that is not UTF-8, or credentials that cannot be had.
     """
     path = local_path(uri_or_path)
     if path is not None:
-        return fs.LocalFileSystem(), path
+        return fs.LocalFileSystem(), _as_utf8(path)
     parts = urlsplit(_quoted(str(uri_or_path)))
     filesystem, base = _remote(parts.scheme.lower(), parts.netloc, parts.query)
     inner = _without_nul(unquote(parts.path)).strip("/")
@@ -142,8 +147,12 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
         raise ImageFailure(ErrorCode.OUT_OF_MEMORY, f"{uri}: no memory for the file") from error
     except OSError as error:
         code = _code_of(error)
-        reason = error.strerror or str(error)
-        raise ImageFailure(code, f"{uri}: {reason}; {_REMEDIES[code]}") from error
+        raise ImageFailure(code, f"{uri}: {reason_of(error)}; {_REMEDIES[code]}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """What an error of a file system says, without its number."""
+    return error.strerror or str(error)
 
 
 def _read_local(uri: str, path: str, limit: int | None) -> bytes:
@@ -193,6 +202,15 @@ def _without_nul(path: str) -> str:
     if "\0" in path:
         raise SettingsError(f"{path!r}: {_NUL_IN_NAME}")
     return path
+
+
+def _as_utf8(path: str) -> str:
+    try:
+        return path.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path!r}: the name is not UTF-8, which tables and documents cannot hold; rename it"
+        ) from error
 
 
 def _quoted(uri: str) -> str:

@@ -12,7 +12,8 @@ from maskmill.pipeline.storage.s3_settings import S3Settings
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-_NOT_IMPLEMENTED: Final = re.compile(r"status code: 501|<Code>NotImplemented</Code>")
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _LONGEST_REQUEST: Final = timedelta(hours=6)  # a stall ends a request, not its length
 
 
@@ -65,9 +66,11 @@ def as_os_error(error: Exception, place: str) -> OSError | None:
     from obstore import exceptions as failures
 
     text, line = str(error), first_line(error)
+    status = _STATUS.search(text)
+    code = _CODE.search(text)
+    said = " ".join(part[1] for part in (status, code) if part is not None)
     if "NoSuchBucket" in text:
-        bucket = place.split("/")[2]
-        return FileNotFoundError(errno.ENOENT, f"there is no bucket {bucket}")
+        return FileNotFoundError(errno.ENOENT, f"there is no bucket {place.split('/')[2]}")
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "no such object")
     if isinstance(error, OSError):
@@ -76,16 +79,16 @@ def as_os_error(error: Exception, place: str) -> OSError | None:
         return FileExistsError(errno.EEXIST, "something is there already")
     if isinstance(error, failures.PreconditionError):
         return Changed(errno.ESTALE, "another version is there")
-    if isinstance(error, failures.PermissionDeniedError | failures.UnauthenticatedError):
-        return PermissionError(errno.EACCES, f"access denied to these credentials: {line}")
-    if isinstance(error, failures.NotSupportedError) or _NOT_IMPLEMENTED.search(text):
+    if said[:3] in ("401", "403") or "Token" in said:  # AWS says 400 ExpiredToken
+        return PermissionError(errno.EACCES, f"access denied to these credentials ({said})")
+    if isinstance(error, failures.NotSupportedError) or "501" in said or "NotImpl" in said:
         return ConditionsUnsupported(errno.ENOTSUP, line)
-    if "BareRedirect" in text or "PermanentRedirect" in text:
+    if "BareRedirect" in text or said[:3] == "301":
         return OSError(errno.EREMOTE, "the bucket is in another region; name it with ?region=")
     if isinstance(error, failures.InvalidPathError | ValueError):
         return OSError(
             errno.EINVAL, f"a key that cannot be used ({line}); rename it, or list the others"
         )
     if isinstance(error, failures.BaseError):
-        return OSError(errno.EIO, line)
+        return OSError(errno.EIO, line + (f" ({code[1]})" if code is not None else ""))
     return None

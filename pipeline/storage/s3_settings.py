@@ -31,7 +31,7 @@ OPTIONS: Final = (
     "connect_timeout",
     "retry_seconds",
 )
-_TOKEN_LIFE: Final = timedelta(minutes=10)  # botocore renews 10 to 15 minutes before the end
+_TOKEN_LIFE: Final = timedelta(minutes=1)  # obstore then asks again, ten times a second at most
 _ENVIRONMENT: Final = ("AWS_", "HOME")
 
 
@@ -65,7 +65,7 @@ class Signer:
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
+            "token": frozen.token or None,
             "expires_at": datetime.now(timezone.utc) + _TOKEN_LIFE,
         }
 
