@@ -1,21 +1,26 @@
-"""Writes docs/commands.md from --help and docs/tables.md from the schemas; a test keeps both true.
+"""Writes the reference pages from what they describe; a test keeps them true.
 
+docs/commands.md from --help, docs/tables.md from the schemas, docs/metrics.md from the registry:
 python docs/write_reference.py
 """
 
-import re
+import ast
+import inspect
+import itertools
 from pathlib import Path
+from types import ModuleType
 
 import click
+import pyarrow as pa
 from click.testing import CliRunner
 
 from maskmill.jobs.cli import COMMANDS, main
+from maskmill.pipeline.metrics.registry import METRICS
+from maskmill.schemas.tables import audit, convert, prelabel
+from maskmill.schemas.tables.columns import description_of, fields_of
 
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMA_FILES = tuple(f"schemas/tables/{name}.py" for name in ("prelabel", "audit", "convert"))
-_TABLE = re.compile(r"^([A-Z_]+) = pa\.(?:schema|struct)\(\s*\[\n(.*?)^\s*\]\s*\)", re.S | re.M)
-_REPEATED = re.compile(r"\*([A-Z_]+),$")
-_FIELD = re.compile(r'pa\.field\("(\w+)",\s*(.+?)(?:,\s*(?:nullable=)?False)?\),?\s*(?:#\s*(.*))?$')
+TABLES = (prelabel, audit, convert)
 
 
 def commands_page() -> str:
@@ -46,32 +51,69 @@ def command_paths() -> list[tuple[str, ...]]:
 
 
 def tables_page() -> str:
-    """Every schema, its columns, types and comments."""
+    """Every schema of every table module, its columns, types and descriptions."""
     parts = [
         "# Tables\n\nEvery Parquet schema; `python docs/write_reference.py` writes this page.\n"
     ]
-    for name in SCHEMA_FILES:
-        path = ROOT / name
-        if path.exists():
-            for title, body in _TABLE.findall(path.read_text(encoding="utf-8")):
-                parts.append(_section(title, body))
+    for module in TABLES:
+        parts += [_table(name, schema, module) for name, schema in tables_of(module).items()]
     return "\n".join(parts)
 
 
-def _section(title: str, body: str) -> str:
-    lines = [f"## {title}\n", "| column | type | meaning |", "|---|---|---|"]
-    for line in body.splitlines():
-        repeated = _REPEATED.match(line.strip())
-        match = _FIELD.match(line.strip())
-        if repeated:
-            lines.append(f"| … | | the columns of {repeated.group(1)} |")
-        if match:
-            column, kind, comment = match.groups()
-            kind = kind.replace("pa.", "").replace("()", "").replace("list_", "list")
-            lines.append(f"| {column} | {kind} | {(comment or '').replace('|', 'or')} |")
+def tables_of(module: ModuleType) -> dict[str, pa.Schema]:
+    """The schemas that a module defines, by the names of its constants."""
+    return {name: one for name, one in vars(module).items() if isinstance(one, pa.Schema)}
+
+
+def metrics_page() -> str:
+    """Every metric: its name, what it is called, whether classes have it, how it is defined."""
+    lines = [
+        "# Metrics\n\nThe numbers of an [audit](audit.md); `python docs/write_reference.py` writes "
+        "this page.\n",
+        "| name | title | of classes too | better | definition |",
+        "|---|---|---|---|---|",
+    ]
+    for name, metric in METRICS.items():
+        classes = "yes" if metric.per_class else ""
+        better = "lower" if metric.lower_is_better else "higher"
+        text = _cell(metric.definition)
+        lines.append(f"| `{name}` | {_cell(metric.title)} | {classes} | {better} | {text} |")
     return "\n".join(lines) + "\n"
 
 
+def _table(name: str, schema: pa.Schema, module: ModuleType) -> str:
+    lines = [f"## {name}\n"]
+    if words := _words_after(name, module):
+        lines.append(f"{words}\n")
+    lines += ["| column | type | meaning |", "|---|---|---|"]
+    for path, field in fields_of(schema):
+        kind = _kind(field.type) + ("" if field.nullable else ", never null")
+        lines.append(f"| {path} | {kind} | {_cell(description_of(field))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {_kind(kind.value_type)}"
+    return "struct" if pa.types.is_struct(kind) else str(kind)
+
+
+def _words_after(name: str, module: ModuleType) -> str:
+    """The string that stands below a constant and says what it is."""
+    body = ast.parse(inspect.getsource(module)).body
+    for constant, below in itertools.pairwise(body):
+        if isinstance(constant, ast.Assign) and ast.unparse(constant.targets[0]) == name:
+            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            return inspect.cleandoc(str(ast.literal_eval(below.value))) if is_text else ""
+    return ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+PAGES = {"commands.md": commands_page, "tables.md": tables_page, "metrics.md": metrics_page}
+
 if __name__ == "__main__":
-    (ROOT / "docs/commands.md").write_text(commands_page(), encoding="utf-8")
-    (ROOT / "docs/tables.md").write_text(tables_page(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page(), encoding="utf-8")

@@ -1,6 +1,8 @@
 """`maskmill audit` and `maskmill audit compare`: options -> run -> summary and exit code."""
 
 import sys
+from contextlib import nullcontext
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -8,9 +10,10 @@ import click
 from maskmill.jobs.options import (
     EXIT_BELOW_THRESHOLD,
     EXIT_FAILED_ROWS,
-    address_option,
+    engine_options,
     exits_cleanly,
     json_option,
+    run_options,
     say_json,
 )
 
@@ -140,7 +143,7 @@ def audit() -> None:
 @click.option(
     "--allow-failures", is_flag=True, help="Exit with 0 although some pairs could not be compared."
 )
-@address_option
+@engine_options
 @json_option
 @exits_cleanly
 def audit_masks(as_json: bool, **options: Any) -> None:
@@ -161,18 +164,21 @@ def audit_masks(as_json: bool, **options: Any) -> None:
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 some pairs could not be compared,
     4 a number is below --fail-under.
     """
-    from maskmill.jobs import (  # Ray and Arrow are heavy; --help is not to wait
-        audit_run,
-        audit_summary,
-    )
-    from maskmill.jobs.audit_config import AuditConfig
+    from maskmill.jobs import audit_summary  # Arrow is heavy; --help is not to wait
+    from maskmill.jobs.run import run
+    from maskmill.pipeline.audit.job import AuditJob
+    from maskmill.pipeline.audit.plan import AuditOptions
 
-    config = AuditConfig(**options)
-    result = audit_run.run(config)
-    say_json(audit_summary.to_dict(result)) if as_json else click.echo(audit_summary.text(result))
-    if result.missed:
+    how = run_options(options)
+    out, allow_failures = options.pop("out"), options.pop("allow_failures")
+    mine = {"overwrite": options.pop("overwrite"), "retry_failed": how.retry_failed}
+    with nullcontext(out) if out else TemporaryDirectory(prefix="maskmill-audit-") as folder:
+        job = AuditJob(options=AuditOptions(**options), out=folder, keep=out is not None, **mine)
+        outcome = run(job, how)
+    say_json(audit_summary.to_dict(outcome)) if as_json else click.echo(audit_summary.text(outcome))
+    if outcome.result.missed:
         sys.exit(EXIT_BELOW_THRESHOLD)
-    if result.failed and not config.allow_failures:
+    if outcome.ledger.failed and not allow_failures:
         sys.exit(EXIT_FAILED_ROWS)
 
 

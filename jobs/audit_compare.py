@@ -5,8 +5,8 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 
-from maskmill.jobs.audit_run import DOCUMENT
 from maskmill.pipeline.audit.comparison import Document, Row, compare_audits
+from maskmill.pipeline.audit.job import DOCUMENT
 from maskmill.pipeline.audit.manifest import ROWS, audit_layout
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError

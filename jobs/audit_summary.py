@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from maskmill.jobs.audit_run import AuditResult
-from maskmill.pipeline.audit.report.text import HEADLINES, number, with_interval
+from maskmill.jobs.run import Outcome
+from maskmill.pipeline.audit.job import Audited
+from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 
 MAX_FAULTS = 8
 MAX_EXAMPLES = 3
 MAX_CLASSES = 12
 
 
-def to_dict(result: AuditResult) -> dict[str, Any]:
+def to_dict(outcome: Outcome[Audited]) -> dict[str, Any]:
     """One line for machines: the numbers, the ledger, the faults; the rest is in audit.json."""
+    result = outcome.result
     document = result.document
     keep = ("value", "low", "high")
     return {
@@ -21,24 +23,27 @@ def to_dict(result: AuditResult) -> dict[str, Any]:
             name: {key: metric[key] for key in keep} for name, metric in document["metrics"].items()
         },
         "iou": {entry["name"]: entry["iou"]["value"] for entry in document["classes"]},
-        "missed": list(result.missed), "files": result.files, "done_now": result.done_now,
-        "seconds": round(result.seconds, 3), "pairs_per_second": round(result.rate, 2),
+        "missed": list(result.missed), "files": result.files, "done_now": outcome.done_now,
+        "seconds": round(outcome.seconds, 3), "pairs_per_second": round(outcome.rate, 2),
+        "engine": outcome.engine,
     }  # fmt: skip
 
 
-def text(result: AuditResult) -> str:
-    """The ledger, every number with its interval and definition, what looks wrong, the verdict."""
-    return "\n".join([*_ledger(result), *_numbers(result), *_faults(result), *_verdict(result)])
+def text(outcome: Outcome[Audited]) -> str:
+    """The ledger, what looks wrong, the numbers with intervals and definitions, the verdict."""
+    result = outcome.result
+    return "\n".join([*_ledger(outcome), *_faults(result), *_numbers(result), *_verdict(result)])
 
 
-def _ledger(result: AuditResult) -> Iterator[str]:
+def _ledger(outcome: Outcome[Audited]) -> Iterator[str]:
+    result = outcome.result
     ledger = result.document["ledger"]
     yield (
         f"pairs {ledger['pairs']:,} = compared {ledger['ok']:,} + failed {ledger['failed']:,} "
-        f"in {result.seconds:.1f} s"
+        f"in {outcome.seconds:.1f} s"
     )
-    if result.done_now < ledger["pairs"]:
-        yield f"  {ledger['pairs'] - result.done_now:,} of them had been audited before"
+    if outcome.done_now < ledger["pairs"]:
+        yield f"  {ledger['pairs'] - outcome.done_now:,} of them had been audited before"
     if ledger["failed"]:
         kinds = ", ".join(f"{code} {count:,}" for code, count in ledger["failures"].items())
         yield f"  failed: {kinds}"
@@ -46,15 +51,13 @@ def _ledger(result: AuditResult) -> Iterator[str]:
             yield f"    {row['error_message']}"
 
 
-def _numbers(result: AuditResult) -> Iterator[str]:
-    metrics = result.document["metrics"]
-    for name in HEADLINES:
-        metric = metrics[name]
-        if metric["value"] is not None:
-            yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
+def _numbers(result: Audited) -> Iterator[str]:
+    # Where a report was written it holds the others; without one this is all there is.
+    for metric in shown_metrics(result.document, on_console=bool(result.files)):
+        yield f"  {metric['title']:<28} {with_interval(metric):<26} {metric['definition']}"
 
 
-def _faults(result: AuditResult) -> Iterator[str]:
+def _faults(result: Audited) -> Iterator[str]:
     faults = result.document["faults"]
     for fault in faults[:MAX_FAULTS]:
         yield f"  ! {fault['name']}: {fault['message']}"
@@ -62,7 +65,7 @@ def _faults(result: AuditResult) -> Iterator[str]:
         yield f"  ! and {len(faults) - MAX_FAULTS} more"
 
 
-def _verdict(result: AuditResult) -> Iterator[str]:
+def _verdict(result: Audited) -> Iterator[str]:
     for sentence in result.missed:
         yield f"  below --fail-under: {sentence}"
     for name, path in result.files.items():

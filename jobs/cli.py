@@ -1,8 +1,13 @@
 """The command group. A command's module is imported when it is called, so --help is quick."""
 
 from pkgutil import resolve_name
+from typing import Any
 
 import click
+
+from maskmill.jobs.options import exits_cleanly
+from maskmill.jobs.signals import stop_on_signals
+from maskmill.jobs.streams import escape_output
 
 COMMANDS = {
     "prelabel": "Label every image of a collection with a DeepLab model.",
@@ -33,6 +38,11 @@ class LazyGroup(click.Group):
             raise TypeError(f"maskmill.jobs.{cmd_name} is not a command")
         return command
 
+    @exits_cleanly
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import the command and run it; here too, because importing takes its time."""
+        return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command table, from the one-line texts."""
         with formatter.section("Commands"):
@@ -50,3 +60,10 @@ def main() -> None:
       maskmill verify labels/
       maskmill rank labels/
     """
+
+
+def run_command() -> None:
+    """What the console script and ``python -m maskmill`` run, in a process of our own."""
+    escape_output()
+    stop_on_signals()
+    main()

@@ -8,15 +8,20 @@ import click
 
 from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
-    address_option,
+    engine_options,
     exits_cleanly,
     json_option,
+    run_options,
     say_json,
 )
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
 
 if TYPE_CHECKING:
+    from maskmill.jobs.run import Outcome
     from maskmill.pipeline.convert.conversion import ConversionRequest
+    from maskmill.pipeline.convert.job import Converted
+
+MAX_IMPORTS = 3
 
 
 @click.command()
@@ -86,7 +91,6 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
 @click.option("--check", is_flag=True, help="Read OUT/dataset back and compare every pixel.")
-@click.option("--workers", type=click.IntRange(1), help="Tasks at a time. [default: one per core]")
 @click.option(
     "--block-samples",
     type=click.IntRange(1),
@@ -97,7 +101,7 @@ if TYPE_CHECKING:
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of this run again.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
 @click.option("--list", "list_formats", is_flag=True, help="List the formats and what they hold.")
-@address_option
+@engine_options
 @json_option
 @exits_cleanly
 def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
@@ -124,18 +128,40 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
     for name in ("source", "out", "from_format", "to_format"):
         if options[name] is None:
             raise click.UsageError(f"{name.removesuffix('_format').upper()} is missing; see --help")
-    from maskmill.jobs.convert_config import ConvertConfig
-    from maskmill.jobs.convert_run import run
+    from maskmill.jobs.run import run
+    from maskmill.pipeline.convert.job import ConvertJob
 
-    ways = ("out", "check", "workers", "block_samples", "retry_failed", "allow_failures", "address")
-    how = {name: options.pop(name) for name in ways}
-    config = ConvertConfig(request=_request(**options), **how)
-    summary = run(config)
-    say_json(summary.to_dict()) if as_json else click.echo(summary.text())
-    if not summary.proof_holds:
+    how = run_options(options)
+    allow_failures = options.pop("allow_failures")
+    mine = {name: options.pop(name) for name in ("out", "check", "block_samples")}
+    outcome = run(ConvertJob(request=_request(**options), **mine), how)
+    _say(outcome, as_json)
+    proof = outcome.result.proof
+    if proof is not None and not proof.is_kept:
         sys.exit(1)
-    if summary.ledger.failed and not config.allow_failures:
+    if outcome.ledger.failed and not allow_failures:
         sys.exit(EXIT_FAILED_ROWS)
+
+
+def _say(outcome: "Outcome[Converted]", as_json: bool) -> None:
+    from maskmill.jobs.summary import headline, ledger_lines, outcome_dict
+    from maskmill.pipeline.convert.conversion import DATASET_FOLDER
+
+    imports, proof = outcome.result.imports, outcome.result.proof
+    dataset = f"{outcome.out.rstrip('/')}/{DATASET_FOLDER}"
+    if as_json:
+        check = None if proof is None else proof.to_dict()
+        more = {"dataset": dataset, "import": list(imports), "check": check}
+        say_json(outcome_dict(outcome, **more))
+        return
+    lines = [headline(outcome, "samples", "nothing to convert"), f"  dataset      {dataset}/"]
+    lines += ledger_lines(outcome, "every failed sample is a row of metadata/ with its reason")
+    shown = [f"  {line}" for line in imports[:MAX_IMPORTS]]
+    if len(imports) > MAX_IMPORTS:
+        more_packages = len(imports) - MAX_IMPORTS
+        shown.append(f"  … and {more_packages} more; each package is for a task of its own")
+    how = ["  next, to import:", *shown] if shown else []
+    click.echo("\n".join([*lines, *(proof.lines() if proof else []), *how]))
 
 
 def _request(

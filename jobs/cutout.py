@@ -72,6 +72,7 @@ def _classes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ..
 def cutout(
     as_json: bool,
     dry_run: bool,
+    allow_failures: bool,
     background: Any,
     color: tuple[int, int, int] | None,
     blur: float,
@@ -105,7 +106,11 @@ def cutout(
         blur=blur,
         min_area=options["min_area"],
     )
-    carry_out({**options, "cutout": settings}, as_json=as_json, dry_run=dry_run)
+    written = {"writers": ("masks", "cutouts"), "writer_settings": {"cutouts": settings}}
+    carry_out(
+        "cutout", {**options, **written}, as_json=as_json, dry_run=dry_run,
+        allow_failures=allow_failures,
+    )  # fmt: skip
 
 
 cutout.params += [

@@ -72,6 +72,7 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
     from multiprocessing import get_context
 
     from maskmill.jobs.progress import progress_meter
+    from maskmill.jobs.signals import end_with_parent
     from maskmill.pipeline.inspect.doctor import census_in
 
     work = partial(census_in, path)
@@ -80,7 +81,7 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
         return
     spawned = get_context("spawn")  # forking a process that has threads is not safe
     with (
-        ProcessPoolExecutor(workers, mp_context=spawned) as pool,
+        ProcessPoolExecutor(workers, mp_context=spawned, initializer=end_with_parent) as pool,
         progress_meter(len(names), 0, "inspect") as meter,
     ):
         for census in pool.map(work, names, chunksize=16):
@@ -122,6 +123,9 @@ def _say_values(rows: list[dict[str, Any]]) -> None:
             f"{row['share']:.2%}",
             f"{row['files']:,}",
         )
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    with console.capture() as shown:  # rich would end the process where the reader has gone
+        console.print(table)
+    click.echo(shown.get(), nl=False)
     if len(rows) > SHOWN_VALUES:
         click.echo(f"… and {len(rows) - SHOWN_VALUES} more values; --json lists them")

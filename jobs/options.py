@@ -4,35 +4,68 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from maskmill.jobs.machine_failures import machine_failure
+from maskmill.jobs.signals import exit_code_of, sentence_of
+from maskmill.jobs.streams import EXIT_BROKEN_PIPE, can_encode, printable, readers_have_gone
 from maskmill.schemas.errors import MaskmillError
+
+if TYPE_CHECKING:
+    from maskmill.jobs.engines.choice import RunOptions
 
 EXIT_FAILED_ROWS = 3
 EXIT_BELOW_THRESHOLD = 4
-EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON on stdout instead of text."
 )
-address_option = click.option(
-    "--address",
-    metavar="auto|HOST:PORT",
-    default=None,
-    help="Join this running Ray cluster; SOURCE and OUT must lie on storage its nodes share. "
-    "Without it, a cluster of this machine's cores is started and stopped.",
+_ENGINE_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "local", "ray"]),
+        default="auto",
+        show_default=True,
+        help="local: this process; ray: processes of a Ray cluster; auto: what is done sooner.",
+    ),
+    click.option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        default=None,
+        help="Join this running Ray cluster; SOURCE and OUT must lie on storage its nodes share.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Processes, or threads, that do the work. [default: one per core, or per GPU]",
+    ),
 )
+
+
+def engine_options(command: Command) -> Command:
+    """The options of every command that runs: --engine, --address, --workers."""
+    for option in reversed(_ENGINE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_options(options: dict[str, Any]) -> "RunOptions":
+    """Take out of a command's options those that say how a run is done."""
+    from maskmill.jobs.engines.choice import RunOptions
+
+    names = [name for name in RunOptions.__slots__ if name in options]
+    return RunOptions(**{name: options.pop(name) for name in names})
 
 
 def exits_cleanly(command: Command) -> Command:
     """Turn our own failures into one message and their exit code; leave bugs loud.
 
-    Ctrl-C ends with 130 and a sentence: nothing committed is lost.
+    Ctrl-C and other signals end with a sentence: nothing committed is lost. A reader that went
+    away (``| head``) ends it without one.
     """
 
     @functools.wraps(command)
@@ -40,25 +73,28 @@ def exits_cleanly(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except MaskmillError as error:
-            click.secho(f"maskmill: {error}", fg="red", err=True)
-            sys.exit(error.exit_code)
+            _end(str(error), error.exit_code)
+        except KeyboardInterrupt as stop:
+            _end(sentence_of(stop), exit_code_of(stop), color="yellow")
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and readers_have_gone():
+                sys.exit(EXIT_BROKEN_PIPE)
             sentence = machine_failure(error)
             if sentence is None:
                 raise
-            click.secho(f"maskmill: {sentence}", fg="red", err=True)
-            sys.exit(MaskmillError.exit_code)
-        except KeyboardInterrupt:
-            click.secho(
-                "maskmill: stopped; what is committed stays. The same command continues.",
-                fg="yellow",
-                err=True,
-            )
-            sys.exit(EXIT_INTERRUPTED)
+            _end(sentence, MaskmillError.exit_code)
 
     return wrapper  # type: ignore[return-value]
 
 
 def say_json(document: Any) -> None:
-    """One machine-readable line on stdout."""
-    click.echo(json.dumps(document, ensure_ascii=False, sort_keys=True))
+    """One machine-readable line on stdout; in ASCII where its encoding lacks a character."""
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True)
+    if not can_encode(text, sys.stdout.encoding):
+        text = json.dumps(document, sort_keys=True)
+    click.echo(text)
+
+
+def _end(sentence: str, exit_code: int, *, color: str = "red") -> NoReturn:
+    click.secho(f"maskmill: {printable(sentence)}", fg=color, err=True)
+    sys.exit(exit_code)

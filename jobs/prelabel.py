@@ -1,16 +1,16 @@
 """`maskmill prelabel`: options -> PrelabelConfig -> run -> summary and exit code."""
 
 import sys
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
-    address_option,
+    engine_options,
     exits_cleanly,
     json_option,
+    run_options,
     say_json,
 )
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
@@ -23,6 +23,9 @@ from maskmill.pipeline.views.plan import (
     OUTPUT_STRIDES,
     SCALE_RANGE,
 )
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.prelabel.job import PrelabelJob
 
 MIN_WINDOW = 64
 
@@ -79,14 +82,9 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help="What SOURCE is, where the guess is wrong; see docs/sources.md.",
 )
 @click.option(
-    "--workers",
-    type=click.IntRange(1),
-    help="Worker processes that hold a network. [default: one per core, or per GPU]",
-)
-@click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0),
-    help="GPUs of each worker. [default: 1 where the cluster has GPUs, else 0]",
+    help="GPUs of each worker; 0: none. [default: 1 where there are GPUs]",
 )
 @click.option(
     "--threads-per-worker",
@@ -185,6 +183,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     default=128.0,
     show_default=True,
     metavar="MP",
+    callback=lambda _, __, megapixels: int(megapixels * 1e6),
     help="Larger images, by their header, become failed rows.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images of the source.")
@@ -196,10 +195,10 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be done and written, and write nothing."
 )
-@address_option
+@engine_options
 @json_option
 @exits_cleanly
-def prelabel(as_json: bool, dry_run: bool, **options: Any) -> None:
+def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any) -> None:
     """Label every image of SOURCE with a DeepLab model; masks, COCO and rows go to OUT.
 
     SOURCE is a folder, a glob, an image, a text list of paths, a COCO json, a VOC ImageSets list,
@@ -217,29 +216,59 @@ def prelabel(as_json: bool, dry_run: bool, **options: Any) -> None:
     \b
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 done but some images failed.
     """
-    carry_out(options, as_json=as_json, dry_run=dry_run)
+    carry_out("prelabel", options, as_json=as_json, dry_run=dry_run, allow_failures=allow_failures)
 
 
-def carry_out(options: dict[str, Any], *, as_json: bool, dry_run: bool) -> None:
+def carry_out(
+    command: str, options: dict[str, Any], *, as_json: bool, dry_run: bool, allow_failures: bool
+) -> None:
     """Run what the options of a labelling command ask for, and say how it went.
 
     Ends the process with EXIT_FAILED_ROWS where images failed that were not allowed to.
     """
     # Arrow, torch and Ray are heavy; --help is not to wait for them.
-    from maskmill.jobs.prelabel_config import PrelabelConfig, default_block_images
-    from maskmill.jobs.prelabel_plan import dry_run as report_plan
-    from maskmill.jobs.prelabel_plan import dry_run_text
-    from maskmill.jobs.prelabel_run import run
+    from maskmill.jobs.run import run
+    from maskmill.jobs.summary import file_lines, headline, ledger_lines, outcome_dict
+    from maskmill.pipeline.prelabel.job import PrelabelJob
+    from maskmill.pipeline.prelabel.settings import PrelabelSettings
 
-    megapixels = options.pop("max_pixels")
-    block_images = options.pop("block_images")
-    config = PrelabelConfig(**options, max_pixels=int(megapixels * 1e6))
-    config = replace(config, block_images=block_images or default_block_images(config.views()))
+    how = run_options(options)
+    job = PrelabelJob(PrelabelSettings(**options), command)
     if dry_run:
-        report = report_plan(config)
-        say_json(report) if as_json else click.echo(dry_run_text(report))
+        _say_plan(job, as_json)
         return
-    summary = run(config)
-    say_json(summary.to_dict()) if as_json else click.echo(summary.text())
-    if summary.ledger.failed and not config.allow_failures:
+    outcome = run(job, how)
+    advice = "each failed image is a row with its reason; --retry-failed does them again"
+    if as_json:
+        say_json(outcome_dict(outcome, files=outcome.result))
+    else:
+        lines = [headline(outcome, "images", "nothing to do"), *file_lines(outcome.result)]
+        click.echo("\n".join([*lines, *ledger_lines(outcome, advice)]))
+    if outcome.ledger.failed and not allow_failures:
         sys.exit(EXIT_FAILED_ROWS)
+
+
+def _say_plan(job: "PrelabelJob", as_json: bool) -> None:
+    from maskmill.pipeline.prelabel.plan import dry_run
+    from maskmill.pipeline.runs.record import load_own_record
+
+    report = dry_run(job.plan(load_own_record(job.layout, job.command)), job.layout)
+    if as_json:
+        say_json(report)
+        return
+    blocks = "1 block" if report["blocks"] == 1 else f"{report['blocks']:,} blocks"
+    size = "unknown size" if report["bytes"] is None else f"{report['bytes'] / 1e6:,.1f} MB"
+    click.echo(
+        f"{report['images']:,} images ({size}) from the {report['source']['kind']} "
+        f"{report['source']['root']}, in {blocks}\n"
+        f"{report['already_done']:,} have a row already, {report['to_do']:,} to do "
+        f"with {report['model']}\nwould write {', '.join(report['would_write'])}"
+    )
+    if report["renamed"]:
+        shown = ", ".join(report["renamed"][:3])
+        click.echo(
+            f"{len(report['renamed'])} outputs keep their extension, for names would collide: "
+            f"{shown}"
+        )
+    for note in report["notes"]:
+        click.echo(f"note: {note}")

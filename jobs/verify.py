@@ -46,9 +46,9 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     checked = 0
     with progress_meter(total, 0, "verify") as meter:
         for step in steps:
-            checked += step.images
+            checked += step.items
             problems += step.problems
-            meter.advance(step.images, len(step.problems))
+            meter.advance(step.items, len(step.problems))
     if as_json:
         say_json({"out": out, "images": checked, "problems": problems})
     else:

@@ -15,6 +15,7 @@ from maskmill.schemas.coco import CocoCategory
 from maskmill.schemas.errors import SettingsError
 
 Color = tuple[int, int, int]
+LABELSETS = resources.files("maskmill.schemas") / "labelsets"
 VOID_COLOR: Color = (224, 224, 192)  # what Pascal VOC paints at index 255
 
 
@@ -171,11 +172,10 @@ class LabelMap:
 
 def builtin_names() -> tuple[str, ...]:
     """Names of the label maps that come with maskmill."""
-    folder = resources.files("schemas") / "labelsets"
     return tuple(
         sorted(
             item.name.removesuffix(".json")
-            for item in folder.iterdir()
+            for item in LABELSETS.iterdir()
             if item.name.endswith(".json")
         )
     )
@@ -191,7 +191,7 @@ def builtin(name: str) -> LabelMap:
         raise SettingsError(
             f"no built-in label map {name!r}; there are: {', '.join(builtin_names())}"
         )
-    text = (resources.files("schemas") / "labelsets" / f"{name}.json").read_text(encoding="utf-8")
+    text = (LABELSETS / f"{name}.json").read_text(encoding="utf-8")
     return LabelMap.from_dict(json.loads(text))
 
 

@@ -17,7 +17,8 @@ from maskmill.pipeline.metrics.intervals import (
     interval_of,
     two_sided_p,
 )
-from maskmill.pipeline.metrics.registry import METRICS, Score
+from maskmill.pipeline.metrics.metric import Score
+from maskmill.pipeline.metrics.registry import METRICS
 from maskmill.pipeline.metrics.totals import Sums, Totals, TotalsLayout
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap

@@ -13,7 +13,8 @@ from maskmill.pipeline.audit.tally import AuditTally, Census
 from maskmill.pipeline.metrics import calibration, definitions
 from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS
 from maskmill.pipeline.metrics.intervals import interval_of
-from maskmill.pipeline.metrics.registry import METRICS, Metric
+from maskmill.pipeline.metrics.metric import Metric
+from maskmill.pipeline.metrics.registry import METRICS
 from maskmill.pipeline.metrics.totals import Sums, Totals
 
 DOCUMENT_VERSION = 1
@@ -103,8 +104,9 @@ def _metrics(tally: AuditTally) -> dict[str, Document]:
     resamples = tally.layout.split(tally.bootstrap.sums())
     return {
         name: {
-            "title": metric.title, "definition": metric.definition,
-            **_scored(metric, point, resamples, tally),
+            "title": metric.title, "definition": metric.definition, "shown": metric.shown,
+            "per_class": metric.per_class is not None,
+            "lower_is_better": metric.lower_is_better, **_scored(metric, point, resamples, tally),
         }
         for name, metric in METRICS.items()
     }  # fmt: skip

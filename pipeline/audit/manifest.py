@@ -8,17 +8,17 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.sides import AuditSide
+from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.storage.filesystems import CONTAINERS, is_uri, local_path
 from maskmill.pipeline.storage.members import split_member_uri
 from maskmill.schemas.errors import RunRefused
-from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS, WORK
+from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS
 
 Row = dict[str, Any]
 
@@ -77,43 +77,11 @@ def refuse_changed_masks(layout: RunLayout, manifest: pa.Table, *, retry_failed:
         )
 
 
-def pending_pairs(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> pa.Table:
-    """One row of schema WORK per block with anything to do, in block order.
-
-    Args:
-        layout: the run folder.
-        manifest: schema PAIR_MANIFEST, in pair_id order.
-        retry_failed: take the failed pairs of committed blocks as well, where both files exist.
-    """
-    committed = pa.array(layout.committed_blocks(), pa.int64())
-    chosen = pc.invert(pc.is_in(manifest["block"], committed))
-    if retry_failed:
-        failed = pc.is_in(manifest["pair_id"], pa.array(_failed_ids(layout), pa.int64()))
-        chosen = pc.or_(chosen, pc.and_(failed, pc.is_null(manifest["error_code"])))
-    return _as_blocks(manifest.filter(chosen))
-
-
 def _failed_ids(layout: RunLayout) -> list[int]:
     found: list[int] = []
     for rows in layout.committed_rows(["pair_id", "status"]):
         found += rows.filter(pc.equal(rows["status"], "failed"))["pair_id"].to_pylist()
     return found
-
-
-def _as_blocks(todo: pa.Table) -> pa.Table:
-    """Rows in block order -> WORK, without an object per pair."""
-    blocks = todo["block"].to_numpy()
-    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
-    columns = [todo[name].combine_chunks() for name in PAIRS.names]
-    pairs = pa.StructArray.from_arrays(columns, fields=list(PAIRS))
-    offsets = pa.array([*starts.tolist(), todo.num_rows], pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, pairs, type=WORK.field("pairs").type)
-    return pa.table([pa.array(blocks[starts], pa.int64()), lists], schema=WORK)
-
-
-def num_pairs(work: pa.Table) -> int:
-    """How many pairs a WORK table holds."""
-    return int(pc.sum(pc.list_value_length(work["pairs"])).as_py() or 0)
 
 
 def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int) -> Row:
@@ -122,8 +90,8 @@ def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int
     How numbers are made of the rows is no part of it.
     """
     return {
-        "pairs": f"{manifest.num_rows} pairs, {_digest_of_pairs(manifest)}",
-        "labels": _digest(settings.labels.to_dict()),
+        "inputs": f"{manifest.num_rows} pairs, {_digest_of_pairs(manifest)}",
+        "labels": digest_of(settings.labels.to_dict()),
         "prediction": _side(settings.prediction), "truth": _side(settings.truth),
         "ignore": sorted(settings.ignore), "resize": settings.resize,
         "measures": asdict(settings.measures), "alignment_every": settings.alignment_every,
@@ -178,8 +146,8 @@ def _stamp(path: str) -> str:
 
 def _side(side: AuditSide) -> Row:
     mapping = None if side.mapping is None else sorted(side.mapping.items())
-    labels = None if side.labels is None else _digest(side.labels.to_dict())
-    return {"format": side.format, "labels": labels, "mapping": _digest(mapping)}
+    labels = None if side.labels is None else digest_of(side.labels.to_dict())
+    return {"format": side.format, "labels": labels, "mapping": digest_of(mapping)}
 
 
 def _digest_of_pairs(manifest: pa.Table) -> str:
@@ -188,10 +156,6 @@ def _digest_of_pairs(manifest: pa.Table) -> str:
         for row in batch.to_pylist():
             digest.update(_text(row))
     return digest.hexdigest()
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(_text(value)).hexdigest()
 
 
 def _text(value: Any) -> bytes:

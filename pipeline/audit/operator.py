@@ -1,13 +1,10 @@
 """AuditPairs: work rows of pairs -> AUDIT rows."""
 
 import hashlib
-import os
-import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-
-import pyarrow as pa
+from typing import Any
 
 from maskmill.pipeline.audit.confidences import read_confidence
 from maskmill.pipeline.audit.pair import Measures, Row, ValueTables, audit_masks, resized_nearest
@@ -16,9 +13,9 @@ from maskmill.pipeline.metrics.boundary import use_one_thread
 from maskmill.pipeline.metrics.confusion import ValueTable, value_table
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask, ScoreMap
-from maskmill.schemas.errors import ErrorCode, FileFailure
+from maskmill.schemas.errors import ErrorCode, FileFailure, MaskFailure
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.audit import AUDIT
+from maskmill.schemas.tables.audit import PAIRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,31 +47,34 @@ class AuditPairs:
 
     settings: AuditSettings
 
-    def __call__(self, pairs: pa.Table) -> pa.Table:
-        """A table of schema PAIRS in, one of schema AUDIT out."""
-        return pa.Table.from_pylist(list(self.rows(pairs.to_pylist())), schema=AUDIT)
+    def facts(self, entry: Mapping[str, Any]) -> Row:
+        """The columns of AUDIT that every row has."""
+        return {name: entry[name] for name in (*PAIRS.names, "block")}
 
-    def rows(self, pairs: Iterable[Row]) -> Iterator[Row]:
-        """AUDIT rows of PAIRS rows, one after the other."""
+    def of_block(self) -> Callable[[Row], Row]:
+        """A function from a row of PAIRS to the columns of an ok row."""
         use_one_thread()
         tables = TableCache(self.settings)
-        return (self._row(pair, tables) for pair in pairs)
+        return lambda pair: self._row(pair, tables)
 
     def _row(self, pair: Row, tables: "TableCache") -> Row:
+        """Read and measure one pair.
+
+        Raises:
+            FileFailure: it cannot be compared, for a reason found now or when it was listed.
+        """
+        if pair["error_code"]:
+            raise FileFailure(ErrorCode(pair["error_code"]), pair["error_message"])
         started = time.perf_counter()
         notes: list[str] = []
-        row = {**pair, "status": "failed", "notes": notes, "worker": _worker()}
-        if pair["error_code"]:
-            return row
         try:
-            row |= {**self._measured(pair, tables, notes), "status": "ok"}
+            row = {**self._measured(pair, tables, notes), "notes": notes}
         except FileFailure as failure:
-            row |= {"error_code": failure.code.value, "error_message": f"{pair['key']}: {failure}"}
-        except MemoryError:
+            raise type(failure)(failure.code, f"{pair['key']}: {failure}") from failure
+        except MemoryError as error:
             message = f"{pair['key']}: no memory for this pair; audit it on a larger machine"
-            row |= {"error_code": ErrorCode.OUT_OF_MEMORY.value, "error_message": message}
-        total = (time.perf_counter() - started) * 1000
-        return {**row, "measure_ms": total - row.get("read_ms", 0.0)}
+            raise MaskFailure(ErrorCode.OUT_OF_MEMORY, message) from error
+        return {**row, "measure_ms": (time.perf_counter() - started) * 1000 - row["read_ms"]}
 
     def _measured(self, pair: Row, tables: "TableCache", notes: list[str]) -> Row:
         settings, started = self.settings, time.perf_counter()
@@ -128,10 +128,6 @@ class TableCache:
             ignore=(*own, *(value for value in self._settings.ignore if value <= top)),
             mapping=side.mapping,
         )  # fmt: skip
-
-
-def _worker() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _measures_of(pair: Row, settings: AuditSettings) -> Measures:

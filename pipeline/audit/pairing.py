@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from maskmill.pipeline.sources.entries import IMAGE_EXTENSIONS
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, stem_of
 from maskmill.schemas.errors import ErrorCode
 
 SUFFIXES: Final = (
@@ -26,7 +26,7 @@ SHARED_ENDING: Final = "same file name without an ending that all files of a sid
 KeyOf = Callable[[str], str | None]
 """A file's key -> what it must share with its partner; None where the rule does not apply."""
 
-_EXTENSIONS = IMAGE_EXTENSIONS | {".npz", ".npy", ".json"}
+_EXTENSIONS = (*IMAGE_EXTENSIONS, ".npz", ".npy", ".json")
 _ENDING = re.compile(r"[_.-](?=.*[A-Za-z]).*")
 _CITYSCAPES = re.compile(r"[a-z][a-z-]*_\d{6}_\d{6}")
 
@@ -119,8 +119,7 @@ def find_picture(key: str, index: Mapping[str, MaskFile | None]) -> MaskFile | N
 
 def stem_path(key: str) -> str:
     """The key without a picture's extension: ``a.b.png`` gives ``a.b``, and ``a.b`` stays."""
-    stem, dot, extension = key.rpartition(".")
-    return stem if dot and stem and f".{extension.lower()}" in _EXTENSIONS else key
+    return stem_of(key, _EXTENSIONS)
 
 
 def without_role(key: str) -> str:

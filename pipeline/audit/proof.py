@@ -6,16 +6,31 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.metrics.confusion import add_cells, empty_matrix
-from maskmill.pipeline.prelabel.proof import Checked
+from maskmill.pipeline.runs.checks import (
+    Checked,
+    ExpectedRows,
+    checked,
+    record_problems,
+    record_to_prove,
+)
 from maskmill.schemas.arrays import ConfusionCounts
 from maskmill.schemas.errors import SettingsError
 
 DOCUMENT = "audit.json"
-COLUMNS = ["pair_id", "key", "status", "error_code", "pixels", "ignored_pixels", "cells"]
+COLUMNS = [
+    "pair_id",
+    "key",
+    "status",
+    "error_code",
+    "error_message",
+    "pixels",
+    "ignored_pixels",
+    "cells",
+]
 
 Row = dict[str, Any]
 
@@ -33,29 +48,20 @@ def verify_audit(root: str) -> Iterator[Checked]:
         document = json.loads(layout.read(DOCUMENT))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{root} holds no finished audit: {error}") from error
-    manifest = layout.read_table(layout.manifest, ["pair_id", "key"])
-    expected = dict(zip(manifest["pair_id"].to_pylist(), manifest["key"].to_pylist(), strict=True))
+    record = record_to_prove(layout)
+    expected = ExpectedRows(layout, "pair_id")
+    yield checked(0, record_problems(layout, record, expected.inputs))
     matrix = empty_matrix(len(document["classes"]))
     statuses: Counter[str] = Counter()
-    for rows in layout.committed_rows(COLUMNS):
+    for block in layout.committed_blocks():
+        rows = layout.committed_block(block, COLUMNS)
         statuses.update(rows["status"].to_pylist())
-        yield _check_rows(rows, expected, matrix)
-    if expected:
-        yield Checked(0, (f"{len(expected)} pairs have no row; give the same command again",))
-    yield Checked(0, tuple(_document_problems(document, matrix, statuses)))
-
-
-def _check_rows(rows: pa.Table, expected: dict[int, str], matrix: ConfusionCounts) -> Checked:
-    problems = []
-    for row in rows.to_pylist():
-        key = expected.pop(row["pair_id"], None)
-        if key != row["key"]:
-            problems.append(f"row {row['pair_id']} is of {row['key']}, the manifest says {key}")
-        if (row["status"] == "failed") != (row["error_code"] is not None):
-            problems.append(f"{row['key']}: status {row['status']}, code {row['error_code']}")
-        if row["status"] == "ok":
+        problems = list(expected.problems(block, rows))
+        for row in rows.filter(pc.equal(rows["status"], "ok")).to_pylist():
             problems += _cell_problems(row, matrix)
-    return Checked(rows.num_rows, tuple(problems))
+        yield checked(rows.num_rows, problems)
+    yield checked(0, expected.missing())
+    yield checked(0, _document_problems(document, matrix, statuses))
 
 
 def _cell_problems(row: Row, matrix: ConfusionCounts) -> Iterator[str]:

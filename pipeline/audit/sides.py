@@ -16,6 +16,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     mapping_by_name,
     read_rules,
 )
+from maskmill.pipeline.datasets.recognition import Recognition, recognise
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
@@ -33,12 +34,12 @@ from maskmill.schemas.labels import LabelMap
 FOLDER_FORMATS = ("auto", "masks", *MASK_FORMATS)
 """Folders, globs and lists of mask files, which are read value by value."""
 
-MARKS = {
-    "prelabel": ("run.json", "metadata"),
-    "cvat_mask": ("SegmentationClass", "labelmap.txt"),
-    "voc": ("SegmentationClass",),  # beside it lie masks of objects, which are no class masks
-}
-"""What folders and archives of a format hold at their top; the first that fits is taken."""
+BY_FILE = ("masks", "cityscapes", "cityscapes_train_ids", "cityscapes_color")
+"""Layouts that are read as folders of mask files: the values are classes of the audit, and pairing
+chooses among the files that Cityscapes has for one picture."""
+
+DOCUMENTS = (".json", ".xml", ".zip", ".tar")
+"""Files that may be a dataset; other ones are a mask or a list of masks."""
 
 MAX_MASK_BYTES = 1 << 30
 
@@ -90,27 +91,29 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
     if format not in side_formats():
         raise SettingsError(f"no format {format!r}; there are: {', '.join(side_formats())}")
     source = local_path(source) or source  # workers of a cluster start in other folders
-    chosen = guess_format(source) if format == "auto" else format
-    if chosen == "prelabel":
+    guess = guess_format(source) if format == "auto" else Recognition(format, "")
+    if guess.format == "prelabel":
         return _list_run(source)
-    if chosen in FOLDER_FORMATS:
-        return _list_files(source, chosen)
-    return _list_dataset(source, chosen, labels)
+    if guess.format in FOLDER_FORMATS:
+        return _list_files(source, guess.format)
+    listing = _list_dataset(source, guess.format, labels)
+    if format != "auto":
+        return listing
+    return replace(listing, notes=(f"{source} is read as {guess.format}: {guess.reason}",))
 
 
-def guess_format(source: str) -> str:
-    """A format of ``MARKS`` by what lies at the top; ``coco`` for json, ``auto`` for mask files."""
+def guess_format(source: str) -> Recognition:
+    """What a side is: a dataset that is recognised, a COCO document, else ``auto`` mask files."""
     filesystem, path = resolve(source)
-    extension = path.lower().rpartition(".")[2]
-    if filesystem.get_file_info(path).type == fs.FileType.Directory:
-        asked = sorted({mark for marks in MARKS.values() for mark in marks})
-        found = filesystem.get_file_info([f"{path}/{mark}" for mark in asked])
-        tops = {info.base_name for info in found if info.type != fs.FileType.NotFound}
-    elif extension in ("zip", "tar") and filesystem.get_file_info(path).type == fs.FileType.File:
-        tops = {name.partition("/")[0] for name in open_tree(source).names()}
-    else:
-        return "coco" if extension == "json" else "auto"
-    return next((name for name, marks in MARKS.items() if tops.issuperset(marks)), "auto")
+    kind = filesystem.get_file_info(path).type
+    is_document = kind == fs.FileType.File and path.lower().endswith(DOCUMENTS)
+    if kind == fs.FileType.Directory or is_document:
+        found = recognise(open_tree(source))
+        if found is not None and found.format not in BY_FILE:
+            return found
+    if path.lower().endswith(".json"):
+        return Recognition("coco", "a JSON document that is nothing else")
+    return Recognition("auto", "mask files")
 
 
 def read_side(

@@ -9,10 +9,10 @@ from maskmill.pipeline.masks.plain_png import read_plain_png
 from maskmill.pipeline.masks.reading import detect, read_mask
 from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
 from maskmill.pipeline.masks.values import stored_values
+from maskmill.pipeline.pictures.orientation import orientation_of
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.labels import LabelMap
 
-_ORIENTATION = 0x0112
 _BY_VALUE = ("palette", "palette_voc", "indexed", "indexed16", "tiff", "bmp")
 
 
@@ -67,5 +67,5 @@ def _plain_kind(mode: str, palette: bytes, labels: LabelMap) -> str | None:
 def _exif_words(source: MaskPicture) -> str:
     if "exif" not in source.image.info:
         return ""
-    orientation = source.image.getexif().get(_ORIENTATION, 1)
+    orientation = orientation_of(source.image)
     return "" if orientation == 1 else f"; its own EXIF orientation {orientation} not applied"

@@ -3,21 +3,21 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from maskmill.pipeline.convert.conversion import ConversionPlan
+from maskmill.pipeline.convert.conversion import ConversionPlan, opened_tree
 from maskmill.pipeline.convert.decoders import PICTURES, confirm_picture
-from maskmill.pipeline.convert.manifest import block_rows
 from maskmill.pipeline.convert.operator import mapped_sample
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.proof import compare
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem, stem_of
-from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.runs.isolation import spread
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import row_group
 from maskmill.schemas.errors import ErrorCode, FileFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.blocks import TALLY
@@ -53,10 +53,10 @@ class Readback:
         number, key, payload = json.loads(text)
         part = self.parts[number]
         context = ReadContext(
-            tree=_opened(part.uri),
+            tree=opened_tree(part.uri),
             labels=part.labels,
             extras=part.extras,
-            images=_opened(self.images) if self.images else None,
+            images=opened_tree(self.images) if self.images else None,
         )
         reader = dataset_format(self.format).load_checker()
         return reader.read(SampleItem(key=key, payload=payload), context)
@@ -114,22 +114,22 @@ def open_readback(plan: ConversionPlan, folder: str) -> tuple[Readback, WrittenI
 class CheckMasks:
     """Compares the samples of a block and writes a table of schema CHECK for it.
 
-    ``samples`` is the file with a row group per block, ``work`` that with their numbers.
+    ``samples`` is the file with a row group per block: what a row of PENDING calls a block is the
+    number of such a group.
     """
 
     layout: RunLayout
     plan: ConversionPlan
     readback: Readback
     folder: str
-    work: str
     samples: str
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """A table of row group numbers in, one of schema TALLY out."""
+    def __call__(self, pending: pa.Table) -> pa.Table:
+        """A table of schema PENDING in, one of schema TALLY out."""
         tables = []
-        for group in work["group"].to_pylist():
-            (row,) = block_rows(self.layout, self.samples, group)
-            rows = [self._row(sample) for sample in json.loads(row["samples"])]
+        for group in pending["block"].to_pylist():
+            (row,) = row_group(self.layout, self.samples, group)
+            rows = list(spread(self._row, json.loads(row["samples"])))
             table = pa.Table.from_pylist(rows, schema=CHECK)
             self.layout.write_table(f"{self.folder}/block-{row['block']:07d}.parquet", table)
             tables.append(table)
@@ -164,8 +164,3 @@ class CheckMasks:
         if not path.lower().endswith(PICTURES):
             return False
         return confirm_picture(self.layout.read(path), path)
-
-
-@lru_cache(maxsize=4)
-def _opened(uri: str) -> FileTree:
-    return open_tree(uri)

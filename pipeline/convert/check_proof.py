@@ -17,15 +17,15 @@ from maskmill.pipeline.convert.check import (
     written_trees,
 )
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
-from maskmill.pipeline.convert.manifest import block_rows
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import stem_of
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import row_group
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.blocks import PENDING
 
 CHECK_FOLDER: Final = "check"
-WORK: Final = "work/check.parquet"
 SAMPLES: Final = "work/check-samples.parquet"
 
 
@@ -35,19 +35,20 @@ class CheckPlan:
 
     plan: ConversionPlan
 
-    def operator(self, layout: RunLayout) -> CheckMasks:
-        """The operator over all committed blocks, its work table written."""
+    def operator(self, layout: RunLayout) -> tuple[CheckMasks, pa.Table]:
+        """The operator over all committed blocks, and these as a table of schema PENDING."""
         readback, items = open_readback(self.plan, layout.path(DATASET_FOLDER))
-        groups = _write_samples(layout, items)
-        layout.write_table(WORK, pa.table({"group": pa.array(range(groups), pa.int64())}))
-        return CheckMasks(
+        layout.clear(CHECK_FOLDER)
+        sizes = _write_samples(layout, items)
+        blocks = [{"block": group, "items": size} for group, size in enumerate(sizes)]
+        operator = CheckMasks(
             layout=layout,
             plan=self.plan,
             readback=readback,
             folder=CHECK_FOLDER,
-            work=WORK,
             samples=SAMPLES,
         )
+        return operator, pa.Table.from_pylist(blocks, schema=PENDING)
 
 
 def plan_check(plan: ConversionPlan, layout: RunLayout) -> CheckPlan:
@@ -166,10 +167,13 @@ def _names_of(row: dict[str, Any]) -> Iterator[str]:
     yield from (f"{row['split']}/{name}" for name in names)
 
 
-def _write_samples(layout: RunLayout, items: WrittenItems) -> int:
-    """A row group per block: its ok samples, and what the target's reader needs to find each."""
+def _write_samples(layout: RunLayout, items: WrittenItems) -> list[int]:
+    """A row group per block: its ok samples, and what the target's reader needs to find each.
+
+    Returns how many samples each has.
+    """
     schema = pa.schema([("block", pa.int64()), ("samples", pa.large_string())])
-    groups = 0
+    sizes: list[int] = []
     with tempfile.TemporaryFile() as spool:
         with pq.ParquetWriter(spool, schema, compression="zstd") as writer:
             for block in layout.committed_blocks():
@@ -181,13 +185,13 @@ def _write_samples(layout: RunLayout, items: WrittenItems) -> int:
                         "files": files[row["image_id"]],
                         "written": items.find(*_names_of(row)),
                     }
-                    for row in block_rows(layout, layout.manifest, block)
+                    for row in row_group(layout, layout.manifest, block)
                     if row["image_id"] in files
                 ]
                 entry = {"block": block, "samples": json.dumps(samples)}
                 writer.write_table(pa.Table.from_pylist([entry], schema=schema))
-                groups += 1
+                sizes.append(len(samples))
         spool.seek(0)
         layout.filesystem.create_dir(layout.path(SAMPLES).rpartition("/")[0])
         layout.write_stream(SAMPLES, cast(BinaryIO, spool))
-    return groups
+    return sizes

@@ -1,10 +1,9 @@
 """What one conversion is: formats, classes, samples, and all that a worker needs of them."""
 
-import hashlib
-import json
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Final
 
 from maskmill.pipeline.convert.manifest import ManifestFile
@@ -19,6 +18,7 @@ from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.masks.registry import Unknown
+from maskmill.pipeline.runs.identity import digest_of
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -56,16 +56,16 @@ class ConversionPlan:
     extras: dict[str, Any]
     info: dict[str, str] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def read_context(self) -> ReadContext:
-        """The source, opened once per process."""
+        """The source, opened once per process; an archive once per thread."""
         images = self.request.images
         return ReadContext(
-            tree=_opened(self.request.source),
+            tree=opened_tree(self.request.source),
             labels=self.source_labels,
             extras=self.extras,
             unknown=self.request.unknown,
-            images=_opened(images) if images else None,
+            images=opened_tree(images) if images else None,
         )
 
     @property
@@ -82,11 +82,6 @@ class ConversionPlan:
     def copies_images(self) -> bool:
         """True where the pictures go into the output."""
         return self.request.with_images or dataset_format(self.request.to_format).takes_images
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        state.pop("read_context", None)  # open files stay in their process
-        return state
 
 
 def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterable[SampleItem]]:
@@ -147,8 +142,8 @@ def conversion_identity(
         "inputs": f"{manifest.samples} samples, {manifest.sha256}",
         "from": request.from_format,
         "to": request.to_format,
-        "source_labels": _digest(mapping.source.to_dict()),
-        "labels": _digest(mapping.target.to_dict()),
+        "source_labels": digest_of(mapping.source.to_dict()),
+        "labels": digest_of(mapping.target.to_dict()),
         "mapping": list(mapping.targets),
         "unknown": request.unknown,
         "max_loss": request.max_loss,
@@ -159,11 +154,15 @@ def conversion_identity(
     }
 
 
-@lru_cache(maxsize=4)
-def _opened(uri: str) -> FileTree:
-    """A tree once per process: the members of an archive are checked once, not per block."""
+def opened_tree(uri: str) -> FileTree:
+    """A tree, opened once per process: the members of an archive are checked once, not per block.
+
+    An archive has one position in its file, so each thread has one of its own.
+    """
+    is_archive = uri.lower().endswith((".zip", ".tar"))
+    return _opened(uri, threading.get_ident() if is_archive else 0)
+
+
+@lru_cache(maxsize=32)
+def _opened(uri: str, thread: int) -> FileTree:
     return open_tree(uri)
-
-
-def _digest(document: Any) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -2,78 +2,45 @@
 
 import hashlib
 import json
-import os
-import socket
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
-from maskmill.pipeline.convert.manifest import block_rows
 from maskmill.pipeline.datasets.class_mapping import map_mask
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import Sample, SampleItem, Target, Written
 from maskmill.pipeline.masks.run_lengths import value_counts
-from maskmill.pipeline.runs.attempts import IMAGE_DEATHS, BlockAttempt, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.storage.filesystems import is_uri, read_bytes
 from maskmill.schemas.errors import ErrorCode, FileFailure
-from maskmill.schemas.tables.blocks import TALLY
-from maskmill.schemas.tables.convert import CONVERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertMasks:
-    """Reads, maps and writes every sample of a block, then commits its rows in one piece.
+    """Reads, maps and writes every sample of a block.
 
-    Files go to paths that the key decides, so doing a block again is harmless. A bad sample
-    becomes a failed row; any other exception is a bug and stops the run.
+    Files go to paths that the key decides. A bad sample becomes a failed row; any other exception
+    is a bug and stops the run.
     """
 
     layout: RunLayout
-    session: str
     plan: ConversionPlan
     fingerprint: str
     tool_version: str
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """A table of schema CONVERSION_WORK in, one of schema TALLY out."""
-        tables = [self._convert_block(row) for row in work.to_pylist()]
-        return pa.concat_tables(tables).select(TALLY.names).cast(TALLY)
-
-    def _convert_block(self, row: dict[str, Any]) -> pa.Table:
-        attempt = begin_stage(self.layout, row["block"], "load", self.session)
-        entries = block_rows(self.layout, self.layout.manifest, row["block"])
-        wanted = row["image_ids"]
-        rows = [
-            self._row(entry, attempt)
-            for entry in entries
-            if wanted is None or entry["image_id"] in wanted
-        ]
-        attempt.finish()
-        table = pa.Table.from_pylist(rows, schema=CONVERSION)
-        self.layout.commit_block(row["block"], table, schema=CONVERSION)
-        self.layout.delete(self.layout.attempts_path(row["block"]))
-        return table
-
-    def _row(self, entry: dict[str, Any], attempt: BlockAttempt) -> dict[str, Any]:
-        facts = {
+    def facts(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of CONVERSION that every row has."""
+        return {
             **{name: entry[name] for name in ("image_id", "key", "block", "output", "split")},
-            "attempts": attempt.starts,
             "settings_fingerprint": self.fingerprint,
             "tool_version": self.tool_version,
-            "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
-        if attempt.is_deadly(entry["image_id"]):
-            message = f"{entry['key']}: the worker process died {IMAGE_DEATHS} times on this sample"
-            return {**facts, **_failed(ErrorCode.WORKER_DIED, message)}
-        attempt.mark(entry["image_id"])
-        try:
-            return {**facts, "status": "ok", **self._convert(entry)}
-        except FileFailure as failure:
-            return {**facts, **_failed(failure.code, str(failure))}
+
+    def of_block(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """A function from a manifest row to the columns of an ok row."""
+        return self._convert
 
     def _convert(self, entry: dict[str, Any]) -> dict[str, Any]:
         """Read, map, write; the columns of an ok row."""
@@ -149,10 +116,6 @@ def picture_bytes(plan: ConversionPlan, sample: Sample) -> bytes | None:
     if is_uri(sample.image) or sample.image.startswith("/"):
         return read_bytes(sample.image)
     return context.tree.read(sample.image)
-
-
-def _failed(code: ErrorCode, message: str) -> dict[str, Any]:
-    return {"status": "failed", "error_code": code.value, "error_message": message}
 
 
 def _pixel_columns(sample: Sample) -> dict[str, Any]:

@@ -7,52 +7,46 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
-
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER
 from maskmill.pipeline.convert.finish import committed_samples
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import WriteContext
-from maskmill.pipeline.prelabel.proof import Checked
+from maskmill.pipeline.runs.checks import (
+    Checked,
+    ExpectedRows,
+    checked,
+    record_problems,
+    record_to_prove,
+)
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.pending import count_ledger
-from maskmill.pipeline.runs.record import RunRecord, load_record
-from maskmill.schemas.errors import SettingsError
+from maskmill.pipeline.runs.record import RunRecord
 from maskmill.schemas.labels import LabelMap
 
-COLUMNS = ["image_id", "key", "status", "error_code", "files", "files_sha256"]
+COLUMNS = ["image_id", "key", "status", "error_code", "error_message", "files", "files_sha256"]
 
 
 def verify_conversion(layout: RunLayout) -> Iterator[Checked]:
-    """Check a conversion block by block, then its ledger, then its documents.
+    """Check a conversion: its record, its rows block by block with their files, its documents.
 
     Raises:
-        SettingsError: the folder holds no conversion.
+        SettingsError: the folder holds no run.
     """
-    record = load_record(layout)
-    if record is None or record.command != "convert":
-        raise SettingsError(f"{layout.root} holds no conversion")
-    manifest = layout.read_table(layout.manifest, ["image_id", "key"])
-    expected = dict(zip(manifest["image_id"].to_pylist(), manifest["key"].to_pylist(), strict=True))
+    record = record_to_prove(layout)
+    expected = ExpectedRows(layout, "image_id")
+    yield checked(0, record_problems(layout, record, expected.inputs))
     for block in layout.committed_blocks():
-        yield _check_rows(layout, layout.committed_block(block, COLUMNS), expected)
-    if expected:
-        yield Checked(0, (f"{len(expected)} samples have no row; run the same command again",))
-    yield Checked(0, tuple(_ledger_problems(layout, record, manifest.num_rows)))
-    yield Checked(0, tuple(_document_problems(layout, record)))
+        yield _check_block(layout, block, expected)
+    yield checked(0, expected.missing())
+    yield checked(0, _document_problems(layout, record))
 
 
-def _check_rows(layout: RunLayout, rows: pa.Table, expected: dict[int, str]) -> Checked:
-    problems = []
+def _check_block(layout: RunLayout, block: int, expected: ExpectedRows) -> Checked:
+    rows = layout.committed_block(block, COLUMNS)
+    problems = list(expected.problems(block, rows))
     for row in rows.to_pylist():
-        key = expected.pop(row["image_id"], None)
-        if key != row["key"]:
-            problems.append(f"row {row['image_id']} is of {row['key']}, the manifest says {key}")
-        if (row["status"] == "failed") != (row["error_code"] is not None):
-            problems.append(f"{row['key']}: status {row['status']}, code {row['error_code']}")
         problems += _file_problems(layout, row)
-    return Checked(rows.num_rows, tuple(problems))
+    return checked(rows.num_rows, problems)
 
 
 def _file_problems(layout: RunLayout, row: dict[str, Any]) -> Iterator[str]:
@@ -64,16 +58,6 @@ def _file_problems(layout: RunLayout, row: dict[str, Any]) -> Iterator[str]:
             continue
         if found != digest:
             yield f"{path} is not what was written: another SHA-256"
-
-
-def _ledger_problems(layout: RunLayout, record: RunRecord, inputs: int) -> Iterator[str]:
-    if record.state != "finished":
-        yield "the run is not finished; run the same command again"
-    ledger = count_ledger(layout, inputs)
-    told = {name: record.ledger.get(name) for name in ("inputs", "ok", "failed")}
-    counted = {"inputs": ledger.inputs, "ok": ledger.ok, "failed": ledger.failed}
-    if told != counted:
-        yield f"run.json says {told}, the rows {counted}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,10 @@ from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.picture import index_png, open_picture
 from maskmill.pipeline.masks.reading import read_mask
 from maskmill.pipeline.masks.registry import DecodeOptions
+from maskmill.pipeline.pictures.names import MASK_EXTENSIONS
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, MaskFailure
 from maskmill.schemas.labels import LabelMap, voc_color
-
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jpg", ".jpeg")
 
 
 def mask_items(
@@ -45,7 +44,7 @@ def mask_items(
     pictures = picture_beside(options.images or tree)
     items = ItemSpool()
     for name in tree.names() if tree.selected is None else (tree.selected,):
-        key = key_of(name) if name.lower().endswith(MASK_SUFFIXES) else None
+        key = key_of(name) if name.lower().endswith(MASK_EXTENSIONS) else None
         if key is None:
             continue
         image = pictures.get(picture_of(key)) or (pictures.get(key) if options.images else None)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.registry import Unknown
+from maskmill.pipeline.pictures.names import stem_of as stem_of
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.labels import LabelMap
 
@@ -208,15 +209,3 @@ def present_classes(
     for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=1)):
         if index != labels.ignore_index and index != labels.background_index:
             yield int(index), mask == index
-
-
-IMAGE_SUFFIXES: Final = (
-    *("jpg", "jpeg", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif", "jp2", "avif"),
-    *("ppm", "pgm", "pbm", "pnm"),
-)
-
-
-def stem_of(key: str) -> str:
-    """A key without its picture extension: ``sub/a.b.jpg`` gives ``sub/a.b``, ``a.b`` stays."""
-    stem, dot, extension = key.rpartition(".")
-    return stem if dot and stem and extension.lower() in IMAGE_SUFFIXES else key

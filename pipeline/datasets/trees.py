@@ -1,7 +1,8 @@
 """The files of a dataset under one root, be it a folder on any filesystem, a zip or a tar."""
 
+import io
 from functools import cached_property
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
 from pyarrow import fs
@@ -24,6 +25,10 @@ class FileTree(Protocol):
         """The one file the user pointed at; None where the whole tree is meant."""
         ...
 
+    def tops(self) -> frozenset[str]:
+        """Names of the files and folders at the top; of one selected file only that."""
+        ...
+
     def names(self) -> tuple[str, ...]:
         """Every file, sorted."""
         ...
@@ -44,6 +49,10 @@ class FileTree(Protocol):
         """``length`` bytes from offset ``start`` (fewer at the end of the file)."""
         ...
 
+    def open(self, name: str) -> BinaryIO:
+        """A file to read and seek in, for those who need only parts of it."""
+        ...
+
 
 class FolderTree:
     """A folder on any pyarrow filesystem."""
@@ -55,6 +64,15 @@ class FolderTree:
         self.selected = selected
         self._filesystem = filesystem
         self._root = root.rstrip("/")
+
+    @cached_property
+    def _tops(self) -> frozenset[str]:
+        found = self._filesystem.get_file_info(fs.FileSelector(self._root or "/"))
+        return frozenset(info.base_name for info in found)
+
+    def tops(self) -> frozenset[str]:
+        """Files and folders directly under the root."""
+        return self._tops if self.selected is None else frozenset([self.selected])
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -87,6 +105,14 @@ class FolderTree:
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(self.uri, name, error) from error
 
+    def open(self, name: str) -> BinaryIO:
+        """The file, opened where it lies."""
+        try:
+            stream = self._filesystem.open_input_file(self._path(name))
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.uri, name, error) from error
+        return cast(BinaryIO, stream)
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{safe_member_name(name, self.uri)}"
 
@@ -98,10 +124,15 @@ class ArchiveTree:
         self.uri = uri
         self.selected: str | None = None
         self._archive = archive
+        self._unpacked = ("", b"")
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
         return tuple(member.name for member in self._archive.members())
+
+    def tops(self) -> frozenset[str]:
+        """First parts of the members' names."""
+        return frozenset(name.partition("/")[0] for name in self._names)
 
     def names(self) -> tuple[str, ...]:
         """Every regular member, sorted."""
@@ -116,8 +147,14 @@ class ArchiveTree:
         return self._archive.read(safe_member_name(name, self.uri))
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
-        """A slice of the unpacked bytes; unpacks the whole member."""
-        return self.read(name)[start : start + length]
+        """A slice of the unpacked bytes; the member last asked for stays unpacked."""
+        if self._unpacked[0] != name:
+            self._unpacked = name, self.read(name)
+        return self._unpacked[1][start : start + length]
+
+    def open(self, name: str) -> BinaryIO:
+        """The unpacked bytes of a member."""
+        return io.BytesIO(self.read(name))
 
 
 def open_tree(uri: str) -> FileTree:

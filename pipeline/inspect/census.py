@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from maskmill.pipeline.masks.picture import MaskPicture, open_picture
 from maskmill.pipeline.masks.run_lengths import value_counts
+from maskmill.pipeline.pictures.orientation import orientation_of
 from maskmill.schemas.errors import FileFailure
 from maskmill.schemas.labels import Color, voc_color
 
@@ -150,7 +151,7 @@ def _census(picture: MaskPicture, data: bytes, name: str) -> FileCensus:
         size_hw=(height, width),
         palette=palette_kind(picture),
         is_lossy=picture.is_lossy,
-        orientation=int(image.getexif().get(0x0112, 1)),
+        orientation=orientation_of(image, data),
         values={} if by_color else kept,
         colors={_unpacked(value): count for value, count in kept.items()} if by_color else {},
         num_distinct=len(found),

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.recognition import Recognition
 from maskmill.pipeline.inspect.census import FileCensus
 from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap, builtin, voc_color
 
@@ -41,6 +42,11 @@ class SetCensus:
 
     files: tuple[FileCensus, ...]
     names: tuple[str, ...]
+    layouts: tuple[Recognition, ...] = ()  # what the tree around the masks is known as
+
+    def lies_in(self, *formats: str) -> bool:
+        """True where the tree is a dataset of one of these formats."""
+        return any(layout.format in formats for layout in self.layouts)
 
     @property
     def values(self) -> frozenset[int]:
@@ -66,11 +72,18 @@ class SetCensus:
         return float(np.mean([file.num_distinct for file in self.files] or [0]))
 
 
-def likely_convention(files: Iterable[FileCensus], names: Sequence[str] = ()) -> Convention:
-    """The first rule that fits, most telling first. ``names`` are all files of the tree."""
+def likely_convention(
+    files: Iterable[FileCensus],
+    names: Sequence[str] = (),
+    layouts: Iterable[Recognition] = (),
+) -> Convention:
+    """The first rule that fits, most telling first.
+
+    ``names`` are all files of the tree, ``layouts`` what they are recognised as.
+    """
     readable = tuple(file for file in files if not file.failure)
     sound = tuple(file for file in readable if not file.is_lossy and not _is_noisy(file))
-    whole = SetCensus(sound or readable, tuple(names))
+    whole = SetCensus(sound or readable, tuple(names), tuple(layouts))
     for rule in _RULES:
         found = rule(whole)
         if found is not None:
@@ -107,8 +120,9 @@ def _panoptic(whole: SetCensus) -> Convention | None:
         return None
     in_files = sum(file.num_distinct for file in colored)
     shared = 1 - len(whole.colors - {(0, 0, 0)}) / max(in_files, 1)
-    has_document = any(name.endswith(".json") and "panoptic" in name for name in whole.names)
-    if has_document or (len(colored) > 1 and shared < 0.2 and in_files > 2 * len(colored)):
+    if whole.lies_in("panoptic") or (
+        len(colored) > 1 and shared < 0.2 and in_files > 2 * len(colored)
+    ):
         reason = f"RGB with {in_files} colours, hardly any in two files: segment ids"
         return Convention("panoptic", "panoptic", "", reason)
     return None
@@ -136,9 +150,9 @@ def _voc(whole: SetCensus) -> Convention | None:
     palettes = [file.palette for file in whole.files if file.mode == "P"]
     if palettes and all(kind == "voc" for kind in palettes) and len(palettes) == len(whole.files):
         if whole.values <= {*range(21), 255}:
-            has_layout = any("SegmentationClass/" in name for name in whole.names)
             reason = "palette PNGs in VOC's colours, indices 0 to 20 and 255"
-            return Convention("voc", "voc" if has_layout else "palette", "voc", reason)
+            name = "voc" if whole.lies_in("voc", "cvat_mask") else "palette"
+            return Convention("voc", name, "voc", reason)
         reason = "palette PNGs in VOC's colours with more classes than VOC's 21"
         return Convention("palette", "palette", "", reason)
     return None

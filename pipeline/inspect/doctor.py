@@ -9,12 +9,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from maskmill.pipeline.audit.pairing import SUFFIXES
-from maskmill.pipeline.datasets.class_masks import MASK_SUFFIXES
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
+from maskmill.pipeline.datasets.recognition import recognitions
 from maskmill.pipeline.datasets.trees import FileTree, exists, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import Convention, label_map_of, likely_convention
 from maskmill.pipeline.inspect.sickness import Finding, findings_of, sick
+from maskmill.pipeline.pictures.names import LOSSY_EXTENSIONS, MASK_EXTENSIONS
 from maskmill.schemas.errors import FileFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -23,7 +24,6 @@ PICTURE_FOLDERS: Final = (
 )  # fmt: skip
 OTHER_FOLDERS: Final = ("SegmentationObject/", "report/", "predictions/")
 OTHER_SUFFIXES: Final = ("_instanceIds.png", "_color.png", "_instanceTrainIds.png")
-LOSSY_SUFFIXES: Final = (".jpg", ".jpeg")
 MOST_VALUES: Final = 40
 LAYOUTS: Final = ("voc", "panoptic", "cityscapes", "ade20k")
 
@@ -127,13 +127,15 @@ def inspect_masks(
     tree = open_tree(path)
     names = mask_names(tree)
     if not names:
-        raise SettingsError(f"{path} holds no mask; masks are {', '.join(MASK_SUFFIXES)} files")
+        raise SettingsError(f"{path} holds no mask; masks are {', '.join(MASK_EXTENSIONS)} files")
     every = tuple(censuses(names))
     files = tuple(file for file in every if not file.is_photograph)
     photographs = [file.name for file in every if file.is_photograph]
     if not files:
         raise SettingsError(f"{path} holds no mask, only photographs: {', '.join(photographs[:3])}")
-    convention = likely_convention(files, tree.names() if tree.selected is None else names)
+    is_tree = tree.selected is None
+    layouts = recognitions(tree) if is_tree else ()
+    convention = likely_convention(files, tree.names() if is_tree else names, layouts)
     known = labels or label_map_of(convention)
     sizes = picture_sizes(
         [file.name for file in files], tree, open_tree(images) if images else None
@@ -159,7 +161,7 @@ def _share_a_folder(photographs: Sequence[str], files: Sequence[FileCensus]) -> 
     """True where `convert` would take lossless photographs for masks."""
     folders = {posixpath.dirname(file.name) for file in files}
     return any(
-        posixpath.dirname(name) in folders and not name.lower().endswith(LOSSY_SUFFIXES)
+        posixpath.dirname(name) in folders and not name.lower().endswith(LOSSY_EXTENSIONS)
         for name in photographs
     )
 
@@ -209,18 +211,18 @@ def mask_names(tree: FileTree) -> list[str]:
     candidates = [
         name
         for name in tree.names()
-        if name.lower().endswith(MASK_SUFFIXES)
+        if name.lower().endswith(MASK_EXTENSIONS)
         and not name.endswith(OTHER_SUFFIXES)
         and not _lies_in(name, OTHER_FOLDERS)
     ]
     outside = [name for name in candidates if not _lies_in(name, PICTURE_FOLDERS)]
-    exact = [name for name in outside if not name.lower().endswith(LOSSY_SUFFIXES)]
+    exact = [name for name in outside if not name.lower().endswith(LOSSY_EXTENSIONS)]
     stems = {posixpath.splitext(name)[0] for name in exact}
     bases = {_role_free(name) for name in exact}
     lossy = [
         name
         for name in outside
-        if name.lower().endswith(LOSSY_SUFFIXES)
+        if name.lower().endswith(LOSSY_EXTENSIONS)
         and posixpath.splitext(name)[0] not in stems
         and _role_free(name) not in bases
     ]

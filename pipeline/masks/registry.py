@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from pkgutil import resolve_name
+from typing import Literal
 
 from maskmill.pipeline.masks.picture import MAX_PIXELS, MaskPicture, open_picture
 from maskmill.pipeline.masks.void import void_color
@@ -82,7 +82,7 @@ class MaskFormat:
         self, source: MaskPicture, labels: LabelMap, options: DecodeOptions
     ) -> LabelMask:
         """:meth:`decode` of a picture that is already open."""
-        decoder: Decoder = _attribute(self.decoder)
+        decoder: Decoder = resolve_name(self.decoder)
         return decoder(source, labels, options)
 
     def encode(self, mask: LabelMask, labels: LabelMap) -> bytes:
@@ -92,7 +92,7 @@ class MaskFormat:
             MaskFailure: CANNOT_HOLD where the format cannot tell the mask's values apart;
                 UNKNOWN_VALUE where the mask holds a value that is no class.
         """
-        encoder: Encoder = _attribute(self.encoder)
+        encoder: Encoder = resolve_name(self.encoder)
         return encoder(mask, labels)
 
     def lossless_for(self, labels: LabelMap, *, with_ignore: bool = True) -> bool:
@@ -103,11 +103,6 @@ class MaskFormat:
             return True
         distinct = len({entry.color for entry in labels.classes}) == len(labels.classes)
         return distinct and not (with_ignore and void_color(labels) is None)
-
-
-def _attribute(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
 
 
 MASK_FORMATS: dict[str, MaskFormat] = {

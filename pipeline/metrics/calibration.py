@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.metrics.metric import Metric
 from maskmill.pipeline.metrics.totals import CONFIDENCE_LEVELS, Sums, Totals
 from maskmill.schemas.arrays import LabelMask, ScoreMap
 
@@ -49,6 +50,17 @@ def expected_calibration_error(totals: Totals) -> Sums:
     result = np.full(total.shape, np.nan)
     np.divide(np.abs(gap).sum(axis=-1), total, out=result, where=total > 0)
     return result
+
+
+EXPECTED_CALIBRATION_ERROR = Metric(
+    title="expected calibration error",
+    definition="mean over 15 equal confidence bins, weighted by pixels, of |accuracy - mean "
+    "confidence| (Guo et al. 2017)",
+    score=expected_calibration_error,
+    needs="confidences",
+    shown="console",
+    lower_is_better=True,
+)
 
 
 def reliability(totals: Totals) -> list[dict[str, float]]:

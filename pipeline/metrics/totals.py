@@ -117,11 +117,6 @@ def matrix_to_vector(matrix: ConfusionCounts, layout: TotalsLayout) -> Sums:
     return vector
 
 
-def matrix_to_totals(matrix: ConfusionCounts, layout: TotalsLayout) -> Totals:
-    """The sums of one confusion matrix, taken as one image."""
-    return layout.split(matrix_to_vector(matrix, layout))
-
-
 def add_boundary(
     vector: Sums,
     layout: TotalsLayout,

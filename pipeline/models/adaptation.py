@@ -6,6 +6,7 @@ from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.views.plan import ViewSettings, network_size
 from maskmill.pipeline.views.preprocessing import MIN_SIZE
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
 
 
 def check_scales(settings: ViewSettings, spec: ModelSpec, image_size: int | None) -> None:
@@ -66,3 +67,18 @@ def at_output_stride(spec: ModelSpec, output_stride: int | None) -> ModelSpec:
         grid_stride=grid_stride,
         stride_asked=True,
     )
+
+
+def check_class_count(found: int, labels: LabelMap) -> None:
+    """Refuse a label map that does not fit a network of ``found`` output channels.
+
+    Raises:
+        SettingsError: naming both numbers.
+    """
+    wanted = len(labels.classes)
+    fitting = (1, 2) if wanted == 2 else (wanted,)  # one channel says "is it or not" of two
+    if found not in fitting or wanted == 1:
+        raise SettingsError(
+            f"the network has {found} classes and label map {labels.name!r} has {wanted}: give the "
+            "right one with --labels (for one class, background and that class)"
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from maskmill.pipeline.views.preprocessing import Preprocessing
@@ -118,5 +118,4 @@ def check_precision(wanted: str, suited: Sequence[str]) -> None:
 
 def load_attribute(target: str) -> Any:
     """The object named by ``module:ATTR``, imported now."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
+    return resolve_name(target)

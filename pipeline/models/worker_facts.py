@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskmill.pipeline.models.spec import ModelSpec
-from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.errors import MaskmillError, SettingsError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,18 +19,30 @@ class WorkerFacts:
 
 
 def describe_worker(
-    spec: ModelSpec, weights_path: Path | None, precision: str, untrained: bool
+    spec: ModelSpec,
+    weights_path: Path | None,
+    *,
+    device: str | None,
+    precision: str,
+    untrained: bool,
 ) -> WorkerFacts | MaskmillError:
     """The facts, with the weights loaded once to see that they fit.
 
-    A failure of ours is returned, not raised, so that it reaches the user as it is.
+    ``device`` is what a run began with, or None to take the best there is. A failure of ours is
+    returned, not raised, so that it reaches the user as it is.
     """
     import torch  # here, because whoever asks for the facts needs none of it
 
     from maskmill.pipeline.models.loading import load_model, num_classes_of
     from maskmill.pipeline.models.precision import resolve_precision
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        return SettingsError(
+            "this run began on a GPU, and there is none here: finish it on such a machine, or "
+            "choose another output folder"
+        )
+    device = device or ("cuda" if has_gpu else "cpu")
     try:
         model = load_model(spec, weights_path, untrained=untrained)
         return WorkerFacts(

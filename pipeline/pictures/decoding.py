@@ -22,14 +22,9 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from maskmill.pipeline.pictures.jpeg import jpeg_to_rgb
-from maskmill.pipeline.pictures.markers import (
-    ends_early,
-    exif_orientation,
-    has_known_magic,
-    jpeg_end,
-    png_exif,
-)
+from maskmill.pipeline.pictures.markers import ends_early, has_known_magic, jpeg_end
 from maskmill.pipeline.pictures.modes import array_to_rgb
+from maskmill.pipeline.pictures.orientation import orient, orientation_of, shown_size, upright
 from maskmill.schemas.arrays import RgbImage
 from maskmill.schemas.errors import ErrorCode, ImageFailure
 
@@ -88,6 +83,20 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Dec
         ) from error
 
 
+def pillow_to_rgb(image: Image.Image) -> RgbImage:
+    """RGB pixels of an opened Pillow picture by the rules of files, EXIF orientation applied.
+
+    Raises:
+        ImageFailure: TRUNCATED or CORRUPT, where Pillow cannot load it.
+    """
+    with _typed_failures(b"", "the picture"):
+        image.load()
+        array = _to_array(image)
+        orientation = orientation_of(image)
+    pixels, _ = array_to_rgb(array, image.mode, image.info.get("transparency"))
+    return _contiguous(orient(pixels, orientation))
+
+
 def picture_header(data: bytes, *, name: str = "the picture") -> PictureHeader:
     """Size, format and mode of an encoded picture, without decoding it.
 
@@ -95,37 +104,21 @@ def picture_header(data: bytes, *, name: str = "the picture") -> PictureHeader:
         ImageFailure: EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED or CORRUPT.
     """
     with _open(data, name) as image:
-        orientation = _orientation(image, data)
-        width, height = image.size
-        # Pillow gives a TIFF's size as it will be once turned.
-        if orientation > 4 and image.format != "TIFF":
-            width, height = height, width
+        width, height = shown_size(image, orientation_of(image, data))
         return PictureHeader(width, height, str(image.format), image.mode)
-
-
-def orient(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """A view of (H, W, 3) stored pixels as they are to be shown. Orientation: 1..8, Exif 0x0112."""
-    if orientation > 4:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
 
 
 def _decode(data: bytes, name: str, max_pixels: int) -> DecodedImage:
     with _open(data, name) as image:
         _refuse_size(image.size, name, max_pixels)
         file_format, mode = str(image.format), image.mode
-        orientation = _orientation(image, data)
+        orientation = orientation_of(image, data)
         if file_format in _JPEG_LIKE and mode in ("L", "RGB"):
             pixels, note = _decode_jpeg(data, name), ""
         else:
             pixels, note = _decode_by_pillow(image, data, name)
         notes = tuple(text for text in (note, _frame_note(image)) if text)
-    # Pillow turns a TIFF itself while it loads it.
-    turned = pixels if file_format == "TIFF" else orient(pixels, orientation)
+    turned = upright(pixels, orientation, file_format)
     return DecodedImage(_contiguous(turned), file_format, mode, orientation, notes)
 
 
@@ -206,14 +199,6 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
     if converted is None:
         raise ValueError("LAB cannot be converted to RGB")
     return converted
-
-
-def _orientation(image: Image.Image, data: bytes) -> int:
-    if image.format == "TIFF":
-        value = image.tag_v2.get(0x0112, 1)  # type: ignore[attr-defined]
-        return value if isinstance(value, int) and 1 <= value <= 8 else 1
-    exif = png_exif(data) if image.format == "PNG" else image.info.get("exif", b"")
-    return exif_orientation(exif)
 
 
 def _frame_note(image: Image.Image) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_EOI = b"\xff\xd9"
-_ORIENTATION = 0x0112
+ORIENTATION_TAG = 0x0112  # of Exif and of TIFF
 _INTEGER_LETTERS = {1: "B", 3: "H", 4: "I"}  # TIFF types BYTE, SHORT, LONG
 _TIFF_PIXELS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 
@@ -19,7 +19,7 @@ def exif_orientation(exif: bytes) -> int:
     """Orientation 1..8 of an Exif block; 1 where it has none, or one that cannot be read."""
     tiff = exif.removeprefix(b"Exif\0\0")
     try:
-        found = (values for tag, values in _first_directory(tiff) if tag == _ORIENTATION)
+        found = (values for tag, values in _first_directory(tiff) if tag == ORIENTATION_TAG)
         value = next((values[0] for values in found if values), 1)
     except struct.error:  # cut or damaged: the picture itself may still be good
         return 1

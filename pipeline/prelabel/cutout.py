@@ -5,7 +5,7 @@ picture reduced to GUIDE_SIDE and read bilinearly at the full size, which is wal
 the cost is small, and memory beyond the result does not grow with the picture.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -56,6 +56,21 @@ class CutoutSettings:
     def has_alpha(self) -> bool:
         """Whether the result is transparent somewhere."""
         return self.background == "remove"
+
+    @property
+    def extension(self) -> str:
+        """PNG for what is transparent, else JPEG."""
+        return ".png" if self.has_alpha else ".jpg"
+
+    def check(self, labels: LabelMap) -> None:
+        """Refuse classes that the map does not have; see :func:`chosen_classes`."""
+        chosen_classes(self, labels)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "CutoutSettings":
+        """The settings that :meth:`to_dict` wrote."""
+        red, green, blue = values["color"]
+        return cls(**{**values, "classes": tuple(values["classes"]), "color": (red, green, blue)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

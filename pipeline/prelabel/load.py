@@ -8,15 +8,17 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
-from maskmill.pipeline.prelabel.isolation import each_image
-from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, pack
-from maskmill.pipeline.runs.attempts import begin_stage
+from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, each_image, pack
+from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import block_rows
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.pipeline.views.pictures import view_pictures
 from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import FileFailure
+
+_OF_MANIFEST = ("image_id", "key", "uri", "output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +39,20 @@ class LoadImages:
     max_pixels: int
     max_bytes: int
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """A table of schema WORK in, one of schema PARCEL out."""
-        return pack(self._load_block(row) for row in work.to_pylist())
+    def __call__(self, pending: pa.Table) -> pa.Table:
+        """A table of schema PENDING in, one of schema PARCEL out."""
+        return pack(self._load_block(row) for row in pending.to_pylist())
 
     def _load_block(self, row: dict[str, Any]) -> Parcel:
-        attempt = begin_stage(self.layout, row["block"], "load", self.session)
-        items = tuple(Item(**image) for image in row["images"])
-        loaded = tuple(each_image(attempt, items, self._load))
+        attempt = begin_stage(self.layout, row["block"], FIRST_STAGE, self.session)
+        entries = block_rows(self.layout, row, "image_id")
+        items = [Item(**{name: entry[name] for name in _OF_MANIFEST}) for entry in entries]
+        loaded = each_image(attempt, items, self.load)
         attempt.finish()
         return Parcel(row["block"], loaded)
 
-    def _load(self, item: Item) -> Item:
+    def load(self, item: Item) -> Item:
+        """One image read, checked, decoded and scaled; or the same image as a failed one."""
         started = time.perf_counter()
         facts = ImageFacts()
         try:

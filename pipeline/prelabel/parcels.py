@@ -1,12 +1,14 @@
 """The images of one block on their way from decoding to committed rows."""
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
+from maskmill.pipeline.runs.attempts import BlockAttempt
+from maskmill.pipeline.runs.isolation import death_notice, each_item
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.preparation import NetworkPicture
 from maskmill.schemas.errors import ErrorCode
@@ -68,6 +70,21 @@ class Parcel:
 
     block: int
     items: tuple[Item, ...]
+
+
+def each_image(
+    attempt: BlockAttempt, items: Iterable[Item], work: Callable[[Item], Item]
+) -> tuple[Item, ...]:
+    """``work`` on every image that has not failed; a deadly image becomes a failed one unasked."""
+
+    def died(item: Item) -> Item:
+        notice = death_notice(item.key, attempt.note.stage)
+        return item if item.failed else item.failing(ErrorCode.WORKER_DIED, notice)
+
+    def done(item: Item) -> Item:
+        return item if item.failed else work(item)
+
+    return tuple(each_item(attempt, items, done, id_of=lambda item: item.image_id, died=died))
 
 
 def pack(parcels: Iterable[Parcel]) -> pa.Table:

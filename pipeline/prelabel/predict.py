@@ -1,7 +1,5 @@
 """PredictMasks: decoded pictures -> logit grids. The only operator that holds a network."""
 
-import os
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +10,9 @@ import pyarrow as pa
 
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights
-from maskmill.pipeline.prelabel.isolation import each_image
-from maskmill.pipeline.prelabel.parcels import Item, Parcel, pack, unpack
+from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, pack, unpack
 from maskmill.pipeline.runs.attempts import begin_stage
+from maskmill.pipeline.runs.isolation import worker_name
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.pictures import mirrored
@@ -60,14 +58,16 @@ class WorkerSettings:
 
 
 class PredictMasks:
-    """One per worker process: loads the network once, then never decodes, encodes or waits."""
+    """One per worker process: loads the network once, then never decodes, encodes or waits.
+
+    Threads of one process may share it: the network is read only.
+    """
 
     def __init__(self, *, layout: RunLayout, session: str, settings: WorkerSettings) -> None:
         self._layout = layout
         self._session = session
         self._segmenter = settings.load(layout)
         self._flip = settings.flip
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema PARCEL out."""
@@ -75,14 +75,14 @@ class PredictMasks:
 
     def _predict_block(self, parcel: Parcel) -> Parcel:
         attempt = begin_stage(self._layout, parcel.block, "predict", self._session)
-        if attempt.one_by_one:
-            items = tuple(each_image(attempt, parcel.items, lambda item: self._predict((item,))[0]))
+        if attempt.one_by_one or self._segmenter.group_size == 1:
+            items = each_image(attempt, parcel.items, lambda item: self.predict((item,))[0])
         else:
-            items = self._predict(parcel.items)
+            items = self.predict(parcel.items)
         attempt.finish()
         return Parcel(parcel.block, items)
 
-    def _predict(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+    def predict(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
         """Forward what has pictures; groups are formed inside the segmenter by a fixed rule."""
         waiting = [item for item in items if not item.failed]
         started = time.perf_counter()
@@ -114,5 +114,5 @@ class PredictMasks:
             if result.halved:
                 item = replace(item, facts=item.facts.noting(HALVED_NOTE))
         return replace(
-            item, pictures=(), views=tuple(views), infer_ms=milliseconds, worker=self._worker
+            item, pictures=(), views=tuple(views), infer_ms=milliseconds, worker=worker_name()
         )

@@ -5,36 +5,30 @@ import posixpath
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import pyarrow as pa
 from pyarrow import fs
 
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.masks.rle import decode
 from maskmill.pipeline.prelabel.documents import write_document
-from maskmill.pipeline.prelabel.writers.cutout_file import FOLDER as CUTOUTS
 from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
+from maskmill.pipeline.runs.checks import (
+    Checked,
+    ExpectedRows,
+    checked,
+    record_problems,
+    record_to_prove,
+)
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.pending import count_ledger
-from maskmill.pipeline.runs.record import RunRecord, load_record
+from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask
-from maskmill.schemas.errors import ErrorCode, FileFailure, RunFailed, SettingsError
+from maskmill.schemas.errors import FileFailure, RunFailed
 from maskmill.schemas.labels import LabelMap
 
 THREADS = 4
-_KNOWN_CODES = frozenset(code.value for code in ErrorCode)
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """One step of the proof: how many images it covered, and what it found wrong."""
-
-    images: int
-    problems: tuple[str, ...]
 
 
 def verify_run(layout: RunLayout, *, inputs: bool = False) -> Iterator[Checked]:
@@ -47,54 +41,23 @@ def verify_run(layout: RunLayout, *, inputs: bool = False) -> Iterator[Checked]:
     Raises:
         SettingsError: the folder holds no run.
     """
-    record = load_record(layout)
-    if record is None:
-        raise SettingsError(f"{layout.root} holds no run: there is no {layout.run_record} in it")
+    record = record_to_prove(layout)
     labels = LabelMap.from_dict(record.label_map)
-    manifest = layout.read_table(layout.manifest)
-    yield Checked(0, tuple(_record_problems(layout, record, manifest.num_rows)))
-    expected = _rows_by_block(manifest)
+    expected = ExpectedRows(layout, "image_id")
+    yield checked(0, record_problems(layout, record, expected.inputs))
     for block in layout.committed_blocks():
-        wanted = expected.pop(block, {})
-        yield _check_block(layout, block, wanted, labels, inputs)
-    missing = sum(len(images) for images in expected.values())
-    if missing:
-        yield Checked(
-            0, (f"{missing} images of the manifest have no row; run the same command again",)
-        )
-    yield Checked(0, tuple(_stray_files(layout, manifest)))
-    yield Checked(0, tuple(_document_problems(layout, record, labels)))
-
-
-def _record_problems(layout: RunLayout, record: RunRecord, inputs: int) -> Iterator[str]:
-    if record.state != "finished":
-        yield f"{layout.run_record}: the run is not finished; run the same command again"
-        return
-    ledger = count_ledger(layout, inputs)
-    for name, value in (("inputs", inputs), ("ok", ledger.ok), ("failed", ledger.failed)):
-        if record.ledger.get(name) != value:
-            said = record.ledger.get(name)
-            yield f"{layout.run_record}: the ledger says {name} {said}, counted {value}"
-    if ledger.pending:
-        yield f"the ledger does not add up: {inputs} inputs, {ledger.ok} ok, {ledger.failed} failed"
-
-
-def _rows_by_block(manifest: pa.Table) -> dict[int, dict[int, str]]:
-    blocks: dict[int, dict[int, str]] = {}
-    columns = (manifest[name].to_pylist() for name in ("block", "image_id", "key"))
-    for block, image_id, key in zip(*columns, strict=True):
-        blocks.setdefault(block, {})[image_id] = key
-    return blocks
+        yield _check_block(layout, block, expected, labels, inputs)
+    yield checked(0, expected.missing())
+    yield checked(0, _stray_files(layout))
+    yield checked(0, _document_problems(layout, record, labels))
 
 
 def _check_block(
-    layout: RunLayout, block: int, wanted: dict[int, str], labels: LabelMap, inputs: bool
+    layout: RunLayout, block: int, expected: ExpectedRows, labels: LabelMap, inputs: bool
 ) -> Checked:
-    rows = layout.committed_block(block).to_pylist()
-    problems = []
-    found = [(row["image_id"], row["key"]) for row in rows]
-    if found != list(wanted.items()):
-        problems.append(f"{layout.block_path(block)}: its images are not those of the manifest")
+    table = layout.committed_block(block)
+    problems = list(expected.problems(block, table))
+    rows = table.to_pylist()
     with ThreadPoolExecutor(THREADS) as threads:  # hashing, PNG and RLE release the lock
         checks = threads.map(lambda row: list(_row_problems(layout, row, labels, inputs)), rows)
         problems += [
@@ -102,18 +65,14 @@ def _check_block(
             for row, texts in zip(rows, checks, strict=True)
             for text in texts
         ]
-    return Checked(len(rows), tuple(problems))
+    return checked(len(rows), problems)
 
 
 def _row_problems(
     layout: RunLayout, row: dict[str, Any], labels: LabelMap, inputs: bool
 ) -> Iterator[str]:
     if row["status"] == "failed":
-        if row["error_code"] not in _KNOWN_CODES or not row["error_message"]:
-            yield "a failed row without a known code and a message"
         return
-    if row["error_code"] is not None:
-        yield "an ok row with an error code"
     if inputs:
         yield from _input_problems(row)
     for file in row["files"] or ():
@@ -199,10 +158,10 @@ def _segment_problems(segment: dict[str, Any], inside: Any, of_class: Any) -> It
         yield f"a segment of category {category} has another area or box than its pixels"
 
 
-def _stray_files(layout: RunLayout, manifest: pa.Table) -> Iterator[str]:
+def _stray_files(layout: RunLayout) -> Iterator[str]:
     """Files among the outputs that no image of the manifest owns."""
-    outputs = set(manifest["output"].to_pylist())
-    for folder in (*(spec.folder for spec in WRITERS.values()), CUTOUTS):
+    outputs = set(layout.read_table(layout.manifest, ["output"])["output"].to_pylist())
+    for folder in (spec.folder for spec in WRITERS.values()):
         root = layout.path(folder)
         selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
         for info in layout.filesystem.get_file_info(selector):

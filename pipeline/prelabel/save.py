@@ -13,9 +13,8 @@ from maskmill.pipeline.labelling.picture import average_answer, ignore_unsure, l
 from maskmill.pipeline.masks.rle import class_runs, runs_area
 from maskmill.pipeline.masks.segments import Per, class_statistics, drop_small, segments_of
 from maskmill.pipeline.pictures.decoding import decode_image
-from maskmill.pipeline.prelabel.isolation import each_image
-from maskmill.pipeline.prelabel.parcels import Item, Parcel, unpack
-from maskmill.pipeline.prelabel.writers.registry import WRITERS, ImageOutputs, WriterSpec
+from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -53,10 +52,9 @@ class SavePrelabels:
     segments_per: Per
     min_confidence: float | None
     min_area: int
-    writers: tuple[str, ...]
+    outputs: tuple[Output, ...]
     max_pixels: int
     max_bytes: int
-    own_writers: tuple[WriterSpec, ...] = ()  # those with settings, beside the named ones
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
@@ -70,14 +68,14 @@ class SavePrelabels:
         def save(item: Item) -> Item:
             started = time.perf_counter()
             try:
-                values = self._save(item)
+                values = self.save(item)
             except FileFailure as failure:
                 return item.failing(failure.code, str(failure))
             values["write_ms"] = (time.perf_counter() - started) * 1000
             results[item.image_id] = values
             return item
 
-        items = list(each_image(attempt, parcel.items, save))
+        items = each_image(attempt, parcel.items, save)
         if attempt.starts > 1:
             self._remove_leftovers(item for item in items if item.failed)
         attempt.finish()
@@ -87,8 +85,8 @@ class SavePrelabels:
     def _remove_leftovers(self, items: Iterable[Item]) -> None:
         """Files of an earlier start that died before it could commit their rows."""
         for item in items:
-            for spec in self._specs():
-                self.layout.delete(spec.path(item.output))
+            for output in self.outputs:
+                self.layout.delete(output.path(item.output))
 
     def _facts(self, item: Item) -> dict[str, Any]:
         """The columns that every row has, failed or not."""
@@ -105,8 +103,12 @@ class SavePrelabels:
             **asdict(self.provenance),
         }
 
-    def _save(self, item: Item) -> dict[str, Any]:
-        """Write one image's files; its columns beyond :meth:`_facts`."""
+    def save(self, item: Item) -> dict[str, Any]:
+        """Write one predicted image's files; the columns of METADATA that tell of its mask.
+
+        Raises:
+            FileFailure: what a file cannot hold, or an input that changed meanwhile.
+        """
         size = _size_of(item)
         plan = plan_views(size, self.views)
         dtype = self.labels.mask_dtype
@@ -142,35 +144,32 @@ class SavePrelabels:
 
     def _answers(self, item: Item, plan: ViewPlan, picture: FusedPicture) -> tuple[GridView, ...]:
         """One grid for the writers, the average of all; only those that store it pay for it."""
-        if not any(spec.needs_grid for spec in self._specs()):
+        if not any(output.spec.needs_grid for output in self.outputs):
             return ()
         return (average_answer(item.views, plan, _size_of(item), picture),)
 
     def _write(self, item: Item, mask: LabelMask, answers: tuple[GridView, ...]) -> dict[str, Any]:
         """Every output file asked for; path and hash of each."""
-        specs = self._specs()
+        needs_image = any(output.spec.needs_image for output in self.outputs)
         outputs = ImageOutputs(
             key=item.key,
             output=item.output,
             mask=mask,
             labels=self.labels,
             views=answers,
-            image=self._pixels(item) if any(spec.needs_image for spec in specs) else None,
+            image=self._pixels(item) if needs_image else None,
             text=self._text(),
         )
         columns: dict[str, Any] = {"files": []}
-        for spec in specs:
-            data = spec.load()(outputs)
-            path, digest = spec.path(item.output), hashlib.sha256(data).hexdigest()
+        for output in self.outputs:
+            data = output.write(outputs)
+            path, digest = output.path(item.output), hashlib.sha256(data).hexdigest()
             self.layout.write(path, data)
-            if spec.name == "masks":
+            if output.spec.name == "masks":
                 columns |= {"mask_path": path, "mask_sha256": digest}
             else:
-                columns["files"].append({"name": spec.name, "path": path, "sha256": digest})
+                columns["files"].append({"name": output.spec.name, "path": path, "sha256": digest})
         return columns
-
-    def _specs(self) -> list[WriterSpec]:
-        return [*(WRITERS[name] for name in self.writers), *self.own_writers]
 
     def _pixels(self, item: Item) -> RgbImage:
         """The picture again, for writers that draw on it; only they pay for reading it twice.

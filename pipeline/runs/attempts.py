@@ -1,21 +1,26 @@
 """How often a block was started, and which image kills its worker.
 
-Ray replays a task whose worker died, for ever. Each stage therefore writes down what it is about
-to do before it does it. A stage that finds its own unfinished note, from the same session, knows
-that its worker died there. After ``BLOCK_DEATHS`` deaths the stage goes image by image, noting each
-one; an image found in the note ``IMAGE_DEATHS`` times is not tried again. Deaths are counted within
-one session only: a killed driver takes every worker with it and blames nobody.
+Ray replays a task whose worker died, for ever; the local engine starts its child process again.
+Each stage therefore writes down what it is about to do before it does it. A stage that finds its
+own unfinished note, from the same session, knows that its worker died there. After ``BLOCK_DEATHS``
+deaths the stage goes image by image, noting each one; an image found in the note ``IMAGE_DEATHS``
+times is not tried again. Deaths are counted within one session only, which is the life of the
+driver that saw them: a killed driver takes every worker with it and blames nobody.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from pyarrow import fs
 
 from maskmill.pipeline.runs.layout import RunLayout
 
 BLOCK_DEATHS = 3
 IMAGE_DEATHS = 2
-STAGES = ("load", "predict", "save")
+FIRST_STAGE = "load"
+"""What the first stage of every job is called: it counts as a start of the block."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +75,21 @@ class BlockAttempt:
         )
 
 
+def under_way(layout: RunLayout, blocks: Iterable[int]) -> list[int]:
+    """Those of the blocks that were being worked on when their process ended, however it ended."""
+    selector = fs.FileSelector(layout.path(layout.attempts), allow_not_found=True)
+    noted = {info.base_name for info in layout.filesystem.get_file_info(selector)}
+    names = ((block, layout.attempts_path(block).rpartition("/")[2]) for block in blocks)
+    return [block for block, name in names if name in noted and _read(layout, block).running]
+
+
+def release(layout: RunLayout, block: int) -> None:
+    """Say that work on a block was given up and killed nobody."""
+    note = _read(layout, block)
+    if note.running:
+        BlockAttempt(layout, block, note).finish()
+
+
 def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> BlockAttempt:
     """Note that ``stage`` of ``block`` starts now, and count the death it may follow."""
     note = _read(layout, block)
@@ -81,7 +101,7 @@ def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> Bloc
         if note.image_id is not None:
             key = str(note.image_id)
             note.image_deaths[key] = note.image_deaths.get(key, 0) + 1
-    if died or stage == STAGES[0]:
+    if died or stage == FIRST_STAGE:
         note.starts += 1
     note.stage, note.running, note.image_id = stage, True, None
     attempt = BlockAttempt(layout, block, note)
@@ -90,8 +110,9 @@ def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> Bloc
 
 
 def _read(layout: RunLayout, block: int) -> Note:
+    """The note on disk; a torn one is worth nothing, and none was lost by that but a count."""
     try:
         values: dict[str, Any] = json.loads(layout.read(layout.attempts_path(block)))
-    except FileNotFoundError:
+        return Note(**values)
+    except (FileNotFoundError, ValueError, TypeError):
         return Note()
-    return Note(**values)

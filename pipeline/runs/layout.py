@@ -1,6 +1,5 @@
 """RunLayout: every path of a run folder, and the one way files get into it: whole."""
 
-import json
 import re
 import shutil
 import uuid
@@ -8,16 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from maskmill.pipeline.storage.filesystems import bucket_place, native, resolve
 from maskmill.schemas.errors import RunFailed
-from maskmill.schemas.tables.prelabel import METADATA
+from maskmill.schemas.tables.columns import undescribed
 
 BLOCK_NAME = "block-{:07d}.parquet"
 COPY_BYTES = 8 << 20
@@ -37,8 +35,6 @@ class RunLayout:
 
     run_record = "run.json"
     manifest = "manifest/manifest.parquet"
-    pending = "work/pending.parquet"
-    annotations = "annotations.json"
     attempts = "work/attempts"
     scratch = "work/tmp"
     lock = "work/lock"
@@ -140,7 +136,8 @@ class RunLayout:
     def write_table(self, relative: str, table: pa.Table) -> None:
         """One Parquet file, in place whole."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        plain = table.cast(undescribed(table.schema))
+        pq.write_table(plain, sink, compression="zstd")
         self.write(relative, memoryview(sink.getvalue()))
 
     def read_table(
@@ -166,34 +163,13 @@ class RunLayout:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno):
                 raise  # the disk or the network, not what the file holds
-            raise self._torn(relative, "Parquet", error, remedy) from error
+            raise self._torn(relative, error, remedy) from error
 
-    def read_json(self, relative: str, *, remedy: str = _REMEDY) -> Any:
-        """One JSON document.
-
-        Raises:
-            FileNotFoundError: no such file.
-            RunFailed: it is no JSON.
-        """
-        data = self.read(relative)
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise self._torn(relative, "JSON", error, remedy) from error
-
-    def read_note(self, relative: str) -> dict[str, Any]:
-        """One JSON object that is worth nothing when it is torn: empty then, and where none is."""
-        try:
-            note = json.loads(self.read(relative))
-        except (FileNotFoundError, ValueError, RecursionError):
-            return {}
-        return note if isinstance(note, dict) else {}
-
-    def _torn(self, relative: str, kind: str, error: Exception, remedy: str) -> RunFailed:
+    def _torn(self, relative: str, error: Exception, remedy: str) -> RunFailed:
         size = self.filesystem.get_file_info(self.path(relative)).size
         reason = str(error).partition("\n")[0]
         return RunFailed(
-            f"{self.path(relative)} cannot be read as {kind} ({size or 0:,} bytes): {reason}; "
+            f"{self.path(relative)} cannot be read as Parquet ({size or 0:,} bytes): {reason}; "
             f"{remedy}"
         )
 
@@ -230,17 +206,3 @@ class RunLayout:
         """The rows of one committed block, in image_id order."""
         remedy = "delete it and run the same command again: its images are done anew"
         return self.read_table(self.block_path(block), columns, remedy=remedy)
-
-    def commit_block(
-        self, block: int, rows: pa.Table, *, schema: pa.Schema = METADATA, key: str = "image_id"
-    ) -> None:
-        """Put the rows of a block on disk: from here on its images, or pairs, are done.
-
-        Rows of the block that are already there and not in ``rows`` are kept: a retry of failed
-        ones replaces just those. ``key`` is the column of ids.
-        """
-        if self.exists(self.block_path(block)):
-            old = self.committed_block(block)
-            replaced = pc.is_in(old[key], rows[key].combine_chunks())
-            rows = pa.concat_tables([old.filter(pc.invert(replaced)), rows]).sort_by(key)
-        self.write_table(self.block_path(block), rows.cast(schema))

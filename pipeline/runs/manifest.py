@@ -2,14 +2,21 @@
 
 import hashlib
 import posixpath
+import tempfile
+import threading
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.sources.registry import Listing
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.prelabel import MANIFEST
@@ -81,6 +88,73 @@ def extend_manifest(
     new = _table(range(first_id, first_id + len(new_keys)), added, blocks, outputs)
     moved = old.set_column(MANIFEST.get_field_index("uri"), MANIFEST.field("uri"), kept["uri"])
     return pa.concat_tables([moved, new]).combine_chunks()
+
+
+def write_manifest(stream: BinaryIO, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """A manifest as Parquet, a row group for each of the tables: block 0, 1, 2, ….
+
+    So a worker reads its own block and no other.
+    """
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+def put_manifest(layout: RunLayout, manifest: pa.Table) -> None:
+    """A manifest in block order into the run folder."""
+    with tempfile.TemporaryFile() as spool:
+        write_manifest(cast(BinaryIO, spool), blocks_of(manifest), manifest.schema)
+        put_manifest_file(layout, cast(BinaryIO, spool))
+
+
+def put_manifest_file(layout: RunLayout, stream: BinaryIO) -> None:
+    """A manifest that :func:`write_manifest` made, into the run folder."""
+    stream.seek(0)
+    layout.filesystem.create_dir(layout.path(layout.manifest).rpartition("/")[0])
+    layout.write_stream(layout.manifest, stream)
+
+
+def blocks_of(manifest: pa.Table) -> Iterator[pa.Table]:
+    """A manifest in block order, one block at a time."""
+    first = 0
+    for size in sizes_of(manifest):
+        yield manifest.slice(first, size)
+        first += size
+
+
+def sizes_of(manifest: pa.Table) -> list[int]:
+    """Items of each block of a manifest in block order."""
+    counts: list[int] = np.bincount(manifest["block"].to_numpy()).tolist()
+    return counts
+
+
+def block_sizes(layout: RunLayout) -> list[int]:
+    """Items of each block of the manifest on disk, from its footer."""
+    with layout.filesystem.open_input_file(layout.path(layout.manifest)) as stream:
+        footer = pq.ParquetFile(stream).metadata
+        return [footer.row_group(block).num_rows for block in range(footer.num_row_groups)]
+
+
+def block_rows(layout: RunLayout, row: Mapping[str, Any], id_column: str) -> list[dict[str, Any]]:
+    """What is to do of a block: the manifest's rows that a row of PENDING speaks of."""
+    found = row_group(layout, layout.manifest, row["block"])
+    wanted = None if row["ids"] is None else set(row["ids"])
+    return [one for one in found if wanted is None or one[id_column] in wanted]
+
+
+def row_group(layout: RunLayout, relative: str, group: int) -> list[dict[str, Any]]:
+    """One row group of a Parquet file of the run, as dicts."""
+    path = layout.path(relative)
+    info = layout.filesystem.get_file_info(path)
+    file = _opened(layout, path, info.mtime_ns, info.size, threading.get_ident())
+    rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
+    return rows
+
+
+@lru_cache(maxsize=4)
+def _opened(layout: RunLayout, path: str, mtime_ns: int, size: int, thread: int) -> pq.ParquetFile:
+    """A file once per thread, as long as it is the same one: large footers take time."""
+    return pq.ParquetFile(layout.filesystem.open_input_file(path))
 
 
 def output_names(keys: Sequence[str]) -> list[str]:

@@ -1,68 +1,60 @@
 """What is still to do in a run: the manifest minus the committed rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.record import Ledger
-from maskmill.schemas.tables.blocks import WORK
+from maskmill.pipeline.runs.rows import RowTable
+from maskmill.schemas.tables.blocks import PENDING
 
 
-def pending_work(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> pa.Table:
-    """One row of schema WORK per block with anything to do, in block order.
+def pending_blocks(
+    layout: RunLayout,
+    sizes: Sequence[int],
+    table: RowTable,
+    *,
+    retry_failed: bool = False,
+    outputs: Iterable[str] = (),
+) -> pa.Table:
+    """One row of schema PENDING per block with anything to do, in block order.
 
     Args:
         layout: the run folder.
-        manifest: schema MANIFEST, sorted by image_id.
-        retry_failed: take the failed images of committed blocks as well.
+        sizes: items of each block of the manifest.
+        table: what the committed rows are.
+        retry_failed: take the failed items of committed blocks as well.
+        outputs: names that every ok row must have among its ``files``; rows that lack one are
+            done again, for files asked for later.
     """
-    committed = layout.committed_blocks()
-    todo = manifest.filter(pc.invert(pc.is_in(manifest["block"], pa.array(committed, pa.int64()))))
-    if retry_failed:
-        failed = pa.array(_failed_ids(layout), pa.int64())
-        retried = manifest.filter(pc.is_in(manifest["image_id"], failed))
-        todo = pa.concat_tables([retried, todo]).sort_by("image_id")
-    return pa.Table.from_pylist(list(_blocks(todo)), schema=WORK)
+    committed = set(layout.committed_blocks())
+    rows: list[dict[str, object]] = []
+    for block, size in enumerate(sizes):
+        if block not in committed:
+            rows.append({"block": block, "items": size, "ids": None})
+        elif retry_failed or outputs:
+            ids = _again(layout, block, table, retry_failed, frozenset(outputs))
+            if ids:
+                rows.append({"block": block, "items": len(ids), "ids": ids})
+    return pa.Table.from_pylist(rows, schema=PENDING)
 
 
-def count_ledger(layout: RunLayout, inputs: int) -> Ledger:
-    """The ledger of the committed rows, streamed."""
-    ledger = Ledger(inputs=inputs)
-    for rows in layout.committed_rows(["error_code"]):
-        ledger.add(rows["error_code"].to_pylist())
-    return ledger
+def num_items(pending: pa.Table) -> int:
+    """How many items a PENDING table holds."""
+    return int(pc.sum(pending["items"]).as_py() or 0)
 
 
-def num_images(work: pa.Table) -> int:
-    """How many images a WORK table holds."""
-    return int(pc.sum(pc.list_value_length(work["images"])).as_py() or 0)
+def _again(
+    layout: RunLayout, block: int, table: RowTable, retry_failed: bool, outputs: frozenset[str]
+) -> list[int]:
+    columns = [table.id, "status", *(["files"] if outputs else [])]
+    rows = layout.committed_block(block, columns).to_pylist()
+    return [row[table.id] for row in rows if _is_due(row, retry_failed, outputs)]
 
 
-def _failed_ids(layout: RunLayout) -> list[int]:
-    return [
-        image_id
-        for rows in layout.committed_rows(["image_id", "status"])
-        for image_id, status in zip(
-            rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True
-        )
-        if status == "failed"
-    ]
-
-
-def _blocks(todo: pa.Table) -> Iterator[dict[str, Any]]:
-    columns = ["image_id", "key", "uri", "output"]
-    block: int | None = None
-    images: list[dict[str, Any]] = []
-    for number, image in zip(
-        todo["block"].to_pylist(), todo.select(columns).to_pylist(), strict=True
-    ):
-        if number != block and images:
-            yield {"block": block, "images": images}
-            images = []
-        block = number
-        images.append(image)
-    if images:
-        yield {"block": block, "images": images}
+def _is_due(row: dict[str, Any], retry_failed: bool, outputs: frozenset[str]) -> bool:
+    if row["status"] == "failed":
+        return retry_failed
+    return not outputs <= {file["name"] for file in row.get("files") or ()}

@@ -4,7 +4,6 @@ A run is its fingerprint: a hash over everything that decides pixels. The same c
 continues; another fingerprint in the same folder is refused with a sentence that says what differs.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,47 +11,27 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
 
+from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.ledger import Ledger
 from maskmill.schemas.errors import RunFailed, RunRefused
-
-PIXELS_VERSION = 1
-"""Raised whenever the same input and settings would give other pixels or rows than before."""
 
 PACKAGES = ("torch", "torchvision", "ray", "pyarrow", "numpy", "pillow", "pycocotools")
 
 
 @dataclass(slots=True, kw_only=True)
-class Ledger:
-    """inputs = ok + failed + pending, always; a finished run has no pending."""
-
-    inputs: int = 0
-    ok: int = 0
-    failed: int = 0
-    failures: dict[str, int] = field(default_factory=dict)  # error_code -> images
-
-    @property
-    def pending(self) -> int:
-        """Images without a committed row."""
-        return self.inputs - self.ok - self.failed
-
-    def add(self, codes: list[str | None]) -> None:
-        """Count committed rows by their error_code, None for an ok one."""
-        for code in codes:
-            if code is None:
-                self.ok += 1
-            else:
-                self.failed += 1
-                self.failures[code] = self.failures.get(code, 0) + 1
-
-
-@dataclass(slots=True, kw_only=True)
 class RunRecord:
-    """The document of run.json. ``identity`` is, in readable form, what the fingerprint hashes."""
+    """The document of run.json. ``identity`` is, in readable form, what the fingerprint hashes.
+
+    ``outputs`` are the settings of what is written beside the rows, by name: no part of the
+    identity, since more may be asked for later.
+    """
 
     command: str
     identity: dict[str, Any]
     fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     label_map: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)  # provenance that documents repeat
@@ -61,35 +40,30 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)  # one per start: when, how long
 
+    def identify(self, identity: Mapping[str, Any]) -> None:
+        """Take an identity, and its hash with it."""
+        self.identity = dict(identity)
+        self.fingerprint = digest_of(self.identity)
+
     def save(self, layout: RunLayout) -> None:
         """Put the record in place."""
         document = json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True)
-        layout.write(layout.run_record, document.encode())
+        layout.write(layout.run_record, document.encode("utf-8", "surrogateescape"))
 
     def close(self, layout: RunLayout, ledger: Ledger, session: Mapping[str, Any] | None) -> None:
-        """Say that the run is finished, and clear what only a running one needs.
+        """Say how the ledger stands, and that the run is finished where it adds up.
 
         ``session`` is what this start did, in numbers; None where it found nothing to do.
         """
-        self.state = "finished"
-        self.ledger = {**asdict(ledger), "pending": ledger.pending}
+        self.state = "running" if ledger.pending else "finished"
+        self.ledger = ledger.to_dict()
         if session is not None:
             finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
             self.sessions.append({"finished": finished, **session})
         self.save(layout)
-        for leftover in (layout.scratch, layout.attempts):
-            layout.clear(leftover)
-
-
-def fingerprint_of(identity: Mapping[str, Any]) -> str:
-    """SHA-256 over the identity in canonical JSON."""
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def settings_fingerprint_of(identity: Mapping[str, Any]) -> str:
-    """The fingerprint without the list of inputs: the same for all rows of a run that grew."""
-    return fingerprint_of({key: value for key, value in identity.items() if key != "inputs"})
+        layout.clear(layout.scratch)
+        if not ledger.pending:
+            layout.clear(layout.attempts)
 
 
 def load_record(layout: RunLayout) -> RunRecord | None:
@@ -99,68 +73,45 @@ def load_record(layout: RunLayout) -> RunRecord | None:
         RunFailed: a run.json that is not ours or is damaged.
     """
     try:
-        return RunRecord(**json.loads(layout.read(layout.run_record)))
+        document = json.loads(layout.read(layout.run_record))
+        return RunRecord(**document)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RunFailed(
-            f"{layout.path(layout.run_record)} is not a run record of maskmill ({error}); "
-            "choose another output folder"
+            f"{layout.path(layout.run_record)} is not a run record of maskmill ({error}): choose "
+            "another output folder; or, where it is a torn one of ours, remove that file and "
+            "repeat the first command: rows that are there are not done again"
         ) from error
 
 
-def refuse_difference(
-    layout: RunLayout, old: Mapping[str, Any], new: Mapping[str, Any], remedies: Mapping[str, str]
-) -> None:
-    """Continue only the same run.
-
-    Args:
-        layout: the run folder, for the message.
-        old: identity on disk.
-        new: identity asked for; keys it lacks are not compared (not known yet).
-        remedies: what to do about a difference, by key.
+def load_own_record(layout: RunLayout, command: str) -> RunRecord | None:
+    """The record of an earlier start of this command, None in a fresh folder.
 
     Raises:
-        RunRefused: naming every key that differs, with both values.
+        RunRefused: the folder holds what another command made, or something that is no run.
+        RunFailed: a record that is not ours or is damaged.
     """
-    differing = [key for key in new if old.get(key) != new[key]]
-    if not differing:
-        return
-    lines = [_difference(key, old.get(key), new[key]) for key in differing]
-    advice = [remedies[key] for key in differing if key in remedies]
-    raise RunRefused(
-        "\n".join(
-            [
-                f"{layout.root} holds a different run:",
-                *lines,
-                *(advice or ["Choose another output folder, or repeat the first run's settings."]),
-            ]
+    record = load_record(layout)
+    if record is not None and record.command != command:
+        raise RunRefused(
+            f"{layout.root} holds another kind of run, of `maskmill {record.command}`: choose "
+            "another output folder"
         )
-    )
+    return record
 
 
 def package_versions() -> dict[str, str]:
     """Versions of maskmill and of the packages that decide results, without importing them."""
-    return {"maskmill": tool_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    found = {"maskmill": tool_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a local run needs no Ray
+            found[name] = ""
+    return found
 
 
 def tool_version() -> str:
     """Version of maskmill itself."""
     return metadata.version("maskmill")
-
-
-def _difference(key: str, old: Any, new: Any) -> str:
-    """One line; of two groups of settings only what differs in them."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        old, new = ({name: side.get(name) for name in names} for side in (old, new))
-    return f"  {key}: {_brief(old)} there, {_brief(new)} asked for"
-
-
-def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return (
-        text
-        if len(text) <= 70
-        else f"{text[:40]}…({hashlib.sha256(text.encode()).hexdigest()[:8]})"
-    )

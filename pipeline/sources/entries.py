@@ -1,37 +1,12 @@
 """What a source hands over: entries one by one, and the tally of what it left out."""
 
 import os
-import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-IMAGE_EXTENSIONS = frozenset(
-    {
-        ".apng",
-        ".avif",
-        ".avifs",
-        ".bmp",
-        ".gif",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".mpo",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
-)
-"""What folders, globs and archives take for a picture, in any case of letters. Lists take all."""
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +46,11 @@ class LazyListing:
     entries: Iterator[SourceEntry]
 
 
-def extension_of(name: str) -> str:
-    """The last extension with its dot in lower case, '' where there is none."""
-    return posixpath.splitext(name)[1].lower()
-
-
 def is_image_name(name: str, tally: Tally) -> bool:
-    """True for a name with a picture's extension; any other is counted in ``tally``."""
+    """True for a name with a picture's extension; any other is counted in ``tally``.
+
+    Folders, globs and archives ask; lists take all.
+    """
     extension = extension_of(name)
     if extension in IMAGE_EXTENSIONS:
         return True

@@ -6,7 +6,8 @@ the absent ones are not taken, and counted. Facts: VOC2012 development kit.
 
 import posixpath
 
-from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally, extension_of
+from maskmill.pipeline.pictures.names import extension_of
+from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
 from maskmill.pipeline.sources.name_list import entries_of_names
 from maskmill.pipeline.sources.text_list import folder_of, read_lines
 from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path, resolve

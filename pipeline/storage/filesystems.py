@@ -10,7 +10,6 @@ obstore is imported before the first S3 URI.
 """
 
 import errno
-import importlib
 import os
 import posixpath
 import re
@@ -18,6 +17,7 @@ import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -241,6 +241,5 @@ def _remote(scheme: str, authority: str, options: str) -> tuple[fs.FileSystem, s
 
 @lru_cache(maxsize=8)
 def _container_reader(scheme: str) -> Callable[[str, int | None], bytes]:
-    module, _, name = CONTAINERS[scheme].partition(":")
-    reader: Callable[[str, int | None], bytes] = getattr(importlib.import_module(module), name)
+    reader: Callable[[str, int | None], bytes] = resolve_name(CONTAINERS[scheme])
     return reader

@@ -1,23 +1,15 @@
-"""What travels between the operators: one table row per block, so that no block is ever split."""
+"""What travels between the stages: one table row per block, so that no block is ever split."""
 
 import pyarrow as pa
 
-WORK_IMAGE = pa.struct(
-    [
-        pa.field("image_id", pa.int64()),
-        pa.field("key", pa.string()),
-        pa.field("uri", pa.string()),
-        pa.field("output", pa.string()),
-    ]
-)
-
-WORK = pa.schema(
+PENDING = pa.schema(
     [
         pa.field("block", pa.int64(), False),
-        pa.field("images", pa.list_(WORK_IMAGE), False),
+        pa.field("items", pa.int64(), False),  # how many of it are to do
+        pa.field("ids", pa.list_(pa.int64())),  # which; null = all
     ]
 )
-"""What is still to do: a block and those of its images that have no committed row."""
+"""What is still to do: numbers only. Workers find the items in the manifest, by block."""
 
 PARCEL = pa.schema(
     [
@@ -31,8 +23,8 @@ TALLY = pa.schema(
     [
         pa.field("block", pa.int64(), False),
         pa.field("key", pa.string(), False),
-        pa.field("error_code", pa.string()),  # null for an ok image
+        pa.field("error_code", pa.string()),  # null for an ok item
         pa.field("error_message", pa.string()),
     ]
 )
-"""What the driver hears of a committed block: one small row per image."""
+"""What the driver hears of a committed block: one small row per item."""

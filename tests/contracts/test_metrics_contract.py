@@ -1,12 +1,20 @@
 """What every metric of METRICS promises: additive sums, any order of classes, one range."""
 
-from pathlib import Path
-
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
 
+from maskmill.pipeline.audit.document import audit_document
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.report.page import audit_page
+from maskmill.pipeline.audit.report.text import document_to_markdown, shown_metrics
+from maskmill.pipeline.audit.tally import AuditTally
+from maskmill.pipeline.metrics import definitions
 from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.metrics.metric import Metric
 from maskmill.pipeline.metrics.registry import METRICS, metric_of
+from maskmill.pipeline.metrics.thresholds import missed_thresholds, parse_thresholds
 from maskmill.pipeline.metrics.totals import (
     CONFIDENCE_LEVELS,
     TotalsLayout,
@@ -15,6 +23,8 @@ from maskmill.pipeline.metrics.totals import (
     matrix_to_vector,
 )
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.audit import PAIRS
 
 CLASSES = 5
 LAYOUT = TotalsLayout(CLASSES, ("a", "b", "a", "c", "c"))
@@ -95,7 +105,50 @@ def test_an_unknown_metric_lists_the_known_ones():
         metric_of("f2")
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_is_in_the_manual(name):
-    manual = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
-    assert f"`{name}`" in manual.read_text(encoding="utf-8")
+def audited_row(truth, prediction, labels, folder):
+    """The AUDIT row of one pair of masks, written as files."""
+    paths = folder / "t.png", folder / "p.png"
+    for path, mask in zip(paths, (truth, prediction), strict=True):
+        Image.fromarray(mask).save(path)
+    row = {
+        "pair_id": 1, "key": "a", "truth_uri": str(paths[0]), "prediction_uri": str(paths[1]),
+    }  # fmt: skip
+    table = pa.Table.from_pylist([row], schema=PAIRS)
+    return AuditPairs(AuditSettings(labels=labels))(table).to_pylist()[0]
+
+
+def truth_in_prediction(totals):
+    """(…, C): how much of the truth was found, of what was predicted at all."""
+    return definitions.recall(totals) * 0.5
+
+
+MADE_UP = Metric(
+    title="half | recall",
+    definition="TP / (TP + FN) / 2, a number that only this test has",
+    score=lambda totals: truth_in_prediction(totals).mean(axis=-1),
+    per_class=truth_in_prediction,
+    shown="console",
+)
+
+
+def test_a_metric_is_its_record_and_one_line(monkeypatch, tmp_path):
+    """Registered, it is in the document, every report, on the console and in --fail-under."""
+    monkeypatch.setitem(METRICS, "half_recall", MADE_UP)
+    labels = LabelMap.from_names("two", ["ground", "cat"])
+    tally = AuditTally(labels, 1, resamples=10)
+    pair = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8)
+    tally.add([audited_row(*pair, labels, tmp_path)])
+    document = audit_document(tally, {}, {})
+    assert document["metrics"]["half_recall"]["value"] == 0.375
+    assert [entry["half_recall"]["value"] for entry in document["classes"]] == [0.25, 0.5]
+    text = document_to_markdown(document)
+    assert "| half \\| recall | 0.3750" in text and MADE_UP.definition in text
+    cat = next(line for line in text.splitlines() if line.startswith("| cat |"))
+    assert "| 0.5000 |" in cat
+    page = audit_page(document, AuditSettings(labels=labels))
+    assert page.count("half | recall") == 3 and MADE_UP.definition in page  # card, column, list
+    assert "half_recall" in [one["name"] for one in shown_metrics(document, on_console=True)]
+    asked = parse_thresholds("half_recall=0.3,half_recall/cat=0.6", labels)
+    assert missed_thresholds(asked, document) == [
+        "half_recall/cat is 0.5000, asked was at least 0.6"
+    ]

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from maskmill.pipeline.datasets.samples import Sample, stem_of
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.datasets.dataset_runs import write_dataset
 

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from maskmill.pipeline.audit.operator import AuditSettings
-from maskmill.pipeline.audit.report.text import HEADLINES, number
+from maskmill.pipeline.audit.report.text import class_columns, number, shown_metrics
 from maskmill.pipeline.audit.report.thumbnails import ThumbnailMaker
 
 Document = dict[str, Any]
@@ -33,19 +33,13 @@ def audit_page(document: Document, settings: AuditSettings) -> str:
     )  # fmt: skip
     environment.filters |= {"number": number, "percent": _percent, "share": _share}
     return environment.get_template("audit.html").render(
-        document=document, headlines=_headlines(document), gallery=_gallery(document, maker),
+        document=document, headlines=shown_metrics(document),
+        class_columns=class_columns(document), gallery=_gallery(document, maker),
         suspects=_suspects(document, maker), heatmap=_script_json(_heatmap(document)),
         trimap=_plot([(point["width"] / 40, point["miou"]) for point in document["trimap"]]),
         coverage=_coverage(document), remarks=REMARKS,
         colors={entry["name"]: entry["color"] for entry in document["classes"]},
     )  # fmt: skip
-
-
-def _headlines(document: Document) -> list[Document]:
-    return [
-        {"name": name, **document["metrics"][name]}
-        for name in HEADLINES if document["metrics"][name]["value"] is not None
-    ]  # fmt: skip
 
 
 def _gallery(document: Document, maker: ThumbnailMaker) -> list[Document]:

@@ -5,12 +5,24 @@ from typing import Any
 
 Document = dict[str, Any]
 
-HEADLINES = (
-    "miou", "miou_truth_present", "miou_image_class", "miou_class_of_images", "miou_per_image",
-    "pixel_accuracy", "mean_accuracy", "fwiou", "dice", "precision", "recall", "category_iou",
-    "boundary_iou", "band_iou", "ece",
-)  # fmt: skip
-"""Metrics shown as numbers of the whole dataset, in this order."""
+
+def shown_metrics(document: Document, *, on_console: bool = False) -> list[Document]:
+    """Metrics that have a number for the whole dataset, with their names, in the registry's order.
+
+    Of ``document["metrics"]``, where each says itself whether it is for the console, for the
+    reports only, or for the table of classes only.
+    """
+    places = ("console",) if on_console else ("console", "reports")
+    return [
+        {"name": name, **metric} for name, metric in document["metrics"].items()
+        if metric["shown"] in places and metric["value"] is not None
+    ]  # fmt: skip
+
+
+def class_columns(document: Document) -> dict[str, str]:
+    """Name -> title of the metrics that every class has."""
+    metrics = document["metrics"].items()
+    return {name: metric["title"] for name, metric in metrics if metric["per_class"]}
 
 
 def document_to_json(document: Document) -> str:
@@ -68,24 +80,22 @@ def _faults(document: Document) -> str:
 
 
 def _headlines(document: Document) -> str:
-    metrics = document["metrics"]
-    rows = [
-        [metrics[name]["title"], with_interval(metrics[name])]
-        for name in HEADLINES if metrics[name]["value"] is not None
-    ]  # fmt: skip
+    rows = [[metric["title"], with_interval(metric)] for metric in shown_metrics(document)]
     return "## Numbers\n\n" + _table(["metric", "value [95 % interval]"], rows)
 
 
 def _classes(document: Document) -> str:
+    """The first metric of a class comes with its interval."""
+    columns = class_columns(document)
+    first, *others = columns
     rows = [
-        [entry["name"], with_interval(entry["iou"]), number(entry["dice"]["value"]),
-         number(entry["precision"]["value"]), number(entry["recall"]["value"]),
-         number(entry["boundary_iou"]["value"]), f"{entry['truth_pixels']:,}",
+        [entry["name"], with_interval(entry[first]),
+         *(number(entry[name]["value"]) for name in others), f"{entry['truth_pixels']:,}",
          f"{entry['missed_pixels']:,}", f"{entry['false_pixels']:,}", f"{entry['truth_images']:,}"]
         for entry in document["classes"]
     ]  # fmt: skip
     head = [
-        "class", "IoU [95 %]", "Dice", "precision", "recall", "Boundary IoU", "truth pixels",
+        "class", f"{columns[first]} [95 %]", *(columns[name] for name in others), "truth pixels",
         "missed", "false", "images",
     ]  # fmt: skip
     return "## Classes\n\n" + _table(head, rows)

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from maskmill.pipeline.audit.operator import AuditSettings, TableCache
 from maskmill.pipeline.audit.pair import resized_nearest
 from maskmill.pipeline.audit.sides import read_side
 from maskmill.pipeline.metrics.confusion import to_class_map
+from maskmill.pipeline.pictures.decoding import FORMATS, MAX_PIXELS
+from maskmill.pipeline.pictures.orientation import orientation_of, upright
 from maskmill.pipeline.storage.filesystems import read_bytes
-from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.arrays import LabelMask, RgbImage
 from maskmill.schemas.errors import FileFailure
 from maskmill.schemas.labels import VOID_COLOR
 
 SIDE = 224  # pixels of the longer side
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
-_MAX_PIXELS = 128_000_000
 _AGREE, _WRONG, _IGNORED = (46, 52, 64), (235, 64, 52), (150, 150, 150)
 
 Box = tuple[int, int, int, int]
@@ -77,10 +77,7 @@ class ThumbnailMaker:
         if not uri:
             return ""
         try:
-            opened = Image.open(io.BytesIO(read_bytes(uri)), formats=_FORMATS)
-            if opened.width * opened.height > _MAX_PIXELS:
-                return ""
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
+            picture = Image.fromarray(picture_pixels(read_bytes(uri)))
         except Exception:  # a picture that cannot be shown is no reason to lose the report
             return ""
         if (picture.height, picture.width) != tuple(shape):
@@ -91,6 +88,19 @@ class ThumbnailMaker:
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=72, optimize=True)
         return _uri("jpeg", stream.getvalue())
+
+
+def picture_pixels(data: bytes) -> RgbImage:
+    """(H, W, 3) of a picture as it is shown, by Pillow alone: who writes a report has no torch.
+
+    Raises:
+        ValueError: more than ``MAX_PIXELS``, or whatever else a decoder raises on foreign bytes.
+    """
+    opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    if opened.width * opened.height > MAX_PIXELS:
+        raise ValueError(f"{opened.width} x {opened.height} pixels")
+    orientation = orientation_of(opened, data)
+    return upright(np.asarray(opened.convert("RGB")), orientation, opened.format)
 
 
 def _slices(box: Box | None, shape: tuple[int, ...]) -> tuple[slice, slice]:

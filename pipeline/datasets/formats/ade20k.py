@@ -6,6 +6,7 @@ Facts: sceneparsing's README.
 import csv
 import io
 import posixpath
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from maskmill.pipeline.datasets.backgrounds import labels_with_first_background
 from maskmill.pipeline.datasets.class_mapping import map_mask, mapping_by_name
 from maskmill.pipeline.datasets.class_masks import items_by_split
 from maskmill.pipeline.datasets.class_masks import read_class_mask as read
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -32,6 +34,7 @@ from maskmill.schemas.labels import LabelMap, builtin, voc_color
 
 ANNOTATIONS: Final = "annotations/"
 WRITTEN_TABLE: Final = "objectInfo.csv"
+OWN_NAME: Final = re.compile(r"ADE_(?:train|val|test)_\d{8}\.png")
 FOLDERS: Final = {"train": "training", "val": "validation", "test": "testing"}
 """Split -> folder. Splits of other names have folders of their names."""
 
@@ -96,5 +99,19 @@ def _table_labels(tree: FileTree, prefix: str) -> LabelMap | None:
     return LabelMap.from_names("ade20k", names, colors=colors)
 
 
-READER = DatasetReader(index, read)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """The challenge set's own file names, or ``annotations/`` with the table that we write."""
+    inside = [name for name in tree.names() if f"/{ANNOTATIONS}" in f"/{name}"]
+    if any(OWN_NAME.fullmatch(name.rpartition("/")[2]) for name in inside):
+        return "annotations/ holds masks named ADE_train_… or ADE_val_…"
+    if inside and WRITTEN_TABLE in tree.tops():
+        return f"annotations/ with {WRITTEN_TABLE}"
+    return None
+
+
+ADE20K = DatasetFormat(
+    reader=DatasetReader(index, read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    holds_ignore=True,
+)

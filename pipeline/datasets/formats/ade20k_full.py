@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.samples import (
@@ -175,4 +176,14 @@ def _refuse_unknown(unknown: list[int], name: str, context: ReadContext) -> None
         )
 
 
-READER = document_reader(index, read)
+def recognise(tree: FileTree) -> str | None:
+    """A ``*_seg.png`` with its list beside it."""
+    names = set(tree.names())
+    for name in names:
+        stem = name.removesuffix(SUFFIX)
+        if stem != name and any(stem + ending in names for ending in LISTS):
+            return f"*{SUFFIX} with lists of their objects beside them"
+    return None
+
+
+ADE20K_FULL = DatasetFormat(reader=document_reader(index, read), recogniser=recognise)

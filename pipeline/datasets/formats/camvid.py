@@ -8,6 +8,7 @@ from typing import Final
 
 from maskmill.pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
 from maskmill.pipeline.datasets.class_masks import mask_items, palette_png, read_class_mask
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.label_colors import labels_to_text, text_to_labels
 from maskmill.pipeline.datasets.documents.labelmap_txt import importable_colors
 from maskmill.pipeline.datasets.item_spool import ItemSpool
@@ -108,5 +109,16 @@ def _subset_items(tree: FileTree, options: ReadOptions, subset: str) -> ItemSpoo
     )
 
 
-READER = DatasetReader(index, read_class_mask)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """``label_colors.txt`` beside folders that end in ``annot``."""
+    folders = {name.split("/", 1)[0] for name in tree.names() if "/" in name}
+    has_masks = any(folder.endswith("annot") for folder in folders)
+    return f"{COLORS} beside folders …annot" if has_masks and COLORS in tree.tops() else None
+
+
+CAMVID = DatasetFormat(
+    reader=DatasetReader(index, read_class_mask),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    max_classes=254,
+)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat, Recogniser
 from maskmill.pipeline.datasets.documents.label_colors import labels_to_text, text_to_labels
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -192,11 +193,29 @@ def _labels(tree: FileTree, kind: str, options: ReadOptions) -> LabelMap:
     return options.labels or builtin(KINDS[kind])
 
 
-def _reader_of(kind: str) -> DatasetReader:
-    return DatasetReader(partial(index, kind=kind), read)
+def _recogniser_of(kind: str, *others: str) -> Recogniser:
+    """Knows ``gtFine/`` by files of ``kind``, where it holds none of ``others``."""
+
+    def recognise(tree: FileTree) -> str | None:
+        inside = [name for name in tree.names() if f"/{TRUTH}" in f"/{name}"]
+        if any(name.endswith(f"_gtFine_{other}.png") for other in others for name in inside):
+            return None
+        found = any(name.endswith(f"_gtFine_{kind}.png") for name in inside)
+        return f"{TRUTH} with *_gtFine_{kind}.png" if found else None
+
+    return recognise
 
 
-READER = _reader_of("labelIds")
-TRAIN_ID_READER = _reader_of("labelTrainIds")
-COLOR_READER = _reader_of("color")
-WRITER = DatasetWriter(write, finish)
+def _format_of(kind: str, *others: str, writer: DatasetWriter | None = None) -> DatasetFormat:
+    return DatasetFormat(
+        reader=DatasetReader(partial(index, kind=kind), read),
+        writer=writer,
+        recogniser=_recogniser_of(kind, *others),
+        holds_ignore=True,
+        max_classes=255,
+    )
+
+
+CITYSCAPES = _format_of("labelIds", writer=DatasetWriter(write, finish))
+TRAIN_IDS = _format_of("labelTrainIds", "labelIds")
+COLOR = _format_of("color", "labelIds", "labelTrainIds")

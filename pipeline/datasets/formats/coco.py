@@ -3,11 +3,15 @@
 Facts: COCO data format page, pycocotools 2.0.11, CVAT's "COCO 1.0" import.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
+from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.painting import (
     Region,
@@ -43,6 +47,8 @@ from maskmill.pipeline.masks.segments import Segment
 from maskmill.schemas.arrays import BoolMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap
+
+KEYS: Final = re.compile(r'"(?:images|annotations|categories)"\s*:\s*\[')
 
 Decoder = Callable[[Any, tuple[int, int], str], BoolMask]
 """Segmentation, (H, W), name for messages -> (H, W) bool. Raises DocumentFailure."""
@@ -265,8 +271,30 @@ def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
     return f"{item.key}, annotation {annotation.get('id')}"
 
 
+def recognise(tree: FileTree) -> str | None:
+    """A JSON object that lists images with file names; not the panoptic one, which has PNGs."""
+    for name, head in heads(tree, ".json"):
+        if head.lstrip().startswith("{") and KEYS.search(head) and not has_own_folder(tree, name):
+            return f"{name} is a COCO document"
+    return None
+
+
+def has_own_folder(tree: FileTree, name: str) -> bool:
+    """True where a document has a folder of its name beside it, as panoptic ones have."""
+    folder = name.removesuffix(".json") + "/"
+    return any(entry.startswith(folder) for entry in tree.names())
+
+
 READER = document_reader(index, read)
 PYCOCOTOOLS_READER = document_reader(index, partial(read, decode=annotation_to_mask))
-WRITER = DatasetWriter(write_rle, finish)
-UNCOMPRESSED_WRITER = DatasetWriter(write_uncompressed, finish)
-POLYGON_WRITER = DatasetWriter(write_polygons, finish)
+COCO = DatasetFormat(
+    reader=READER,
+    writer=DatasetWriter(write_rle, finish),
+    recogniser=recognise,
+    checker=PYCOCOTOOLS_READER,
+    checker_name="pycocotools",
+)
+UNCOMPRESSED = replace(COCO, writer=DatasetWriter(write_uncompressed, finish), recogniser=None)
+POLYGONS = replace(
+    COCO, writer=DatasetWriter(write_polygons, finish), recogniser=None, polygons=True
+)

@@ -4,6 +4,7 @@ Facts: COCO results format. ``image_id`` is the source's own where it has number
 for a COCO dataset fit its annotations.
 """
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.painting import object_segments
 from maskmill.pipeline.datasets.samples import (
     DatasetWriter,
@@ -45,4 +46,4 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
             stream.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-WRITER = DatasetWriter(write, finish)
+COCO_RESULTS = DatasetFormat(writer=DatasetWriter(write, finish))

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from maskmill.pipeline.datasets.class_masks import mask_items
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_outline import outline
 from maskmill.pipeline.datasets.formats import coco
 from maskmill.pipeline.datasets.samples import (
@@ -125,6 +126,23 @@ def _categories(tree: FileTree, options: ReadOptions) -> LabelMap:
     return labels_or(options.labels, "a folder of pixel maps without a COCO JSON")
 
 
-READER = coco.READER
-PIXELMAP_READER = DatasetReader(index_pixelmaps, read_pixelmap)
-WRITER = DatasetWriter(write, finish)
+def recognise_pixelmaps(tree: FileTree) -> str | None:
+    """PNGs in a folder of pixel maps, and no document that would say more."""
+    names = tree.names()
+    if any(name.lower().endswith(".json") for name in names):
+        return None
+    found = any(FOLDER in name and name.lower().endswith(".png") for name in names)
+    return f"PNGs in a folder …{FOLDER} without a COCO document" if found else None
+
+
+COCO_STUFF = DatasetFormat(
+    reader=coco.READER,
+    writer=DatasetWriter(write, finish),
+    checker=coco.PYCOCOTOOLS_READER,
+    checker_name="pycocotools",
+)
+PIXELMAPS = DatasetFormat(
+    reader=DatasetReader(index_pixelmaps, read_pixelmap),
+    recogniser=recognise_pixelmaps,
+    max_classes=256,
+)

@@ -5,12 +5,15 @@ run counts zeros.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.documents.xml import parse_xml, xml_elements
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
@@ -259,6 +262,21 @@ def _hex_color(text: str, name: str) -> Color:
     return value >> 16 & 255, value >> 8 & 255, value & 255
 
 
-READER = document_reader(index, read)
-WRITER = DatasetWriter(write_masks, finish)
-POLYGON_WRITER = DatasetWriter(write_polygons, finish)
+def recognise(tree: FileTree) -> str | None:
+    """An XML of CVAT with images in it; one with tracks is CVAT for video."""
+    for name, head in heads(tree, ".xml"):
+        if "<annotations" in head and "<image " in head and "<track " not in head:
+            return f"{name} is a CVAT for images document"
+    return None
+
+
+CVAT_IMAGES = DatasetFormat(
+    reader=document_reader(index, read),
+    writer=DatasetWriter(write_masks, finish),
+    recogniser=recognise,
+    import_command='cvat-cli task import-dataset --format "CVAT 1.1" TASK_ID ',
+    package_suffix=".xml",
+)
+POLYGONS = replace(
+    CVAT_IMAGES, writer=DatasetWriter(write_polygons, finish), recogniser=None, polygons=True
+)

@@ -14,6 +14,8 @@ import numpy as np
 
 from maskmill.pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
 from maskmill.pipeline.datasets.class_masks import palette_png
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.cvat_validator import validate
 from maskmill.pipeline.datasets.documents.labelmap_txt import (
     importable_colors,
     labelmap_to_text,
@@ -32,6 +34,7 @@ from maskmill.pipeline.datasets.samples import (
     WriteContext,
     Written,
 )
+from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.schemas.labels import LabelMap
 
@@ -111,5 +114,19 @@ def _entries(
     yield f"{voc.LISTS}{subset}.txt", "".join(stems).encode()
 
 
-READER = DatasetReader(voc.index, voc.read)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """CVAT's export: ``labelmap.txt`` beside SegmentationClass."""
+    if tree.tops() >= {voc.LABELMAP, voc.CLASSES.rstrip("/")}:
+        return f"{voc.LABELMAP} beside {voc.CLASSES}"
+    return None
+
+
+CVAT_MASK = DatasetFormat(
+    reader=DatasetReader(voc.index, voc.read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    validator=validate,
+    max_classes=254,
+    import_command='cvat-cli task import-dataset --format "Segmentation mask 1.1" TASK_ID ',
+    package_suffix=".zip",
+)

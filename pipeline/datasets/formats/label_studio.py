@@ -6,12 +6,15 @@ picture's width and height.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.documents.json_elements import json_elements
 from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mask, mask_to_brush
 from maskmill.pipeline.datasets.documents.label_studio_config import (
@@ -256,6 +259,26 @@ def _size(
     return declared_size(*told, name=name)
 
 
-READER = document_reader(index, read)
-WRITER = DatasetWriter(write_brush, partial(finish, kind="brushlabels"))
-POLYGON_WRITER = DatasetWriter(write_polygons, partial(finish, kind="polygonlabels"))
+def recognise(tree: FileTree) -> str | None:
+    """A JSON list of tasks: objects with ``data`` and with annotations or predictions."""
+    for name, head in heads(tree, ".json"):
+        has_results = '"predictions"' in head or '"annotations"' in head
+        if head.lstrip().startswith("[") and '"data"' in head and has_results:
+            return f"{name} is a list of Label Studio tasks"
+    return None
+
+
+LABEL_STUDIO = DatasetFormat(
+    reader=document_reader(index, read),
+    writer=DatasetWriter(write_brush, partial(finish, kind="brushlabels")),
+    recogniser=recognise,
+    import_command='curl -H "Authorization: Token $TOKEN" '
+    '"$LABEL_STUDIO/api/projects/PROJECT_ID/import" -F file=@',
+    package_suffix=".json",
+)
+POLYGONS = replace(
+    LABEL_STUDIO,
+    writer=DatasetWriter(write_polygons, partial(finish, kind="polygonlabels")),
+    recogniser=None,
+    polygons=True,
+)

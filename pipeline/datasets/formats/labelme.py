@@ -6,17 +6,21 @@ EXIF orientation, or labelme refuses the file. ``__ignore__`` is labelme's own n
 
 import json
 import posixpath
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.binary_png import (
     base64_to_bytes,
     bytes_to_base64,
     mask_to_png,
     png_to_mask,
 )
+from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.painting import Region, class_regions, paint
@@ -50,6 +54,7 @@ VERSION: Final = "6.3.1"
 IGNORE_NAME: Final = "__ignore__"
 LABELS_FILE: Final = "labels.txt"
 KINDS: Final = ("mask", "polygon")
+OTHER_FIELD: Final = re.compile(r'"(?:version|imagePath|shape_type)"')
 LARGEST: Final = 1e7  # no picture is so wide; NaN is not below it either
 
 
@@ -234,6 +239,20 @@ def _indented(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=1).encode()
 
 
-READER = document_reader(index, read)
-WRITER = DatasetWriter(write_masks, finish)
-POLYGON_WRITER = DatasetWriter(write_polygons, finish)
+def recognise(tree: FileTree) -> str | None:
+    """A JSON object with ``shapes`` and one of labelme's other fields."""
+    for name, head in heads(tree, ".json"):
+        if head.lstrip().startswith("{") and '"shapes"' in head and OTHER_FIELD.search(head):
+            return f"{name} is a labelme document"
+    return None
+
+
+LABELME = DatasetFormat(
+    reader=document_reader(index, read),
+    writer=DatasetWriter(write_masks, finish),
+    recogniser=recognise,
+    holds_ignore=True,
+)
+POLYGONS = replace(
+    LABELME, writer=DatasetWriter(write_polygons, finish), recogniser=None, polygons=True
+)

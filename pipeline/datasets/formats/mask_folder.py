@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.class_masks import MASK_SUFFIXES, mask_items, read_class_mask
+from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -27,12 +28,12 @@ from maskmill.pipeline.datasets.vocabulary import labels_or, parse_json
 from maskmill.pipeline.masks.per_class import class_of_file, merge_binary, split_binary
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
+from maskmill.pipeline.pictures.names import EXACT_MASK_EXTENSIONS, LOSSY_EXTENSIONS, extension_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap
 
 FOLDER: Final = "masks/"
 LABELS: Final = "labels.json"
-LOSSY: Final = (".jpg", ".jpeg")
 
 
 def reader_of(mask_format: str) -> DatasetReader:
@@ -151,8 +152,8 @@ def _skipped(tree: FileTree, options: ReadOptions) -> tuple[str, ...]:
     """Endings of files that are taken for photographs."""
     if options.unknown == "nearest" or tree.selected is not None:
         return ()
-    exact = tuple(suffix for suffix in MASK_SUFFIXES if suffix not in LOSSY)
-    return LOSSY if any(name.lower().endswith(exact) for name in tree.names()) else ()
+    has_exact = any(extension_of(name) in EXACT_MASK_EXTENSIONS for name in tree.names())
+    return LOSSY_EXTENSIONS if has_exact else ()
 
 
 def _key_of(prefix: str, skipped: tuple[str, ...], name: str) -> str | None:
@@ -168,6 +169,24 @@ def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
     return labels_or(options.labels, "a folder of masks")
 
 
-PER_CLASS_READER = DatasetReader(index_per_class, read_per_class)
-PER_CLASS_WRITER = DatasetWriter(write_per_class, finish)
-AUTO_READER = reader_of("auto")
+def recognise(tree: FileTree) -> str | None:
+    """Masks in ``masks/`` beside the label map that we write."""
+    has_masks = FOLDER.rstrip("/") in tree.tops() and LABELS in tree.tops()
+    return f"{FOLDER} beside {LABELS}" if has_masks else None
+
+
+MASKS = DatasetFormat(reader=reader_of("auto"), recogniser=recognise, holds_ignore=True)
+PER_CLASS = DatasetFormat(
+    reader=DatasetReader(index_per_class, read_per_class),
+    writer=DatasetWriter(write_per_class, finish),
+)
+IN_MASK_FORMAT: Final = {
+    name: DatasetFormat(
+        reader=reader_of(name),
+        writer=writer_of(name),
+        mask_format=name,
+        holds_ignore=entry.holds_ignore,
+        max_classes=entry.max_classes,
+    )
+    for name, entry in MASK_FORMATS.items()
+}

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
-from maskmill.pipeline.datasets.formats.coco import document_pieces
+from maskmill.pipeline.datasets.documents.heads import heads
+from maskmill.pipeline.datasets.formats.coco import document_pieces, has_own_folder
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
@@ -30,13 +32,13 @@ from maskmill.pipeline.datasets.samples import (
     Target,
     WriteContext,
     Written,
-    stem_of,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import labels_from_categories, labels_or
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.picture import open_picture, png_bytes
 from maskmill.pipeline.masks.run_lengths import distinct
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap
 
@@ -267,6 +269,21 @@ def _items(tree: FileTree, one: CocoOutline, name: str) -> Iterator[SampleItem]:
         )
 
 
-READER = document_reader(index, read)
-TWO_CHANNEL_READER = DatasetReader(index_two_channels, read_two_channels)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """A JSON object with segments, or with a folder of PNGs of its own name beside it."""
+    for name, head in heads(tree, ".json"):
+        is_object = head.lstrip().startswith("{")
+        if is_object and ('"segments_info"' in head or has_own_folder(tree, name)):
+            return f"{name} is a panoptic document, its PNGs in a folder of its name"
+    return None
+
+
+PANOPTIC = DatasetFormat(
+    reader=document_reader(index, read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    holds_ignore=True,
+)
+TWO_CHANNELS = DatasetFormat(
+    reader=DatasetReader(index_two_channels, read_two_channels), holds_ignore=True, max_classes=256
+)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskmill.pipeline.datasets.class_masks import read_class_mask
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -80,4 +81,13 @@ def _payload(row: dict[str, Any]) -> dict[str, Any]:
     return {"mask": row["mask_path"], "image": row["uri"], "scores": scores}
 
 
-READER = document_reader(index, read)
+def recognise(tree: FileTree) -> str | None:
+    """``run.json`` with a label map, beside rows."""
+    if not tree.tops() >= {RECORD, ROWS.rstrip("/")}:
+        return None
+    return f"{RECORD} of a prelabel run" if b'"label_map"' in tree.read(RECORD) else None
+
+
+PRELABEL = DatasetFormat(
+    reader=document_reader(index, read), recogniser=recognise, holds_ignore=True
+)

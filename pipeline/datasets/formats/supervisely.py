@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.binary_png import (
     base64_to_bytes,
     bytes_to_base64,
@@ -232,5 +233,17 @@ def _meta_labels(tree: FileTree, prefix: str) -> LabelMap:
     return labels_with_background("supervisely", names, colors=colors)
 
 
-READER = document_reader(index, read)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """``meta.json`` and documents in folders called ``ann``."""
+    names = tree.names()
+    has_documents = any("/ann/" in f"/{name}" and name.endswith(".json") for name in names)
+    if has_documents and any(name.rpartition("/")[2] == META for name in names):
+        return f"{META} and ann/*.json"
+    return None
+
+
+SUPERVISELY = DatasetFormat(
+    reader=document_reader(index, read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.samples import (
     DatasetWriter,
     FinishedSample,
@@ -85,4 +86,6 @@ def _features(sample: FinishedSample, out: OutputFolder) -> dict[str, tuple[Any,
     }
 
 
-WRITER = DatasetWriter(write, finish)
+TFRECORD = DatasetFormat(
+    writer=DatasetWriter(write, finish), holds_ignore=True, max_classes=255, takes_images=True
+)

@@ -8,6 +8,7 @@ from typing import Final
 
 from maskmill.pipeline.datasets.class_masks import items_by_split
 from maskmill.pipeline.datasets.class_masks import read_class_mask as read
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.data_yaml import (
     DEFAULT_SPLIT,
     YAML,
@@ -78,5 +79,16 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
         stream.write(data_yaml(splits, others))
 
 
-READER = DatasetReader(index, read)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """``masks/`` and a yaml with names at the top."""
+    names = read_yaml(tree) if MASKS.rstrip("/") in tree.tops() else {}
+    return f"{MASKS} beside a yaml with names" if names else None
+
+
+ULTRALYTICS_SEMANTIC = DatasetFormat(
+    reader=DatasetReader(index, read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    holds_ignore=True,
+    max_classes=255,
+)

@@ -16,6 +16,7 @@ from maskmill.pipeline.datasets.class_masks import (
     palette_png,
     read_class_mask,
 )
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.labelmap_txt import labelmap_to_text, text_to_labelmap
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -151,5 +152,17 @@ def _labels(tree: FileTree, prefix: str, options: ReadOptions) -> LabelMap:
     return options.labels or builtin("voc")
 
 
-READER = DatasetReader(index, read)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """A folder SegmentationClass; beside it lie masks of objects, which are no class masks."""
+    if CLASSES.rstrip("/") in tree.tops():
+        return None if LABELMAP in tree.tops() else f"a folder {CLASSES}"
+    return f"a folder {_prefix(tree)}{CLASSES}" if _prefix(tree) else None
+
+
+VOC = DatasetFormat(
+    reader=DatasetReader(index, read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    holds_ignore=True,
+    max_classes=255,
+)

@@ -5,11 +5,13 @@ no width. Sizes are not in the labels: reading needs the pictures.
 """
 
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.data_yaml import (
     DEFAULT_SPLIT,
     YAML,
@@ -44,6 +46,9 @@ from maskmill.schemas.labels import LabelMap
 
 LOWEST, HIGHEST = -0.01, 1.01
 DECIMALS: Final = 9
+MOST_LOOKED_AT: Final = 5  # an empty file is a picture of background
+LONGEST_LINE: Final = 1 << 12
+POLYGON_LINE: Final = re.compile(r"\d+(?:[ \t]+-?[01](?:\.\d*)?(?:e-\d+)?){6}", re.IGNORECASE)
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -181,5 +186,19 @@ def _region(
     return Region(classes[yolo_class], rings_to_mask([ring], size_hw, name=name), object_id=number)
 
 
-READER = document_reader(index, read)
-WRITER = DatasetWriter(write, finish)
+def recognise(tree: FileTree) -> str | None:
+    """``labels/**/*.txt`` whose first line is a class and pairs of numbers from 0 to 1."""
+    inside = [name for name in tree.names() if "/labels/" in f"/{name}" and name.endswith(".txt")]
+    for name in inside[:MOST_LOOKED_AT]:
+        if POLYGON_LINE.match(tree.read_range(name, 0, LONGEST_LINE).decode("utf-8", "replace")):
+            return f"{name} is a list of YOLO polygons"
+    return None
+
+
+YOLO = DatasetFormat(
+    reader=document_reader(index, read),
+    writer=DatasetWriter(write, finish),
+    recogniser=recognise,
+    needs_images=True,
+    polygons=True,
+)

@@ -5,28 +5,12 @@ import io
 from PIL import Image
 
 from maskmill.pipeline.prelabel.cutout import CutoutSettings, chosen_classes, cut_out
-from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, WriterSpec
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
-
-FOLDER = "cutouts"
 
 _JPEG_QUALITY = 92
 _JPEG_SIDE = 65_500  # what libjpeg takes
 _PNG_LEVEL = 4
-
-
-def cutout_writer(settings: CutoutSettings) -> WriterSpec:
-    """The writer of one run's cutouts: unlike those of WRITERS it has settings."""
-    return WriterSpec(
-        name="cutouts",
-        folder=FOLDER,
-        extension=".png" if settings.has_alpha else ".jpg",
-        function="maskmill.pipeline.prelabel.writers.cutout_file:write_cutout",
-        needs_image=True,
-        needs_grid=True,
-        description="the picture with its subject kept",
-        options=(("settings", settings),),
-    )
 
 
 def write_cutout(outputs: ImageOutputs, *, settings: CutoutSettings) -> bytes:

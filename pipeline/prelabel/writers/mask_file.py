@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from maskmill.pipeline.masks.picture import index_png
+from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.labels import LabelMap
@@ -21,3 +24,13 @@ def mask_to_png(
 def write_mask(outputs: ImageOutputs) -> bytes:
     """The mask file of one image."""
     return mask_to_png(outputs.mask, outputs.labels, text=outputs.text)
+
+
+def png_to_mask(data: bytes, labels: LabelMap, *, name: str) -> LabelMask:
+    """(H, W) mask from the bytes of a file that :func:`mask_to_png` made.
+
+    Raises:
+        MaskFailure: as MaskFormat.decode.
+    """
+    kind = "palette" if labels.mask_dtype is np.uint8 else "indexed"
+    return MASK_FORMATS[kind].decode(data, labels, name=name)

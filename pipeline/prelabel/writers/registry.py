@@ -5,9 +5,8 @@ Functions are named as "module:attribute", so that listing the names imports non
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
-from typing import Any, BinaryIO
+from pkgutil import resolve_name
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -29,9 +28,6 @@ class ImageOutputs:
     text: Mapping[str, str] = field(default_factory=dict)  # provenance, the same for every image
 
 
-Writer = Callable[[ImageOutputs], bytes]
-"""The bytes of one output file; the same outputs always give the same bytes."""
-
 RowBatches = Callable[[list[str]], Iterable[pa.RecordBatch | pa.Table]]
 """Given column names of METADATA, iterates over the rows in image_id order; callable again."""
 
@@ -39,9 +35,31 @@ Finisher = Callable[[RowBatches, BinaryIO, LabelMap, Mapping[str, Any]], None]
 """(rows, stream, labels, info): writes one document from committed rows, holding few at a time."""
 
 
+class WriterSettings(Protocol):
+    """The settings of a writer that has some; plain values, the same in every process."""
+
+    @property
+    def extension(self) -> str:
+        """Of the files, with its dot."""
+
+    def check(self, labels: LabelMap) -> None:
+        """Refuse what these classes cannot have.
+
+        Raises:
+            SettingsError: naming it.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterSpec:
-    """Where a per-image output goes and who makes it."""
+    """Where a per-image output goes and who makes it.
+
+    ``function`` is (outputs) -> bytes; of a writer with ``settings`` (a class that needs no
+    arguments) it takes them as well.
+    """
 
     name: str
     folder: str
@@ -50,16 +68,65 @@ class WriterSpec:
     needs_image: bool
     description: str
     needs_grid: bool = False
-    options: tuple[tuple[str, Any], ...] = ()  # keyword arguments of the function
+    settings: str = ""
+
+    def path(self, output: str, extension: str = "") -> str:
+        """Path of the file for the image with that ``output``, relative to the run folder."""
+        return f"{self.folder}/{output}{extension or self.extension}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A writer as one run uses it."""
+
+    spec: WriterSpec
+    settings: WriterSettings | None = None
+
+    @property
+    def extension(self) -> str:
+        """Of the files, with its dot."""
+        return self.settings.extension if self.settings else self.spec.extension
 
     def path(self, output: str) -> str:
         """Path of the file for the image with that ``output``, relative to the run folder."""
-        return f"{self.folder}/{output}{self.extension}"
+        return self.spec.path(output, self.extension)
 
-    def load(self) -> Writer:
-        """The function that makes the bytes."""
-        writer: Writer = _attribute(self.function)
-        return partial(writer, **dict(self.options)) if self.options else writer
+    def write(self, outputs: ImageOutputs) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            ImageFailure: what the file cannot hold.
+        """
+        writer: Callable[..., bytes] = resolve_name(self.spec.function)
+        return writer(outputs, settings=self.settings) if self.settings else writer(outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings for run.json; empty where there are none."""
+        return self.settings.to_dict() if self.settings else {}
+
+
+def outputs_of(names: Iterable[str], settings: Mapping[str, WriterSettings]) -> tuple[Output, ...]:
+    """Writers by name, each with its settings: those given, or the writer's own defaults."""
+    return tuple(_output(WRITERS[name], settings.get(name)) for name in names)
+
+
+def with_earlier(
+    asked: Iterable[Output], earlier: Mapping[str, Mapping[str, Any]]
+) -> tuple[Output, ...]:
+    """What is asked for now, and what the run has written before: every row shall have it."""
+    outputs = {output.spec.name: output for output in asked}
+    for name, values in earlier.items():
+        if name not in outputs:
+            spec = WRITERS[name]
+            settings = resolve_name(spec.settings).from_dict(values) if spec.settings else None
+            outputs[name] = Output(spec=spec, settings=settings)
+    return tuple(outputs[name] for name in WRITERS if name in outputs)
+
+
+def _output(spec: WriterSpec, given: WriterSettings | None) -> Output:
+    if given is None and spec.settings:
+        given = resolve_name(spec.settings)()
+    return Output(spec=spec, settings=given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +140,8 @@ class FinisherSpec:
 
     def load(self) -> Finisher:
         """The function that writes the document."""
-        finisher: Finisher = _attribute(self.function)
+        finisher: Finisher = resolve_name(self.function)
         return finisher
-
-
-def _attribute(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
 
 
 WRITERS: dict[str, WriterSpec] = {
@@ -107,6 +169,16 @@ WRITERS: dict[str, WriterSpec] = {
         needs_image=False,
         needs_grid=True,
         description="class probabilities on the network's grid, 8 bit",
+    ),
+    "cutouts": WriterSpec(
+        name="cutouts",
+        folder="cutouts",
+        extension=".jpg",
+        function="maskmill.pipeline.prelabel.writers.cutout_file:write_cutout",
+        needs_image=True,
+        needs_grid=True,
+        description="the picture with its subject kept, its background blurred",
+        settings="maskmill.pipeline.prelabel.cutout:CutoutSettings",
     ),
 }
 

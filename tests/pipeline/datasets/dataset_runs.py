@@ -25,9 +25,9 @@ from maskmill.pipeline.datasets.samples import (
     Target,
     WriteContext,
     Written,
-    stem_of,
 )
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.labels import LabelMap
 
 

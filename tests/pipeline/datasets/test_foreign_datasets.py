@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from maskmill.pipeline.datasets.samples import stem_of
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import ErrorCode, FileFailure
 from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.datasets.dataset_runs import read_dataset

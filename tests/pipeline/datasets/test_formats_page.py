@@ -22,7 +22,7 @@ def test_the_table_of_formats_is_the_registry() -> None:
 
 
 def test_every_kind_of_finding_is_explained() -> None:
-    sources = Path(__file__).resolve().parents[3] / "pipeline/inspection"
+    sources = Path(__file__).resolve().parents[3] / "pipeline/inspect"
     text = (sources / "sickness.py").read_text() + (sources / "doctor.py").read_text()
     kinds = set(re.findall(r'Finding\(\s*"(\w+)"', text))
     page = (DOCS / "inspect.md").read_text(encoding="utf-8")

@@ -14,8 +14,9 @@ from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.proof import compare
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
-from maskmill.pipeline.datasets.samples import Sample, SampleItem, stem_of
+from maskmill.pipeline.datasets.samples import Sample, SampleItem
 from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 from maskmill.schemas.labels import LabelMap
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset

@@ -9,7 +9,8 @@ from PIL import Image
 
 from maskmill.pipeline.datasets.proof import compare
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
-from maskmill.pipeline.datasets.samples import Sample, stem_of
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.labels import builtin
 from tests.pipeline.datasets.dataset_runs import read_dataset, write_dataset
 

@@ -9,7 +9,7 @@ import pytest
 from maskmill.pipeline.metrics import definitions
 from maskmill.pipeline.metrics.confusion import count_pair
 from maskmill.pipeline.metrics.registry import METRICS
-from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_totals, matrix_to_vector
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_vector
 from maskmill.schemas.labels import LabelClass, LabelMap
 
 NAN = float("nan")
@@ -225,6 +225,6 @@ def test_categories_come_from_supercategories():
     layout = TotalsLayout.of(labels)
     assert layout.category_names == ("animal", "car")
     matrix = count_pair(np.array([[0, 2, 1]], np.uint8), np.array([[2, 2, 0]], np.uint8), 3).matrix
-    totals = matrix_to_totals(matrix, layout)
+    totals = layout.split(matrix_to_vector(matrix, layout))
     assert definitions.category_iou(totals).tolist() == [2 / 3, 0.0]
     assert json.dumps(layout.category_of_class().tolist()) == "[0, 1, 0]"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.sources.entries import IMAGE_EXTENSIONS
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS
 from maskmill.pipeline.sources.glob_pattern import pattern_to_regex
 from maskmill.pipeline.sources.registry import list_source
 from maskmill.pipeline.storage.filesystems import read_bytes

@@ -5,7 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import load_record
 from maskmill.schemas.errors import RunFailed
 
 
@@ -42,28 +44,17 @@ def test_a_torn_block_is_done_anew_when_it_is_deleted(layout):
 
 
 def test_a_file_that_is_missing_is_missing_and_not_torn(layout):
-    for read in (layout.read_table, layout.read_json):
-        with pytest.raises(FileNotFoundError):
-            read("never/was")
-    assert layout.read_note("never/was") == {}
+    with pytest.raises(FileNotFoundError):
+        layout.read_table("never/was")
 
 
-@pytest.mark.parametrize("data", [b"", b'{"command": "pre', b"\xff\xfe", b"\0\0\0", b"[" * 100_000])
-def test_torn_json(layout, data: bytes):
-    layout.write("run.json", data)
-    expected = rf"run\.json cannot be read as JSON \({len(data):,} bytes\): .+; put back"
-    with pytest.raises(RunFailed, match=expected):
-        layout.read_json("run.json")
-    layout.write("work/attempts/0000001.json", data)
-    assert layout.read_note("work/attempts/0000001.json") == {}
-
-
-def test_whole_json(layout):
-    layout.write("run.json", b'{"a": 1}')
-    assert layout.read_json("run.json") == layout.read_note("run.json") == {"a": 1}
-    layout.write("run.json", b"[1]")
-    assert layout.read_json("run.json") == [1]
-    assert layout.read_note("run.json") == {}
+@pytest.mark.parametrize("data", [b"", b'{"command": "pre', b"\xff\xfe", b"\0\0\0", b"[1]"])
+def test_a_torn_record_is_a_sentence_and_a_torn_note_is_none(layout, data: bytes):
+    layout.write(layout.run_record, data)
+    with pytest.raises(RunFailed, match=r"run\.json is not a run record.*remove that file"):
+        load_record(layout)
+    layout.write(layout.attempts_path(1), data)
+    assert begin_stage(layout, 1, FIRST_STAGE, "session").starts == 1
 
 
 def test_a_store_that_fails_is_not_a_torn_file(place: str, proxy):

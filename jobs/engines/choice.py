@@ -1,0 +1,80 @@
+"""Which engine does a run: what was asked for, or the one that is done sooner."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from maskmill.jobs.engines.local import LocalEngine, local_cores
+from maskmill.pipeline.runs.attempts import under_way
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.pending import num_items
+from maskmill.pipeline.runs.stages import Workers
+from maskmill.schemas.errors import SettingsError
+
+ENGINES = ("auto", "local", "ray")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a run is done; nothing of it changes what comes out.
+
+    ``workers``: processes that hold a network (or threads, locally); None: one per core or GPU.
+    ``gpus_per_worker``: None: 1 where there are GPUs; 0: none, whatever there is.
+    """
+
+    engine: str = "auto"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+    retry_failed: bool = False
+
+    @contextmanager
+    def start(self, name: str, layout: RunLayout) -> Iterator[Workers]:
+        """The engine of that name for the length of a block."""
+        if name == "local":
+            threads = min(self.workers or local_cores(), local_cores())
+            yield LocalEngine(layout, threads=threads, allow_gpu=self.gpus_per_worker != 0)
+            return
+        from maskmill.jobs.engines.cluster import cluster
+        from maskmill.jobs.engines.ray import RayEngine
+
+        with cluster(self.address) as found:
+            yield RayEngine(found, workers=self.workers, gpus_per_worker=self.gpus_per_worker)
+
+
+def choose_engine(
+    options: RunOptions, layout: RunLayout, pending: pa.Table, *, local_items: int
+) -> str:
+    """``local`` or ``ray``.
+
+    ``auto`` takes Ray for a cluster that was named, for more pending items than ``local_items`` a
+    core, where a process has ended while a block was under way, and for several GPUs.
+
+    Raises:
+        SettingsError: an engine that there is not, or a cluster for the local one.
+    """
+    if options.engine not in ENGINES:
+        raise SettingsError(f"no engine {options.engine!r}; there are: {', '.join(ENGINES)}")
+    if options.engine == "local" and options.address:
+        raise SettingsError("--engine local runs in this process, and --address names a cluster")
+    if options.engine != "auto":
+        return options.engine
+    large = num_items(pending) > local_items * local_cores()
+    if options.address or large or under_way(layout, pending["block"].to_pylist()):
+        return "ray"
+    return "ray" if _gpus() > 1 and options.gpus_per_worker != 0 else "local"
+
+
+def _gpus() -> int:
+    """GPUs of this machine, without PyTorch: device files of NVIDIA's driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([one for one in visible.split(",") if one.strip() not in ("", "-1")])
+    try:
+        return sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia*"))
+    except OSError:
+        return 0

@@ -1,0 +1,134 @@
+"""The local engine: the stages of a job in this process, by threads. No Ray is imported.
+
+What a picture can do to a process, it does to this one: so a block that was under way when an
+earlier process ended is done by a child process first, whose death this one survives and counts.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pyarrow as pa
+
+from maskmill.jobs.engines.child import Child, ChildDied
+from maskmill.jobs.engines.threads import Lanes
+from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, release, under_way
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.stages import Operator, Stage
+from maskmill.schemas.errors import RunFailed
+
+
+def local_cores() -> int:
+    """Cores this process may use (a container's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class LocalEngine:
+    """Threads of this process: one per core for the items of a few blocks."""
+
+    elsewhere = False
+
+    def __init__(self, layout: RunLayout, *, threads: int, allow_gpu: bool) -> None:
+        self._layout, self._threads, self._allow_gpu = layout, threads, allow_gpu
+
+    @property
+    def has_gpu(self) -> bool:
+        """True where PyTorch sees a GPU and may use it."""
+        if not self._allow_gpu:
+            return False
+        import torch  # a job that asks has a network
+
+        return bool(torch.cuda.is_available())
+
+    def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
+        """Call the function here."""
+        return function(*arguments)
+
+    def blocks(
+        self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Do every row of a PENDING table; after each block, its TALLY rows."""
+        rows = [pending.slice(row, 1) for row in range(pending.num_rows)]
+        numbers = pending["block"].to_pylist()
+        suspects = set(under_way(self._layout, numbers))
+        suspicious = [row for row, block in zip(rows, numbers, strict=True) if block in suspects]
+        others = [row for row, block in zip(rows, numbers, strict=True) if block not in suspects]
+        yield from self._by_child(stages, suspicious)
+        if others:
+            yield from self._by_threads(stages, others, on_gpu)
+
+    def _by_child(
+        self, stages: Sequence[Stage], rows: Sequence[pa.Table]
+    ) -> Iterator[list[dict[str, Any]]]:
+        child: Child | None = None
+        try:
+            for row in rows:
+                for _ in range(_most_deaths(row)):
+                    child = child or Child(stages)
+                    try:
+                        tally = child.do(row)
+                    except ChildDied:
+                        child = None
+                        continue
+                    yield tally
+                    break
+                else:
+                    raise RunFailed(f"block {row['block'][0]} ends every process that touches it")
+        finally:
+            if child is not None:
+                child.close()
+
+    def _by_threads(
+        self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool
+    ) -> Iterator[list[dict[str, Any]]]:
+        with _own_threads():
+            steps = [(stage.open(), _alone(stage, on_gpu)) for stage in stages]
+            under: set[int] = set()
+            lanes = Lanes(self._threads)
+
+            def work(row: pa.Table) -> list[dict[str, Any]]:
+                block = row["block"][0].as_py()
+                under.add(block)
+                tally = _through(steps, row)
+                under.discard(block)
+                return tally
+
+            try:
+                yield from lanes.run(work, rows)
+            finally:
+                lanes.stop()
+                for block in under:  # given up, not died of
+                    release(self._layout, block)
+
+
+def _through(steps: Sequence[tuple[Operator, Any]], row: pa.Table) -> list[dict[str, Any]]:
+    table = row
+    for operator, alone in steps:
+        with alone:
+            table = operator(table)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _alone(stage: Stage, on_gpu: bool) -> Any:
+    """A GPU has one user at a time; on cores the items of several blocks share a network."""
+    return threading.Lock() if stage.holds_network and on_gpu else nullcontext()
+
+
+def _most_deaths(row: pa.Table) -> int:
+    """After so many deaths every item of the block has been found guilty or innocent."""
+    return BLOCK_DEATHS + IMAGE_DEATHS * int(row["items"][0].as_py()) + 2
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Give the number of PyTorch's threads back as it was: the process may be somebody else's."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            sys.modules["torch"].set_num_threads(before)

@@ -1,0 +1,171 @@
+"""The Ray engine: stages as pools of processes, here or on the nodes of a cluster."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
+from maskmill.jobs.machine_failures import machine_failure
+from maskmill.pipeline.runs.isolation import name_node
+from maskmill.pipeline.runs.stages import Stage
+from maskmill.schemas.errors import MaskmillError, RunFailed, SettingsError
+
+ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
+"""What an operator is called with: one row, as an Arrow table."""
+
+LIGHT_CPUS = 0.25
+"""What a stage beside a network asks for: it takes a tenth of the network's time."""
+
+
+class RayEngine:
+    """A cluster, and how many processes may hold a network on it."""
+
+    def __init__(
+        self, cluster: Cluster, *, workers: int | None, gpus_per_worker: float | None
+    ) -> None:
+        self._cluster = cluster
+        self._workers, self._gpus = workers, gpus_per_worker
+
+    @property
+    def elsewhere(self) -> bool:
+        """True on a cluster that was not started here."""
+        return not self._cluster.is_own
+
+    @property
+    def has_gpu(self) -> bool:
+        """True where the cluster counts GPUs and they may be used."""
+        return self._cluster.gpus > 0 and self._gpus != 0
+
+    def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
+        """Call the function in a process of the cluster."""
+        import ray
+
+        options = {"num_cpus": LIGHT_CPUS, "num_gpus": self._share(on_gpu)}
+        answer = ray.remote(**options)(function).remote(*arguments)
+        import ray.data  # takes a second, which the worker spends on imports of its own
+
+        return self._watched(lambda: iter([ray.get(answer)])).__next__()
+
+    def blocks(
+        self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Do every row of a PENDING table; after each block, its TALLY rows.
+
+        A row is a whole block and stays one row to the end, so that a block is never split.
+        """
+        import ray.data
+
+        share = self._share(on_gpu)
+        holders = self._holders(share, pending.num_rows, any(one.holds_network for one in stages))
+        dataset = ray.data.from_arrow(pending).repartition(target_num_rows_per_block=1)
+        for stage in stages:
+            light = len(stages) > 1 and not stage.holds_network
+            beside = max(1, (self._cores if share else holders) // 2)
+            dataset = dataset.map_batches(
+                StageProcess,
+                fn_constructor_kwargs={"stage": stage},
+                compute=_pool(beside if light else holders),
+                num_cpus=LIGHT_CPUS if light else 0 if share else 1,
+                num_gpus=0 if light else share,
+                **ONE_BLOCK,
+            )
+        batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
+        for table in self._watched(lambda: iter(dataset.iter_batches(**batches))):
+            yield table.to_pylist()
+
+    @property
+    def _cores(self) -> int:
+        return max(1, self._cluster.cpus - SPARE_CPUS)
+
+    def _share(self, on_gpu: bool) -> float:
+        """GPUs of each process that holds a network."""
+        return (1.0 if self._gpus is None else self._gpus) if on_gpu else 0.0
+
+    def _holders(self, share: float, blocks: int, has_network: bool) -> int:
+        """How many processes do the heavy stage; none that would find no block to do.
+
+        Raises:
+            SettingsError: more than the cluster has room for, which would wait for ever.
+        """
+        room = self._cluster.cpus if self.elsewhere and not has_network else self._cores
+        if share:
+            room = int(self._cluster.gpus / share)
+        wanted = self._workers or max(1, room)
+        if wanted > max(1, room):
+            has = f"{self._cluster.gpus:g} GPUs" if share else f"{self._cluster.cpus} CPUs"
+            raise SettingsError(
+                f"{wanted} workers are more than there is room for: the cluster has {has}, which "
+                f"is enough for {room}: lower --workers or --gpus-per-worker"
+            )
+        return min(wanted, max(1, blocks))
+
+    def _watched(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """What an iterator gives, read by a thread, so that a dead cluster does not hold us up.
+
+        Raises:
+            RunFailed: the cluster died, the machine failed, or a stage hit a bug.
+        """
+        results: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+        def read() -> None:
+            try:
+                for result in start():
+                    results.put(("result", result))
+                results.put(("end", None))
+            except BaseException as error:
+                results.put(("error", error))
+
+        threading.Thread(target=read, daemon=True).start()
+        while True:
+            try:
+                kind, value = results.get(timeout=0.5)
+            except queue.Empty:
+                kind, value = "nothing", None
+            if self._cluster.watch.failure and kind != "result":
+                raise RunFailed(self._cluster.watch.failure)
+            if kind == "result":
+                yield value
+            elif kind == "end":
+                return
+            elif kind == "error":
+                raise _explained(value) from value
+
+
+class StageProcess:
+    """One process of a stage: opened once, then called with one block after the other."""
+
+    def __init__(self, stage: Stage) -> None:
+        import ray
+
+        name_node(ray.get_runtime_context().get_node_id()[:12])
+        self._operator = stage.open()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """One block through the stage."""
+        return self._operator(table)
+
+
+def _pool(size: int) -> Any:
+    """A fixed number of processes, each with one block at work and one waiting.
+
+    Fixed, so that memory does not grow by processes that Ray starts when it thinks it needs them.
+    """
+    from ray.data import ActorPoolStrategy
+
+    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+
+
+def _explained(error: BaseException) -> BaseException:
+    import ray.exceptions
+
+    if not isinstance(error, ray.exceptions.RayError):
+        return error
+    # Only of a task's failure: the cause comes as it was raised (cluster.py asks for it).
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, MaskmillError):
+        return cause
+    sentence = machine_failure(cause)
+    return RunFailed(sentence or f"a worker hit a bug; what is committed stays\n{error}")

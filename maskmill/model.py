@@ -1,0 +1,168 @@
+"""A model from Python: pictures in, masks and confidences out, one at a time."""
+
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.pipeline.labelling.picture import label_picture
+from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
+from maskmill.pipeline.labelling.upsample import sample_bilinear
+from maskmill.pipeline.models.adaptation import check_class_count
+from maskmill.pipeline.models.choice import ModelChoice, choose_model
+from maskmill.pipeline.models.registry import DEFAULT_MODEL
+from maskmill.pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.models.torch_settings import best_device, exact_settings
+from maskmill.pipeline.pictures.decoding import decode_image, pillow_to_rgb
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.views.geometry import GridView
+from maskmill.pipeline.views.pictures import view_pictures
+from maskmill.pipeline.views.plan import ViewSettings, plan_views
+from maskmill.pipeline.views.preparation import NetworkPicture
+from maskmill.schemas.arrays import LabelMask, RgbImage, ScoreMap
+from maskmill.schemas.errors import ImageFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Picture: TypeAlias = "str | PathLike[str] | Image | npt.NDArray[np.uint8]"
+"""A path or URI, a Pillow picture, or (H, W, 3) or (H, W) uint8, RGB or grey."""
+
+
+class Prediction(NamedTuple):
+    """``mask`` is (H, W) class indices, ``confidence`` (H, W) float32 in [0, 1].
+
+    Both have the size of the picture after EXIF orientation. The mask is uint8 (uint16 beyond 255
+    classes); the confidence is the probability of the most probable class at that very pixel.
+    """
+
+    mask: LabelMask
+    confidence: ScoreMap
+
+
+def load_model(
+    name: str | None = None,
+    weights: str | PathLike[str] | None = None,
+    labels: str | None = None,
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    untrained: bool = False,
+) -> "Model":
+    """A model by its name in ``maskmill models list``, with its weights in memory.
+
+    Args:
+        name: None takes the default of ``maskmill prelabel``.
+        weights: a file of your own, or None for the model's, which are fetched where needed.
+        labels: label map of your weights: a file, or a built-in name.
+        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        untrained: random weights, for trying things out.
+
+    Raises:
+        SettingsError: no such model, label map or precision, or labels that do not fit.
+        ModelError: weights that are missing, or do not fit the network.
+        WeightsRefused: a file that would run code.
+    """
+    choice = choose_model(
+        name or DEFAULT_MODEL, fspath(weights) if weights else None, labels, untrained=untrained
+    )
+    with exact_settings():
+        segmenter = Segmenter(
+            choice.spec,
+            choice.weights_path,
+            device=device or best_device(),
+            precision=precision,
+            untrained=untrained,
+        )
+    check_class_count(segmenter.num_classes, choice.labels)
+    return Model(choice, segmenter)
+
+
+class Model:
+    """Labels single pictures as ``maskmill prelabel`` does. Get one from :func:`load_model`."""
+
+    def __init__(self, choice: ModelChoice, segmenter: Segmenter) -> None:
+        self._choice, self._segmenter = choice, segmenter
+        self._views = ViewSettings()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, {self._segmenter.num_classes} classes, on {self.device}>"
+
+    @property
+    def name(self) -> str:
+        """As ``maskmill models list`` has it; it says where the weights are random."""
+        return self._choice.title
+
+    @property
+    def labels(self) -> LabelMap:
+        """What the class indices mean."""
+        return self._choice.labels
+
+    @property
+    def device(self) -> str:
+        """Where the network is: cpu or cuda."""
+        return self._segmenter.device.type
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the commands would say of the weights."""
+        return (*self._choice.notes, *self._segmenter.notes)
+
+    def predict(self, image: Picture) -> Prediction:
+        """Mask and confidence of one picture, at its size.
+
+        The caller's PyTorch settings stay as they are. A Pillow picture with an EXIF orientation
+        is turned first, as files are.
+
+        Raises:
+            ImageFailure: a file that is no picture, damaged, or too large for the memory.
+            SettingsError: an array of another shape or dtype.
+        """
+        pixels = _rgb_of(image)
+        size = (pixels.shape[0], pixels.shape[1])
+        plan = plan_views(size, self._views)
+        spec = self._segmenter.spec
+        with exact_settings():
+            shown = view_pictures(
+                pixels, plan, spec.preprocessing, image_size=None, alignment=spec.alignment
+            )
+            answers = [self._answer(picture) for picture in shown]
+        picture = label_picture(answers, plan, size, dtype=self.labels.mask_dtype)
+        if len(answers) == 1:
+            only = answers[0]
+            return Prediction(picture.mask, pixel_confidence(only.grid, only.rows, only.cols, size))
+        top1 = sample_bilinear(picture.confidence.top1, picture.rows, picture.cols, size)
+        return Prediction(picture.mask, top1)
+
+    def _answer(self, picture: NetworkPicture) -> GridView:
+        result = self._segmenter.forward([picture])[0]
+        if isinstance(result, ImageFailure):
+            raise result
+        return GridView(result.logits, result.rows, result.cols)
+
+
+def _rgb_of(image: Picture) -> RgbImage:
+    if isinstance(image, str | PathLike):
+        path = fspath(image)
+        return decode_image(read_bytes(path), name=path).pixels
+    if isinstance(image, np.ndarray):
+        return _checked_array(image)
+    if hasattr(image, "getexif"):
+        return pillow_to_rgb(image)
+    raise SettingsError(f"a picture is a path, a Pillow picture or an array, not {type(image)}")
+
+
+def _checked_array(array: npt.NDArray[np.uint8]) -> RgbImage:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise SettingsError(
+            f"an array of shape {array.shape} and dtype {array.dtype} is no picture: give uint8 of "
+            "shape (H, W, 3) or (H, W), values 0 to 255, channels in the order red, green, blue"
+        )
+    if 0 in array.shape:
+        raise SettingsError(f"an array of shape {array.shape} has no pixels")
+    if array.ndim == 2:
+        return np.repeat(array[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(array)

@@ -1,0 +1,30 @@
+"""PyTorch's settings are the process's: set for the length of a block, and given back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def exact_settings(threads: int = 1) -> Iterator[None]:
+    """A block in which networks give the same answers each time, on ``threads`` CPU threads.
+
+    For processes that are not ours: the caller's number of threads and cuDNN's switches are as
+    before afterwards.
+    """
+    cudnn = torch.backends.cudnn
+    before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32
+    try:
+        torch.set_num_threads(threads)
+        cudnn.benchmark = False  # it may pick other kernels from run to run
+        cudnn.allow_tf32 = False  # fp32 means fp32
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cudnn.benchmark, cudnn.allow_tf32 = before[1:]
+
+
+def best_device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

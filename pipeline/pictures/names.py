@@ -1,0 +1,47 @@
+"""What a picture is called: which endings are pictures, which of them wins, which lose pixels."""
+
+import posixpath
+from collections.abc import Collection, Iterable
+from typing import Final
+
+IMAGE_EXTENSIONS: Final = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".gif", ".jp2", ".j2k", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""What is taken for a picture, in any case of letters; where one name has several, first wins."""
+
+LOSSY_EXTENSIONS: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
+"""Pictures that never keep their pixels: photographs rather than masks. WebP and others may."""
+
+MASK_EXTENSIONS: Final = (
+    *(".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jpg", ".jpeg"),
+)
+"""Pictures that masks are kept in."""
+
+EXACT_MASK_EXTENSIONS: Final = tuple(
+    extension for extension in MASK_EXTENSIONS if extension not in LOSSY_EXTENSIONS
+)
+"""Those of them that keep every pixel."""
+
+
+def extension_of(name: str) -> str:
+    """The last extension with its dot in lower case, '' where there is none."""
+    return posixpath.splitext(name)[1].lower()
+
+
+def stem_of(name: str, extensions: Collection[str] = IMAGE_EXTENSIONS) -> str:
+    """A name without a picture's extension: ``sub/a.b.jpg`` gives ``sub/a.b``, ``a.b`` stays."""
+    stem, extension = posixpath.splitext(name)
+    return stem if extension.lower() in extensions else name
+
+
+def pictures_by_stem(names: Iterable[str]) -> dict[str, str]:
+    """The pictures among ``names`` by name without extension; an earlier extension wins."""
+    rank = {extension: place for place, extension in enumerate(IMAGE_EXTENSIONS)}
+    found: dict[str, str] = {}
+    for name in names:
+        place = rank.get(extension_of(name))
+        known = found.get(stem_of(name))
+        if place is not None and (known is None or place < rank[extension_of(known)]):
+            found[stem_of(name)] = name
+    return found

@@ -1,0 +1,217 @@
+"""PrelabelJob: `prelabel` and `cutout` as a job: plan, stages, finish."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
+from maskmill.pipeline.models.worker_facts import WorkerFacts, describe_worker
+from maskmill.pipeline.prelabel.documents import write_documents
+from maskmill.pipeline.prelabel.load import LoadImages
+from maskmill.pipeline.prelabel.plan import (
+    REMEDIES,
+    ROWS,
+    PrelabelPlan,
+    beside_masks,
+    plan_prelabel,
+)
+from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
+from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
+from maskmill.pipeline.prelabel.settings import PrelabelSettings
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS
+from maskmill.pipeline.runs.attempts import FIRST_STAGE
+from maskmill.pipeline.runs.commit import CommitSaved
+from maskmill.pipeline.runs.identity import settings_fingerprint_of
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import RunRecord, tool_version
+from maskmill.pipeline.runs.stages import Opened, Stage, Workers
+from maskmill.schemas.errors import MaskmillError, SettingsError
+
+MAX_FILE_BYTES = 2 << 30
+GPU_GROUP = 8
+"""Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""
+
+
+@dataclass(frozen=True)
+class PrelabelJob:
+    """A labelling run; ``command`` is what the user called it by."""
+
+    settings: PrelabelSettings
+    command: str = "prelabel"
+
+    noun = "images"
+    table = ROWS
+    remedies = REMEDIES
+    local_items = 400
+    """Up to so many images a core the local engine is done first; see docs/engines.md."""
+
+    @cached_property
+    def layout(self) -> RunLayout:
+        """The run folder."""
+        return RunLayout(self.settings.out)
+
+    def plan(self, record: RunRecord | None) -> PrelabelPlan:
+        """Source listed, model chosen; see :func:`plan_prelabel`."""
+        return plan_prelabel(self.settings, self.layout, record)
+
+    def needed_files(self, plan: PrelabelPlan) -> list[str]:
+        """What ok rows must have written beside the mask."""
+        return beside_masks(plan)
+
+    def resolve(self, plan: PrelabelPlan, workers: Workers) -> PrelabelPlan:
+        """The plan with device, precision and group size: an earlier start's, or the machine's.
+
+        Raises:
+            MaskmillError: what a worker found wrong with model, weights or precision.
+            SettingsError: the label map does not fit the network.
+        """
+        facts = self._facts(plan, workers)
+        group = self.settings.batch_size or plan.began.get("group_size")
+        resolved = {
+            "inputs": plan.inputs_listed.identity(),
+            "device": facts.device,
+            "precision": facts.precision,
+            "group_size": group or (GPU_GROUP if facts.device == "cuda" else 1),
+            "torch": facts.torch_version,
+        }
+        return replace(plan, identity={**plan.identity, **resolved}, notes=facts.notes)
+
+    def on_gpu(self, plan: PrelabelPlan) -> bool:
+        """Whether the network of a resolved plan runs on GPUs."""
+        return bool(plan.identity["device"] == "cuda")
+
+    def stages(self, plan: PrelabelPlan, session: str) -> Sequence[Stage]:
+        """Load, predict, save."""
+        network = self._network(plan)
+        predict = partial(PredictMasks, layout=self.layout, session=session, settings=network)
+        save = CommitSaved(layout=self.layout, table=ROWS, save=self._save(plan, session))
+        return (
+            Stage(name=FIRST_STAGE, open=Opened(self._load(plan, session))),
+            Stage(name="predict", open=predict, holds_network=True),
+            Stage(name="save", open=Opened(save)),
+        )
+
+    def finish(
+        self, plan: PrelabelPlan, record: RunRecord, workers: Workers, *, is_fresh: bool
+    ) -> dict[str, str]:
+        """Documents from the committed rows; where everything lies, by name."""
+        if is_fresh:
+            record.info = {
+                "description": "semantic segmentation pre-labels",
+                "contributor": f"maskmill {tool_version()}",
+                **record.model,
+                "fingerprint": record.fingerprint,
+            }
+            write_documents(self.layout, plan.choice.labels, record.info)
+        path = self.layout.path
+        return {
+            **{one.spec.name: path(one.spec.folder) + "/" for one in plan.outputs_used},
+            **{name: path(spec.path) for name, spec in FINISHERS.items()},
+            "rows": path(self.layout.metadata) + "/",
+        }
+
+    def _facts(self, plan: PrelabelPlan, workers: Workers) -> WorkerFacts:
+        choice, began = plan.choice, plan.began
+        if workers.elsewhere:
+            stage_weights(self.layout, choice.weights_path)
+        device = began.get("device") or (None if workers.has_gpu else "cpu")
+        precision = self.settings.precision
+        if precision == "auto":
+            precision = began.get("precision", "auto")
+        found: WorkerFacts | MaskmillError = workers.ask(
+            describe_network,
+            self.layout,
+            choice.spec,
+            choice.weights_path,
+            device,
+            precision,
+            self.settings.untrained,
+            on_gpu=workers.has_gpu and device != "cpu",
+        )
+        if isinstance(found, MaskmillError):
+            raise found
+        check_classes(found.num_classes, plan)
+        return found
+
+    def _load(self, plan: PrelabelPlan, session: str) -> LoadImages:
+        return LoadImages(
+            layout=self.layout,
+            session=session,
+            preprocessing=plan.choice.spec.preprocessing,
+            alignment=plan.choice.spec.alignment,
+            image_size=self.settings.image_size,
+            views=self.settings.views,
+            max_pixels=self.settings.max_pixels,
+            max_bytes=MAX_FILE_BYTES,
+        )
+
+    def _network(self, plan: PrelabelPlan) -> WorkerSettings:
+        return WorkerSettings(
+            spec=plan.choice.spec,
+            weights_path=plan.choice.weights_path,
+            weights_sha256=plan.choice.weights_sha256,
+            untrained=self.settings.untrained,
+            device=plan.identity["device"],
+            precision=plan.identity["precision"],
+            threads=self.settings.threads_per_worker,
+            group_size=plan.identity["group_size"],
+            flip=self.settings.flip,
+        )
+
+    def _save(self, plan: PrelabelPlan, session: str) -> SavePrelabels:
+        settings, choice = self.settings, plan.choice
+        return SavePrelabels(
+            layout=self.layout,
+            session=session,
+            labels=choice.labels,
+            provenance=Provenance(
+                model=choice.title,
+                weights_sha256=choice.weights_sha256,
+                settings_fingerprint=settings_fingerprint_of(plan.identity),
+                tool_version=tool_version(),
+            ),
+            views=settings.views,
+            threshold=settings.threshold,
+            segments_per=settings.segments,
+            min_confidence=settings.min_confidence,
+            min_area=settings.min_area,
+            outputs=plan.outputs_used,
+            max_pixels=settings.max_pixels,
+            max_bytes=MAX_FILE_BYTES,
+        )
+
+
+def describe_network(
+    layout: RunLayout,
+    spec: ModelSpec,
+    weights: Path | None,
+    device: str | None,
+    precision: str,
+    untrained: bool,
+) -> WorkerFacts | MaskmillError:
+    """What a worker finds of the network; it may have to fetch the weights from the run folder."""
+    return describe_worker(
+        spec,
+        local_weights(layout, weights),
+        device=device,
+        precision=precision,
+        untrained=untrained,
+    )
+
+
+def check_classes(found: int, plan: PrelabelPlan) -> None:
+    """Refuse a label map that does not fit the network.
+
+    Raises:
+        SettingsError: naming both numbers.
+    """
+    labels = plan.choice.labels
+    wanted = len(labels.classes)
+    fitting = (1, 2) if wanted == 2 else (wanted,)  # one channel says "is it or not" of two
+    if found not in fitting or wanted == 1:
+        raise SettingsError(
+            f"the network has {found} classes and label map {labels.name!r} has {wanted}: give the "
+            "right one with --labels (for one class, background and that class)"
+        )

@@ -1,0 +1,153 @@
+"""What a `prelabel` command will do, known before any worker has started; also its --dry-run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from maskmill.pipeline.models.adaptation import at_output_stride, check_scales, check_threshold
+from maskmill.pipeline.models.choice import ModelChoice, choose_model
+from maskmill.pipeline.models.spec import check_precision
+from maskmill.pipeline.prelabel.inputs import GROWN, Inputs, list_inputs
+from maskmill.pipeline.prelabel.settings import PrelabelSettings
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, Output, with_earlier
+from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, put_manifest, sizes_of
+from maskmill.pipeline.runs.pending import num_items, pending_blocks
+from maskmill.pipeline.runs.plan import Plan
+from maskmill.pipeline.runs.record import RunRecord
+from maskmill.pipeline.runs.rows import RowTable
+from maskmill.pipeline.views.plan import ViewSettings
+from maskmill.schemas.tables.prelabel import METADATA
+
+ROWS = RowTable(schema=METADATA)
+
+REMEDIES = {
+    "inputs": GROWN,
+    "model": "Another model needs another output folder.",
+    "weights_sha256": "Other weights need another output folder.",
+    "device": "Finish the run on the kind of device it began on, or choose another output folder.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrelabelPlan(Plan):
+    """Source listed, model chosen. ``began`` is the identity of an earlier start, if any."""
+
+    inputs_listed: Inputs
+    choice: ModelChoice
+    outputs_used: tuple[Output, ...]
+    began: Mapping[str, Any]
+
+
+def plan_prelabel(
+    settings: PrelabelSettings, layout: RunLayout, record: RunRecord | None
+) -> PrelabelPlan:
+    """List the source and choose the model; block size from an earlier start, if there was one.
+
+    Raises:
+        SettingsError: a source or model that cannot be, or other images than the run began with.
+        ModelError: weights that are missing.
+    """
+    began = record.identity if record else {}
+    block_images = (
+        settings.block_images or began.get("block_images") or default_block_images(settings.views)
+    )
+    listed = list_inputs(settings, layout, block_images)
+    choice = adapted_choice(settings)
+    outputs = with_earlier(settings.outputs, record.outputs if record else {})
+    known = {} if listed.has_grown else {"inputs": listed.identity()}
+    return PrelabelPlan(
+        sizes=sizes_of(listed.manifest),
+        identity={**known, **_identity(settings, choice, block_images)},
+        notes=(*listed.notes(), *choice.notes),
+        put_manifest=(lambda there: put_manifest(there, listed.manifest))
+        if listed.is_new
+        else None,
+        settings=settings.to_dict(),
+        outputs={output.spec.name: output.to_dict() for output in outputs},
+        facts={
+            "label_map": choice.labels.to_dict(),
+            "model": {
+                "name": choice.title,
+                "weights": choice.weights_kind,
+                "weights_sha256": choice.weights_sha256,
+            },
+        },
+        inputs_listed=listed,
+        choice=choice,
+        outputs_used=outputs,
+        began=began,
+    )
+
+
+def default_block_images(views: ViewSettings) -> int:
+    """Fewer where each image is seen often, so that what a block holds at once stays the same."""
+    return max(1, int(BLOCK_IMAGES / max(1.0, views.forward_cost())))
+
+
+def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
+    """The model as the options want it, once they are seen to suit it.
+
+    Raises:
+        SettingsError: an output stride, precision, threshold, scale or class that the model
+            cannot have.
+    """
+    choice = choose_model(
+        settings.model, settings.weights, settings.labels, untrained=settings.untrained
+    )
+    spec = at_output_stride(choice.spec, settings.output_stride)
+    check_precision(settings.precision, spec.precisions)
+    check_threshold(settings.threshold, spec, len(choice.labels.classes))
+    check_scales(settings.views, spec, settings.image_size)
+    for output in settings.outputs:
+        if output.settings:
+            output.settings.check(choice.labels)
+    return replace(choice, spec=spec)
+
+
+def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int) -> dict[str, Any]:
+    """The part of a run's identity that is known before any worker has started."""
+    return {
+        "model": choice.spec.name,
+        "weights_sha256": choice.weights_sha256,
+        "label_map": digest_of(choice.labels.to_dict()),
+        "pixels_version": PIXELS_VERSION,
+        "output_stride": choice.spec.output_stride,
+        "window": settings.views.window_rule(),
+        "block_images": block_images,
+        **deciding_settings(settings),
+    }
+
+
+def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
+    """What a run would do, as plain values. Nothing is written and no worker is started."""
+    manifest, listing = plan.inputs_listed.manifest, plan.inputs_listed.listing
+    to_do = num_items(pending_blocks(layout, plan.sizes, ROWS, outputs=beside_masks(plan)))
+    return {
+        "source": {"kind": listing.kind, "root": listing.root},
+        "images": plan.inputs,
+        "bytes": pc.sum(manifest["bytes"]).as_py(),
+        "blocks": len(plan.sizes),
+        "already_done": plan.inputs - to_do,
+        "to_do": to_do,
+        "not_considered": listing.not_considered,
+        "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))[
+            "key"
+        ].to_pylist(),
+        "notes": list(plan.notes),
+        "model": plan.choice.title,
+        "would_write": [
+            *(f"{output.spec.folder}/…{output.extension}" for output in plan.outputs_used),
+            "metadata/…parquet",
+            *(spec.path for spec in FINISHERS.values()),
+            "run.json",
+        ],
+    }
+
+
+def beside_masks(plan: Plan) -> list[str]:
+    """Names that ok rows of the run must have in their column ``files``."""
+    return [name for name in plan.outputs if name != "masks"]

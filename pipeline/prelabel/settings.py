@@ -1,0 +1,67 @@
+"""What one `prelabel` or `cutout` command asks for; each setting says whether it decides pixels."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from maskmill.pipeline.masks.segments import Per
+from maskmill.pipeline.models.registry import DEFAULT_MODEL
+from maskmill.pipeline.prelabel.writers.registry import Output, WriterSettings, outputs_of
+from maskmill.pipeline.runs.identity import setting
+from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrelabelSettings:
+    """The options, as given; see `maskmill prelabel --help` for each.
+
+    Those that enter a run's identity resolved (device, precision, group size, hashes, output
+    stride, windows) say here that they decide nothing, and so do places and names.
+    """
+
+    source: str = setting(decides=False)
+    out: str = setting(decides=False)
+    model: str = setting(DEFAULT_MODEL, decides=False)
+    weights: str | None = setting(None, decides=False)
+    labels: str | None = setting(None, decides=False)
+    untrained: bool = setting(False, decides=True)
+    source_kind: str | None = setting(None, decides=False)
+    threads_per_worker: int = setting(1, decides=True)
+    batch_size: int | None = setting(None, decides=False)
+    image_size: int | None = setting(None, decides=True)
+    output_stride: int | None = setting(None, decides=False)
+    scales: tuple[float, ...] = setting((1.0,), decides=True)
+    flip: bool = setting(False, decides=True)
+    window: int | None = setting(None, decides=False)
+    overlap: float = setting(DEFAULT_OVERLAP, decides=True)
+    threshold: float | None = setting(None, decides=True)
+    precision: str = setting("auto", decides=False)
+    min_confidence: float | None = setting(None, decides=True)
+    min_area: int = setting(0, decides=True)
+    segments: Per = setting("class", decides=True)
+    writers: tuple[str, ...] = setting(("masks",), decides=False)
+    writer_settings: Mapping[str, WriterSettings] = field(
+        default_factory=dict, metadata={"decides": False}
+    )
+    block_images: int | None = setting(None, decides=False)
+    max_pixels: int = setting(128_000_000, decides=True)
+    limit: int | None = setting(None, decides=False)
+    extend: bool = setting(False, decides=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option, plain, for run.json; writers with settings have a place of their own."""
+        values = asdict(self)
+        del values["writer_settings"]
+        return {**values, "writers": list(self.writers), "scales": list(self.scales)}
+
+    @property
+    def views(self) -> ViewSettings:
+        """How often, how large and in which parts the network is to see each picture."""
+        return ViewSettings(
+            scales=self.scales, flip=self.flip, window=self.window, overlap=self.overlap
+        )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What is written per image."""
+        return outputs_of(self.writers, self.writer_settings)

@@ -1,0 +1,87 @@
+"""What is built and installed: one import package with its data, quick to import."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("maskmill", "schemas", "pipeline", "jobs", "pyproject.toml", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, for building leaves folders behind."""
+    pytest.importorskip("setuptools", minversion="77", reason="builds with setuptools 77 or later")
+    copy, target = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(target)]
+    command = [sys.executable, "-m", "pip", "wheel", str(copy), *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(target.glob("maskmill-*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_one_package_and_all_of_it(wheel: Path) -> None:
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in files} == {"maskmill"}
+    expected = {"maskmill/py.typed"} | {
+        (
+            path.relative_to(ROOT)
+            if folder == "maskmill"
+            else Path("maskmill", path.relative_to(ROOT))
+        ).as_posix()
+        for folder in SOURCES[:4]
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix == ".py" or path.parent.name in ("labelsets", "templates")
+        if path.is_file()
+    }
+    assert files == expected
+
+
+@pytest.mark.slow
+def test_the_wheel_works_from_a_folder_named_by_pythonpath(wheel: Path, tmp_path: Path) -> None:
+    """As ``pip install --target`` leaves it, seen from a checkout that is not installed."""
+    zipfile.ZipFile(wheel).extractall(tmp_path / "target")
+    shutil.copytree(ROOT / "maskmill", tmp_path / "checkout" / "maskmill")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "target")}
+    for words in (("models", "list"), ("models", "info", "deeplabv3_resnet50")):
+        command = [sys.executable, "-m", "maskmill", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path / "checkout", env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "deeplabv3_resnet50" in done.stdout
+
+
+def test_importing_takes_no_time(tmp_path: Path) -> None:
+    """Measured against an interpreter that imports nothing, the best of five each."""
+
+    def seconds(code: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+        return time.perf_counter() - started
+
+    bare, ours = (
+        min(seconds(code) for _ in range(5)) for code in ("pass", "import maskmill; dir(maskmill)")
+    )
+    assert ours - bare < 0.05
+    assert ours < 0.1 + bare  # 0.02 s for the interpreter on a quiet machine
+
+
+def test_importing_imports_nothing(tmp_path: Path) -> None:
+    """The package is imported before the user's folders have left the path."""
+    code = "import sys; before = set(sys.modules); import maskmill, maskmill.search_path; "
+    code += "print(sorted(set(sys.modules) - before))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "['maskmill', 'maskmill.search_path']"
