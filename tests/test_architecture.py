@@ -66,6 +66,8 @@ HOMES = {
     "defusedxml": ("pipeline/datasets/",),
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/",),
+    "obstore": ("pipeline/storage/",),
+    "botocore": ("pipeline/storage/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

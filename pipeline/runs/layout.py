@@ -1,6 +1,6 @@
 """RunLayout: every path of a run folder, and the one way files get into it: whole."""
 
-import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.pipeline.storage.filesystems import bucket_place, native, resolve
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.columns import undescribed
 
 BLOCK_NAME = "block-{:07d}.parquet"
 COPY_BYTES = 8 << 20
+_BLOCK_FILE = re.compile(r"block-(\d{7,})\.parquet")
+_REMEDY = "put back what was there, or choose another output folder"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class RunLayout:
         """Full path on :attr:`filesystem`."""
         return f"{self._place[1]}/{relative}" if relative else self._place[1]
 
+    def local(self, relative: str) -> Path:
+        """The same on this machine's disk, where :attr:`is_local`."""
+        return Path(native(self.path(relative)))
+
     def block_path(self, block: int) -> str:
         """Where the rows of one block are committed, relative to the root."""
         return f"{self.metadata}/{BLOCK_NAME.format(block)}"
@@ -74,6 +80,9 @@ class RunLayout:
         Raises:
             FileNotFoundError: no such file.
         """
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:  # one request, not two
+            return place[0].read(place[1])
         with self.filesystem.open_input_stream(self.path(relative)) as stream:
             return bytes(stream.read())
 
@@ -85,12 +94,16 @@ class RunLayout:
         if self.is_local:
             self._write_and_rename(relative, data)
             return
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:
+            place[0].write(place[1], data)
+            return
         with self.filesystem.open_output_stream(self.path(relative)) as stream:
             stream.write(data)
 
     def _write_and_rename(self, relative: str, data: bytes | memoryview) -> None:
-        temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
-        target = Path(self.path(relative))
+        temporary = self.local(f"{self.scratch}/{uuid.uuid4().hex}")
+        target = self.local(relative)
         for attempt in (1, 2):  # the folders exist but for the first file in them
             try:
                 temporary.write_bytes(data)
@@ -105,11 +118,17 @@ class RunLayout:
     def write_stream(self, relative: str, stream: BinaryIO) -> None:
         """Like :meth:`write`, for what may be larger than memory."""
         if self.is_local:
-            temporary = Path(self.path(f"{self.scratch}/{uuid.uuid4().hex}"))
+            temporary = self.local(f"{self.scratch}/{uuid.uuid4().hex}")
             temporary.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as target:
                 shutil.copyfileobj(stream, target, COPY_BYTES)
-            temporary.replace(self.path(relative))
+            target_path = self.local(relative)
+            target_path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target_path)
+            return
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:
+            place[0].write_stream(place[1], stream)
             return
         with self.filesystem.open_output_stream(self.path(relative)) as target:
             shutil.copyfileobj(stream, target, COPY_BYTES)
@@ -121,15 +140,45 @@ class RunLayout:
         pq.write_table(plain, sink, compression="zstd")
         self.write(relative, memoryview(sink.getvalue()))
 
-    def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
-        """One Parquet file."""
-        return pq.read_table(
-            self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
+    def read_table(
+        self, relative: str, columns: list[str] | None = None, *, remedy: str = _REMEDY
+    ) -> pa.Table:
+        """One Parquet file.
+
+        Args:
+            relative: which one.
+            columns: those that are needed; None for all.
+            remedy: what to do about a file that is torn.
+
+        Raises:
+            FileNotFoundError: no such file.
+            RunFailed: it is no readable Parquet, or lacks a column.
+        """
+        try:
+            if bucket_place(self.filesystem, "") is not None:  # one request, not four
+                return pq.read_table(pa.BufferReader(self.read(relative)), columns=columns)
+            return pq.read_table(
+                self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
+            )
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno):
+                raise  # the disk or the network, not what the file holds
+            raise self._torn(relative, error, remedy) from error
+
+    def _torn(self, relative: str, error: Exception, remedy: str) -> RunFailed:
+        size = self.filesystem.get_file_info(self.path(relative)).size
+        reason = str(error).partition("\n")[0]
+        return RunFailed(
+            f"{self.path(relative)} cannot be read as Parquet ({size or 0:,} bytes): {reason}; "
+            f"{remedy}"
         )
 
     def delete(self, relative: str) -> None:
         """Remove a file if it is there."""
-        if self.exists(relative):
+        place = bucket_place(self.filesystem, self.path(relative))
+        if place is not None:
+            place[0].delete([place[1]])
+        elif self.exists(relative):
             self.filesystem.delete_file(self.path(relative))
 
     def clear(self, relative: str) -> None:
@@ -140,8 +189,9 @@ class RunLayout:
     def committed_blocks(self) -> list[int]:
         """Numbers of the blocks whose rows are on disk, ascending."""
         selector = fs.FileSelector(self.path(self.metadata), allow_not_found=True)
-        names = (os.path.basename(info.path) for info in self.filesystem.get_file_info(selector))  # noqa: PTH119
-        return sorted(int(name[6:-8]) for name in names if name.startswith("block-"))
+        names = (info.base_name for info in self.filesystem.get_file_info(selector))
+        found = (_BLOCK_FILE.fullmatch(name) for name in names)
+        return sorted(int(match[1]) for match in found if match is not None)
 
     def committed_rows(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed rows, one table per block, in block order (= image_id order).
@@ -154,11 +204,5 @@ class RunLayout:
 
     def committed_block(self, block: int, columns: list[str] | None = None) -> pa.Table:
         """The rows of one committed block, in image_id order."""
-        relative = self.block_path(block)
-        try:
-            return self.read_table(relative, columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RunFailed(
-                f"{self.path(relative)} cannot be read ({error}); delete it and run the same "
-                "command again: its images are done anew"
-            ) from error
+        remedy = "delete it and run the same command again: its images are done anew"
+        return self.read_table(self.block_path(block), columns, remedy=remedy)

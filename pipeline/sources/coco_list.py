@@ -84,6 +84,8 @@ def _count(folder: str, names: list[str]) -> int:
 
 
 def _relative(name: str, source: str) -> str:
+    if "\0" in name:
+        raise SettingsError(f"{source}: file_name {name!r} holds a NUL, which no file's name does")
     normal = posixpath.normpath(name)
     if is_uri(name) or normal.startswith(("/", "../")) or normal in (".", ".."):
         raise SettingsError(

@@ -19,7 +19,7 @@ from maskmill.pipeline.sources.entries import (
     is_image_name,
     storable,
 )
-from maskmill.pipeline.storage.filesystems import join_uri, local_path, resolve
+from maskmill.pipeline.storage.filesystems import join_uri, local_path, reason_of, resolve
 from maskmill.schemas.errors import SettingsError
 
 
@@ -119,7 +119,7 @@ def _walk_remote(
     try:
         found = filesystem.get_file_info(selector)
     except OSError as error:
-        raise SettingsError(f"cannot list {root}: {error}") from error
+        raise SettingsError(f"cannot list {root}: {reason_of(error)}") from error
     for info in found:
         key = info.path[len(base) :].lstrip("/")
         deep = max_depth is not None and key.count("/") >= max_depth

@@ -16,7 +16,7 @@ from maskmill.pipeline.sources.entries import (
 )
 from maskmill.pipeline.sources.glob_pattern import has_wildcard
 from maskmill.pipeline.sources.voc_list import is_voc_list
-from maskmill.pipeline.storage.filesystems import is_uri, local_path, resolve
+from maskmill.pipeline.storage.filesystems import is_uri, local_path, reason_of, resolve
 from maskmill.schemas.errors import SettingsError
 
 SOURCES: dict[str, str] = {
@@ -101,7 +101,7 @@ def list_source(
         lazy = _lister(kind)(request, tally)
         table = _to_table(lazy.entries)
     except OSError as error:
-        raise SettingsError(f"cannot list {source} as {kind}: {error}") from error
+        raise SettingsError(f"cannot list {source} as {kind}: {reason_of(error)}") from error
     if not table.num_rows:
         raise SettingsError(_nothing_found(source, tally))
     counts = dict(sorted(tally.not_considered.items()))
@@ -118,7 +118,7 @@ def kind_of(source: str) -> str:
     try:
         info = filesystem.get_file_info(path)
     except OSError as error:
-        raise SettingsError(f"cannot look at {source}: {error}") from error
+        raise SettingsError(f"cannot look at {source}: {reason_of(error)}") from error
     if info.type.name == "Directory":
         return "folder"
     if info.type.name == "NotFound":

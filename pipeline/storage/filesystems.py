@@ -4,6 +4,9 @@ A plain path is never read as a URI: blanks, ``%``, ``#``, ``?`` and letters of 
 part of the name. Text that starts with ``scheme://`` is a URI and follows the rules of URIs:
 ``%20`` is a blank. Blanks, ``#`` and letters beyond ASCII are allowed in it for convenience;
 ``?`` starts the options of the filesystem (``s3://bucket/photos?region=eu-central-1``).
+
+S3 is ours (``objects``, through obstore); every other scheme is pyarrow's. Neither botocore nor
+obstore is imported before the first S3 URI.
 """
 
 import errno
@@ -15,12 +18,16 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.storage.objects import Bucket
 
 CONTAINERS: dict[str, str] = {
     "zip": "maskmill.pipeline.storage.archive_members:read_member",
@@ -29,6 +36,7 @@ CONTAINERS: dict[str, str] = {
 }
 """URI scheme of a file inside another file -> who reads it: ``(uri, limit) -> bytes``."""
 
+_S3_SCHEMES = ("s3", "s3a", "s3n")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REMEDIES = {
@@ -36,6 +44,7 @@ _REMEDIES = {
     ErrorCode.PERMISSION_DENIED: "give this user the right to read it",
     ErrorCode.UNREADABLE: "check the disk or the connection, then run again with --retry-failed",
 }
+_NUL_IN_NAME = "no file has a NUL in its name; look for damage in what listed it"
 _DENIED_WORDS = ("ACCESS_DENIED", "AccessDenied", "Forbidden", "HTTP status 403")
 
 
@@ -48,9 +57,12 @@ def local_path(uri_or_path: str | Path) -> str | None:
     """The absolute local path of a plain path or a ``file://`` URI; None for anything remote.
 
     Bytes of a name that are not UTF-8 come back as surrogates, as ``os`` gives them.
+
+    Raises:
+        SettingsError: a NUL in the path, or a file URI that names a host.
     """
     if not is_uri(uri_or_path):
-        return posixpath.abspath(uri_or_path)
+        return native(posixpath.abspath(_without_nul(str(uri_or_path))))
     parts = urlsplit(_quoted(str(uri_or_path)))
     if parts.scheme.lower() != "file":
         return None
@@ -59,24 +71,40 @@ def local_path(uri_or_path: str | Path) -> str | None:
             f"{uri_or_path}: a file URI has three slashes and an absolute path: "
             f"file:///{parts.netloc}{parts.path}"
         )
-    return posixpath.abspath(unquote(parts.path, errors="surrogateescape"))
+    return native(posixpath.abspath(_without_nul(unquote(parts.path, errors="surrogateescape"))))
+
+
+def native(path: str) -> str:
+    """A path as ``os`` spells it here: a Python set to ASCII wants surrogates for other letters."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def resolve(uri_or_path: str | Path) -> tuple[fs.FileSystem, str]:
     """The filesystem of a path or URI, and the path as that filesystem spells it.
 
     Raises:
-        SettingsError: a scheme that pyarrow does not know, or options it does not take.
+        SettingsError: a scheme that pyarrow does not know, options it does not take, a NUL in the
+            path, a local path that is not UTF-8, or credentials that cannot be had.
     """
     path = local_path(uri_or_path)
     if path is not None:
-        return fs.LocalFileSystem(), path
+        return fs.LocalFileSystem(), _as_utf8(path)
     parts = urlsplit(_quoted(str(uri_or_path)))
-    filesystem, base = _remote(parts.scheme, parts.netloc, parts.query)
-    inner = unquote(parts.path).strip("/")
+    filesystem, base = _remote(parts.scheme.lower(), parts.netloc, parts.query)
+    inner = _without_nul(unquote(parts.path)).strip("/")
     if not inner or not base:
         return filesystem, inner or base
     return filesystem, f"{base.rstrip('/')}/{inner}"
+
+
+def bucket_place(filesystem: fs.FileSystem, path: str) -> "tuple[Bucket, str] | None":
+    """(bucket, key) of a path that ``resolve`` gave; None where it is not on S3."""
+    if not isinstance(filesystem, fs.PyFileSystem):
+        return None
+    from maskmill.pipeline.storage.object_filesystem import ObjectHandler
+
+    handler = filesystem.handler
+    return (handler.bucket, handler.key_of(path)) if isinstance(handler, ObjectHandler) else None
 
 
 def join_uri(root: str, key: str) -> str:
@@ -108,6 +136,8 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
         ArchiveFailure: a member that is unsafe or broken.
     """
     scheme = uri.partition("://")[0]
+    if "\0" in (unquote(uri) if is_uri(uri) else uri) and scheme not in CONTAINERS:
+        raise ImageFailure(ErrorCode.UNSAFE_PATH, f"{uri!r}: {_NUL_IN_NAME}")
     try:
         if scheme in CONTAINERS and is_uri(uri):
             return _container_reader(scheme)(uri, limit)
@@ -117,8 +147,12 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
         raise ImageFailure(ErrorCode.OUT_OF_MEMORY, f"{uri}: no memory for the file") from error
     except OSError as error:
         code = _code_of(error)
-        reason = error.strerror or str(error)
-        raise ImageFailure(code, f"{uri}: {reason}; {_REMEDIES[code]}") from error
+        raise ImageFailure(code, f"{uri}: {reason_of(error)}; {_REMEDIES[code]}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """What an error of a file system says, without its number."""
+    return error.strerror or str(error)
 
 
 def _read_local(uri: str, path: str, limit: int | None) -> bytes:
@@ -134,6 +168,10 @@ def _read_local(uri: str, path: str, limit: int | None) -> bytes:
 
 def _read_remote(uri: str, limit: int | None) -> bytes:
     filesystem, path = resolve(uri)
+    place = bucket_place(filesystem, path)
+    if place is not None:  # one request
+        bucket, key = place
+        return bucket.read(key, refuse=lambda size: refuse_beyond(uri, size, limit))
     with filesystem.open_input_file(path) as stream:
         refuse_beyond(uri, stream.size(), limit)
         return bytes(stream.read())
@@ -160,6 +198,21 @@ def _code_of(error: OSError) -> ErrorCode:
     return ErrorCode.UNREADABLE
 
 
+def _without_nul(path: str) -> str:
+    if "\0" in path:
+        raise SettingsError(f"{path!r}: {_NUL_IN_NAME}")
+    return path
+
+
+def _as_utf8(path: str) -> str:
+    try:
+        return path.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path!r}: the name is not UTF-8, which tables and documents cannot hold; rename it"
+        ) from error
+
+
 def _quoted(uri: str) -> str:
     """The URI with everything quoted that a URI may not hold, and nothing quoted twice."""
     head, mark, options = uri.partition("?")
@@ -171,6 +224,11 @@ def _quoted(uri: str) -> str:
 @lru_cache(maxsize=64)
 def _remote(scheme: str, authority: str, options: str) -> tuple[fs.FileSystem, str]:
     """The filesystem and the path of its root; connections are kept, one per root and process."""
+    if scheme in _S3_SCHEMES:
+        from maskmill.pipeline.storage.object_filesystem import ObjectHandler
+
+        handler = ObjectHandler(authority, options)
+        return fs.PyFileSystem(handler), handler.bucket.settings.bucket
     uri = f"{scheme}://{authority}" + (f"?{options}" if options else "")
     try:
         filesystem, base = fs.FileSystem.from_uri(uri)

@@ -1,16 +1,16 @@
 """Sources on S3, against moto's server."""
 
 import json
-import socket
 from collections.abc import Iterator
-from urllib.request import Request, urlopen
+from urllib.parse import quote
 
 import pytest
 
 from maskmill.pipeline.runs.manifest import build_manifest
 from maskmill.pipeline.sources.registry import list_source
-from maskmill.pipeline.storage.filesystems import read_bytes, resolve
+from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
+from tests.s3_servers import request, s3_server
 
 KEYS = ("a.jpg", "sub/b c.png", "sub/deep/100%25 #1?.jpg", "ünï/e=f&g.jpg", "notes.txt", ".h/x.jpg")
 PICTURES = sorted([key for key in KEYS if key.endswith(("jpg", "png")) and key[0] != "."])
@@ -18,30 +18,19 @@ PICTURES = sorted([key for key in KEYS if key.endswith(("jpg", "png")) and key[0
 
 @pytest.fixture(scope="module")
 def options() -> Iterator[str]:
-    """The options of a URI that lead to a fresh server."""
-    server = pytest.importorskip("moto.server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    running.start()
-    yield f"?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1"
-    running.stop()
+    """The options of a URI that lead to a fresh server with a bucket."""
+    pytest.importorskip("moto.server")
+    with s3_server("photos") as address, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield f"?scheme=http&endpoint_override={address}&region=us-east-1"
 
 
 @pytest.fixture(scope="module")
 def bucket(options: str, jpeg: bytes) -> str:
-    """A bucket of pictures, without its options."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        filesystem, path = resolve(f"s3://photos/all{options}&allow_bucket_creation=true")
-        filesystem.create_dir("photos")
-        for key in KEYS:
-            with filesystem.open_output_stream(f"{path}/{key}") as stream:
-                stream.write(jpeg + key.encode())
-        resolve(f"s3://photos/x{options}")  # signs in while the environment is set
+    """A folder of pictures, without its options."""
+    for key in KEYS:
+        _put(options, key, jpeg + key.encode())
     return "s3://photos/all"
 
 
@@ -101,14 +90,9 @@ def test_lists(bucket: str, options: str, jpeg: bytes):
                 assert read_bytes(entry.uri) == jpeg + entry.key.encode()
 
 
-def _put(options: str, name: str, data: bytes) -> None:
-    """Plainly by HTTP: moto keeps the chunk headers of text that pyarrow uploads."""
+def _put(options: str, key: str, data: bytes) -> None:
     address = options.partition("endpoint_override=")[2].partition("&")[0]
-    readable = {"x-amz-acl": "public-read", "Content-Type": "application/octet-stream"}
-    place = f"http://{address}/photos/all/{name}"
-    request = Request(place, data=data, headers=readable, method="PUT")
-    with urlopen(request) as answer:
-        assert answer.status == 200
+    request(address, "PUT", f"/photos/all/{quote(key)}", data=data)
 
 
 def test_nothing_there(bucket: str, options: str):

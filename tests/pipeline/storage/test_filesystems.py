@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path, read_bytes, resolve
+from maskmill.pipeline.sources.registry import list_source
+from maskmill.pipeline.storage.filesystems import (
+    bucket_place,
+    is_uri,
+    join_uri,
+    local_path,
+    read_bytes,
+    resolve,
+)
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
 ODD_NAMES = ("a b", "100%", "a%20b", "x#1", "what?", "a=b&c", "ñ 日本", "c:d", "'\"", "new\nline")
@@ -74,7 +82,8 @@ def test_options_of_a_uri_stay_at_its_end():
     assert join_uri("s3://b/p?region=eu", "x 1/y.jpg") == "s3://b/p/x%201/y.jpg?region=eu"
     filesystem, path = resolve("s3://bucket/a b/c%23.jpg?region=eu-central-1")
     assert path == "bucket/a b/c#.jpg"
-    assert filesystem.region == "eu-central-1"
+    bucket, key = bucket_place(filesystem, path)
+    assert (bucket.settings.region, key) == ("eu-central-1", "a b/c#.jpg")
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/x", "nonsense://x", "s3://b/x?no_such_option=1"])
@@ -142,6 +151,21 @@ def test_the_limit(tmp_path: Path):
     failure = failure_of(str(tmp_path / "x"), limit=4)
     assert failure.code is ErrorCode.UNSAFE_SIZE
     assert "5 bytes" in str(failure)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "/a\0b", "file:///a%00b", "s3://bucket/a%00b?region=x"])
+def test_a_nul_is_one_sentence(name: str):
+    with pytest.raises(SettingsError, match="no file has a NUL in its name"):
+        resolve(name)
+    with pytest.raises(SettingsError, match="no file has a NUL in its name"):
+        list_source(name)
+    with pytest.raises(ImageFailure, match="no file has a NUL in its name"):
+        read_bytes(name)
+
+
+def test_a_nul_in_a_name_of_a_percent_sign(tmp_path: Path):
+    (tmp_path / "a%00b").write_bytes(b"1")
+    assert read_bytes(str(tmp_path / "a%00b")) == b"1"
 
 
 def test_remote_failures():
