@@ -1,9 +1,9 @@
 """SOURCES: the kinds of source, and the one function that lists any of them."""
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pkgutil import resolve_name
 
 import pyarrow as pa
 
@@ -144,10 +144,7 @@ def _kind_of_missing(source: str) -> str:
 
 
 def _lister(kind: str) -> Callable[[SourceRequest, Tally], LazyListing]:
-    module, _, name = SOURCES[kind].partition(":")
-    lister: Callable[[SourceRequest, Tally], LazyListing] = getattr(
-        importlib.import_module(module), name
-    )
+    lister: Callable[[SourceRequest, Tally], LazyListing] = resolve_name(SOURCES[kind])
     return lister
 
 

@@ -7,7 +7,6 @@ part of the name. Text that starts with ``scheme://`` is a URI and follows the r
 """
 
 import errno
-import importlib
 import os
 import posixpath
 import re
@@ -15,6 +14,7 @@ import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
@@ -183,6 +183,5 @@ def _remote(scheme: str, authority: str, options: str) -> tuple[fs.FileSystem, s
 
 @lru_cache(maxsize=8)
 def _container_reader(scheme: str) -> Callable[[str, int | None], bytes]:
-    module, _, name = CONTAINERS[scheme].partition(":")
-    reader: Callable[[str, int | None], bytes] = getattr(importlib.import_module(module), name)
+    reader: Callable[[str, int | None], bytes] = resolve_name(CONTAINERS[scheme])
     return reader
