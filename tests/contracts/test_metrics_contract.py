@@ -1,16 +1,17 @@
 """What every metric of METRICS promises: additive sums, any order of classes, one range."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
 
 from maskmill.pipeline.audit.document import audit_document
-from maskmill.pipeline.audit.operator import AuditSettings
-from maskmill.pipeline.audit.pair import Measures, ValueTables, audit_masks
+from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
 from maskmill.pipeline.audit.report.page import audit_page
 from maskmill.pipeline.audit.report.text import document_to_markdown, shown_metrics
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.pipeline.metrics import definitions
-from maskmill.pipeline.metrics.confusion import count_pair, value_table
+from maskmill.pipeline.metrics.confusion import count_pair
 from maskmill.pipeline.metrics.metric import Metric
 from maskmill.pipeline.metrics.registry import METRICS, metric_of
 from maskmill.pipeline.metrics.thresholds import missed_thresholds, parse_thresholds
@@ -23,7 +24,7 @@ from maskmill.pipeline.metrics.totals import (
 )
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.audit import AUDIT
+from maskmill.schemas.tables.audit import PAIRS
 
 CLASSES = 5
 LAYOUT = TotalsLayout(CLASSES, ("a", "b", "a", "c", "c"))
@@ -105,16 +106,16 @@ def test_an_unknown_metric_lists_the_known_ones():
         metric_of("f2")
 
 
-def audited_row(truth, prediction, labels):
-    """The AUDIT row of one pair of masks."""
-    table = value_table(len(labels.classes), bits=8)
-    measured = audit_masks(
-        truth, prediction, labels.names, tables=ValueTables(table, table), measures=Measures(),
-        read_confidence=lambda: None,
-    )  # fmt: skip
-    gone = {"truth_uri": "/nowhere/t.png", "prediction_uri": "/nowhere/p.png"}
-    row = {"pair_id": 1, "key": "a", "status": "ok", **gone, **measured}
-    return {**dict.fromkeys(AUDIT.names), **row}
+def audited_row(truth, prediction, labels, folder):
+    """The AUDIT row of one pair of masks, written as files."""
+    paths = folder / "t.png", folder / "p.png"
+    for path, mask in zip(paths, (truth, prediction), strict=True):
+        Image.fromarray(mask).save(path)
+    row = {
+        "pair_id": 1, "key": "a", "truth_uri": str(paths[0]), "prediction_uri": str(paths[1]),
+    }  # fmt: skip
+    table = pa.Table.from_pylist([row], schema=PAIRS)
+    return AuditPairs(AuditSettings(labels=labels))(table).to_pylist()[0]
 
 
 def truth_in_prediction(totals):
@@ -131,13 +132,13 @@ MADE_UP = Metric(
 )
 
 
-def test_a_metric_is_its_record_and_one_line(monkeypatch):
+def test_a_metric_is_its_record_and_one_line(monkeypatch, tmp_path):
     """Registered, it is in the document, every report, on the console and in --fail-under."""
     monkeypatch.setitem(METRICS, "half_recall", MADE_UP)
     labels = LabelMap.from_names("two", ["ground", "cat"])
     tally = AuditTally(labels, 1, resamples=10)
     pair = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8)
-    tally.add([audited_row(*pair, labels)])
+    tally.add([audited_row(*pair, labels, tmp_path)])
     document = audit_document(tally, {}, {})
     assert document["metrics"]["half_recall"]["value"] == 0.375
     assert [entry["half_recall"]["value"] for entry in document["classes"]] == [0.25, 0.5]
