@@ -39,7 +39,7 @@ test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
 lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	@# mypy sees the package as it is installed: through a folder of links.
-	mkdir -p .mypy_view/maskmill
+	rm -rf .mypy_view && mkdir -p .mypy_view/maskmill
 	cd .mypy_view/maskmill && ln -sfn ../../maskmill/*.* ../../schemas ../../pipeline ../../jobs .
 	$(BIN)/mypy
 

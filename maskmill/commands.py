@@ -13,9 +13,11 @@ from maskmill.caller import process_kept
 from maskmill.jobs.audit import audit_masks
 from maskmill.jobs.convert import conversion_request
 from maskmill.jobs.convert import convert as convert_command
+from maskmill.jobs.option_values import checked
 from maskmill.jobs.options import run_options
 from maskmill.jobs.prelabel import prelabel as prelabel_command
 from maskmill.jobs.run import Outcome, run
+from maskmill.keywords import AuditKeywords, ConvertKeywords, PathOrUri, PrelabelKeywords
 from maskmill.opened_run import OpenedRun, open_run
 from maskmill.pipeline.audit.job import Audited, AuditJob
 from maskmill.pipeline.audit.plan import AuditOptions
@@ -23,17 +25,14 @@ from maskmill.pipeline.convert.job import Converted, ConvertJob
 from maskmill.pipeline.prelabel.job import PrelabelJob
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.schemas.errors import RunFailed
-from maskmill.settings import PathOrUri, checked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from maskmill import settings as typed
-
 
 @process_kept()
 def prelabel(
-    source: PathOrUri, out: PathOrUri, **settings: "Unpack[typed.PrelabelSettings]"
+    source: PathOrUri, out: PathOrUri, **settings: "Unpack[PrelabelKeywords]"
 ) -> OpenedRun:
     """Label every image of ``source`` as `maskmill prelabel` does; masks, COCO and rows in ``out``.
 
@@ -58,7 +57,7 @@ def convert(
     out: PathOrUri,
     from_format: str,
     to_format: str,
-    **settings: "Unpack[typed.ConvertSettings]",
+    **settings: "Unpack[ConvertKeywords]",
 ) -> Outcome[Converted]:
     """Convert the masks of ``source`` as `maskmill convert` does, into ``out``/dataset.
 
@@ -90,7 +89,7 @@ def audit(
     predictions: PathOrUri,
     truth: PathOrUri,
     out: PathOrUri | None = None,
-    **settings: "Unpack[typed.AuditSettings]",
+    **settings: "Unpack[AuditKeywords]",
 ) -> Outcome[Audited]:
     """Compare masks with their truth as `maskmill audit` does; files only where ``out`` is given.
 

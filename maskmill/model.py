@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.caller import process_kept
+from maskmill.jobs.option_values import checked
 from maskmill.jobs.prelabel import prelabel
+from maskmill.keywords import PathOrUri, ViewKeywords
 from maskmill.pipeline.labelling.picture import label_picture
 from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
 from maskmill.pipeline.labelling.upsample import sample_bilinear
@@ -15,7 +17,7 @@ from maskmill.pipeline.models.adaptation import check_class_count
 from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.segmenter import Segmenter
 from maskmill.pipeline.models.torch_settings import best_device, exact_settings
-from maskmill.pipeline.pictures.decoding import decode_image, pillow_to_rgb
+from maskmill.pipeline.pictures.decoding import PillowImage, decode_image, pillow_to_rgb
 from maskmill.pipeline.prelabel.plan import adapted_choice
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -26,18 +28,14 @@ from maskmill.pipeline.views.preparation import NetworkPicture
 from maskmill.schemas.arrays import LabelMask, RgbImage, ScoreMap
 from maskmill.schemas.errors import ImageFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
-from maskmill.settings import PathOrUri, checked
-from maskmill.settings import ViewSettings as ViewSettingsNames
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from typing_extensions import Unpack
 
-    from maskmill import settings as typed
 
-VIEW_SETTINGS = frozenset(ViewSettingsNames.__annotations__)
+VIEW_SETTINGS = frozenset(ViewKeywords.__annotations__)
 
-Picture: TypeAlias = "str | PathLike[str] | Image | npt.NDArray[np.uint8]"
+Picture: TypeAlias = "str | PathLike[str] | PillowImage | npt.NDArray[np.uint8]"
 """A path or URI, a Pillow picture, or (H, W, 3) or (H, W) uint8, RGB or grey."""
 
 
@@ -59,7 +57,7 @@ def load_model(
     labels: PathOrUri | None = None,
     *,
     device: str | None = None,
-    **settings: "Unpack[typed.ViewSettings]",
+    **settings: "Unpack[ViewKeywords]",
 ) -> "Model":
     """A model by its name in `maskmill models list`, with its weights in memory.
 

@@ -15,15 +15,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import maskmill
-from maskmill import settings as typed
 from maskmill.jobs.audit import audit_masks
 from maskmill.jobs.convert import convert as convert_command
+from maskmill.jobs.option_values import checked, names_of
 from maskmill.jobs.prelabel import prelabel as prelabel_command
+from maskmill.keywords import AuditKeywords, ConvertKeywords, PrelabelKeywords
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
 from maskmill.pipeline.models.segmenter import load_network
 from maskmill.pipeline.models.weights.origins import cached_path
 from maskmill.schemas.errors import ImageFailure, SettingsError
-from maskmill.settings import checked, names_of
 from tests.sick_images import write_small_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,9 +146,9 @@ def test_confidence_is_the_softmax_at_the_pixel(photos: Path) -> None:
 def test_settings_are_the_options_of_the_commands() -> None:
     given_by_name = {"from_format", "to_format"}
     for command, names in (
-        (prelabel_command, typed.PrelabelSettings),
-        (convert_command, typed.ConvertSettings),
-        (audit_masks, typed.AuditSettings),
+        (prelabel_command, PrelabelKeywords),
+        (convert_command, ConvertKeywords),
+        (audit_masks, AuditKeywords),
     ):
         own = {"predictions", "truth", "out", *given_by_name}
         assert set(names.__annotations__) == set(names_of(command)) - own, command.name

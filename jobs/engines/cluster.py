@@ -248,12 +248,11 @@ def staged_package() -> Iterator[str]:
 
     An installed package is such a folder; a checkout's lacks what lies beside it.
     """
-    import maskmill
-
+    package = importlib.import_module("maskmill")
     parts = {name: importlib.import_module(f"maskmill.{name}") for name in PARTS}
     with tempfile.TemporaryDirectory(prefix="maskmill-code-") as folder:
         target = Path(folder) / "maskmill"
-        shutil.copytree(_folder_of(maskmill), target, ignore=_NOT_CODE)
+        shutil.copytree(_folder_of(package), target, ignore=_NOT_CODE)
         for name, part in parts.items():
             shutil.copytree(_folder_of(part), target / name, ignore=_NOT_CODE, dirs_exist_ok=True)
         yield str(target)

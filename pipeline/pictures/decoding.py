@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from maskmill.pipeline.pictures.modes import array_to_rgb
 from maskmill.pipeline.pictures.orientation import orientation_of, shown_size, upright
 from maskmill.schemas.arrays import RgbImage
 from maskmill.schemas.errors import ErrorCode, ImageFailure
+
+PillowImage: TypeAlias = Image.Image
+"""For those who take such pictures and know nothing else of Pillow."""
 
 MAX_PIXELS: Final = 128_000_000
 """Default limit of width x height, looked at in the header before anything is decoded."""
