@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ORACLES := .venv-oracles/.installed
 TEST_ARGS ?=
 
-.PHONY: help demo test lint bench clean
+.PHONY: help install demo test test-all lint bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,10 @@ $(ORACLES): tests/oracles/requirements.txt tests/oracles/requirements-bare.txt
 demo: $(STAMP)  ## pull the default model and label real pictures into demo/
 	$(BIN)/python examples/demo.py demo
 
-test: $(STAMP) $(ORACLES)  ## every test (TEST_ARGS='-m "not slow"' for the quick ones)
+test: $(STAMP) $(ORACLES)  ## the tests but the slow ones, and how many those are
+	$(BIN)/python -m pytest -m "not slow" $(TEST_ARGS)
+
+test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict

@@ -195,13 +195,20 @@ def audit_masks(as_json: bool, **options: Any) -> None:
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the paired bootstrap."
 )
+@click.option(
+    "--common",
+    is_flag=True,
+    help="Leave out pictures whose truths differ; without it they are refused.",
+)
 @json_option
 @exits_cleanly
-def compare(before: str, after: str, resamples: int, seed: int, as_json: bool) -> None:
+def compare(
+    before: str, after: str, resamples: int, seed: int, common: bool, as_json: bool
+) -> None:
     """What moved from audit BEFORE to audit AFTER, and whether chance could have moved it.
 
     Both are the audit.json of an `audit --out`, with the rows beside it. The pictures that both
-    compared are resampled together (paired bootstrap).
+    compared are resampled together (paired bootstrap). The pictures that moved most are named.
 
     \b
     Example:
@@ -209,5 +216,5 @@ def compare(before: str, after: str, resamples: int, seed: int, as_json: bool) -
     """
     from maskmill.jobs import audit_compare, audit_summary
 
-    moved = audit_compare.compare(before, after, resamples=resamples, seed=seed)
+    moved = audit_compare.compare(before, after, resamples=resamples, seed=seed, common=common)
     say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))

@@ -12,16 +12,19 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
 
 
-def compare(before_path: str, after_path: str, *, resamples: int, seed: int) -> Document:
+def compare(
+    before_path: str, after_path: str, *, resamples: int, seed: int, common: bool = False
+) -> Document:
     """What moved between two audits, from their audit.json and the rows beside it.
 
     Raises:
-        SettingsError: no audits, without their rows, or of different classes.
+        SettingsError: no audits, without their rows, of different classes, or of different truths
+            without ``common``.
     """
     before, after = _load_audit(before_path), _load_audit(after_path)
     return compare_audits(
         before[0], after[0], partial(_rows, before[1]), partial(_rows, after[1]),
-        resamples=resamples, seed=seed,
+        resamples=resamples, seed=seed, common=common,
     )  # fmt: skip
 
 

@@ -6,10 +6,12 @@ from typing import Any
 from maskmill.jobs.run import Outcome
 from maskmill.pipeline.audit.job import Audited
 from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
+from maskmill.schemas.text import printable
 
 MAX_FAULTS = 8
 MAX_EXAMPLES = 3
 MAX_CLASSES = 12
+MAX_PICTURES = 5
 
 
 def to_dict(outcome: Outcome[Audited]) -> dict[str, Any]:
@@ -79,6 +81,8 @@ def comparison_text(moved: dict[str, Any]) -> str:
         f"{pictures['common']:,} pictures in both ({pictures['before']:,} before, "
         f"{pictures['after']:,} after); * = p < 0.05, paired bootstrap"
     ]
+    if moved["other_truth"]:
+        lines.append(f"  {moved['other_truth']:,} more left out: their truths differ")
     for metric in moved["metrics"].values():
         if metric["change"] is not None:
             lines.append(_moved(metric["title"], metric))
@@ -86,6 +90,13 @@ def comparison_text(moved: dict[str, Any]) -> str:
     if classes:
         lines.append("IoU of classes, largest change first")
         lines += [_moved(row["name"], row) for row in classes[:MAX_CLASSES]]
+    for direction in ("worse", "better"):
+        rows = moved[direction][:MAX_PICTURES]
+        lines += [f"pictures that got {direction} most"] if rows else []
+        lines += [
+            f"  {printable(row['key'])}  mIoU {number(row['before'])} -> {number(row['after'])}"
+            for row in rows
+        ]
     return "\n".join(lines)
 
 

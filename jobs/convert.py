@@ -15,6 +15,7 @@ from maskmill.jobs.options import (
     say_json,
 )
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
+from maskmill.schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from maskmill.jobs.run import Outcome
@@ -134,7 +135,7 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
     how = run_options(options)
     allow_failures = options.pop("allow_failures")
     mine = {name: options.pop(name) for name in ("out", "check", "block_samples")}
-    outcome = run(ConvertJob(request=_request(**options), **mine), how)
+    outcome = run(ConvertJob(request=conversion_request(**options), **mine), how)
     _say(outcome, as_json)
     proof = outcome.result.proof
     if proof is not None and not proof.is_kept:
@@ -164,14 +165,15 @@ def _say(outcome: "Outcome[Converted]", as_json: bool) -> None:
     click.echo("\n".join([*lines, *(proof.lines() if proof else []), *how]))
 
 
-def _request(
+def conversion_request(
+    *,
     source: str,
-    labels: str | None,
-    map_file: str | None,
-    images: str | None,
-    split: str | None,
-    max_package_images: int | None,
-    max_package_mb: float | None,
+    labels: str | None = None,
+    map_file: str | None = None,
+    images: str | None = None,
+    split: str | None = None,
+    max_package_images: int | None = None,
+    max_package_mb: float | None = None,
     **others: Any,
 ) -> "ConversionRequest":
     """The options that decide the output, their files read."""
@@ -200,7 +202,7 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--map {path} cannot be read: {error}") from error
+        raise SettingsError(f"--map {path} cannot be read: {error}") from error
 
 
 def _say_formats(as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
+from maskmill.schemas.text import printable
 
 if TYPE_CHECKING:
     from maskmill.pipeline.inspect.census import FileCensus
@@ -93,24 +94,25 @@ def _say(found: "Inspection") -> None:
     report = found.to_dict()
     modes = ", ".join(f"{mode} {count}" for mode, count in report["modes"].items())
     palettes = ", ".join(f"{kind} {count}" for kind, count in report["palettes"].items())
-    click.echo(f"{found.path}: {len(found.files):,} masks, modes {modes}")
+    click.echo(f"{printable(found.path)}: {len(found.files):,} masks, modes {modes}")
     if palettes:
         click.echo(f"palettes: {palettes}")
-    click.echo(f"most likely {found.convention.name}: {found.convention.reason}")
+    click.echo(printable(f"most likely {found.convention.name}: {found.convention.reason}"))
     _say_values(report["values"])
     for kind, count in found.kinds().items():
         of_kind = [one for one in found.findings if one.kind == kind]
         color = "red" if of_kind[0].severity == "sick" else "yellow"
         click.secho(f"{of_kind[0].severity} {kind}: {count:,}", fg=color)
         for one in of_kind[:SHOWN_PER_KIND]:
-            click.echo(f"  {one.file}{': ' if one.file else ''}{one.sentence}")
+            click.echo(printable(f"  {one.file}{': ' if one.file else ''}{one.sentence}"))
     if not found.findings:
         click.secho("nothing odd", fg="green")
-    click.echo(f"next: {found.next_step()}")
+    click.echo(printable(f"next: {found.next_step()}"))
 
 
 def _say_values(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("value", "class", "pixels", "share", "files", box=None)
@@ -118,7 +120,7 @@ def _say_values(rows: list[dict[str, Any]]) -> None:
         value = ",".join(map(str, row["value"])) if isinstance(row["value"], list) else row["value"]
         table.add_row(
             str(value),
-            row["class"] or "",
+            escape(printable(row["class"] or "")),
             f"{row['pixels']:,}",
             f"{row['share']:.2%}",
             f"{row['files']:,}",

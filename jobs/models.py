@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
+from maskmill.schemas.text import printable
 
 if TYPE_CHECKING:
     from maskmill.pipeline.models.choice import ModelChoice
@@ -55,7 +56,7 @@ def list_models(as_json: bool) -> None:
         mark = "*" if row["default"] else " "
         click.echo(
             f"{mark} {row['name']:<36} OS {row['output_stride']:<3} {row['classes']:>4} classes  "
-            f"{row['weights']:<14} {row['description']}"
+            f"{row['weights']:<14} {printable(row['description'])}"
         )
     click.echo("* the default; `maskmill models info NAME` tells more")
 
@@ -79,7 +80,7 @@ def info(name: str, as_json: bool) -> None:
         say_json(facts)
         return
     for key, value in facts.items():
-        click.echo(f"{key.replace('_', ' '):<14} {_shown(value)}")
+        click.echo(f"{key.replace('_', ' '):<14} {printable(_shown(value))}")
 
 
 @models.command()
@@ -187,7 +188,9 @@ def export(
     if as_json:
         say_json({"file": str(file), "kind": kind, "bytes": file.stat().st_size, **facts})
         return
-    click.echo(f"{file}: {facts['architecture']}, {len(facts['classes'])} classes, {kind}")
+    click.echo(
+        f"{printable(file)}: {facts['architecture']}, {len(facts['classes'])} classes, {kind}"
+    )
     click.echo(f"  images (N, 3, H, W): {facts['input']}; mean {facts['mean']}, std {facts['std']}")
     click.echo(f"  logits (N, C, h, w): every {facts['grid_stride']} pixels")
 
@@ -203,7 +206,7 @@ def _exported(choice: "ModelChoice", file: Path, kind: str, size: int | None) ->
     untrained = choice.weights_kind == "untrained"
     loaded = load_model(choice.spec, choice.weights_path, untrained=untrained)
     for note in (*choice.notes, *loaded.notes):
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {printable(note)}", err=True)
     found, wanted = num_classes_of(loaded.network), len(choice.labels.classes)
     if found != wanted and (found, wanted) != (1, 2):
         raise SettingsError(

@@ -10,8 +10,9 @@ import click
 
 from maskmill.jobs.machine_failures import machine_failure
 from maskmill.jobs.signals import exit_code_of, sentence_of
-from maskmill.jobs.streams import EXIT_BROKEN_PIPE, can_encode, printable, readers_have_gone
+from maskmill.jobs.streams import EXIT_BROKEN_PIPE, can_encode, readers_have_gone
 from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.text import printable
 
 if TYPE_CHECKING:
     from maskmill.jobs.engines.choice import RunOptions
@@ -96,5 +97,5 @@ def say_json(document: Any) -> None:
 
 
 def _end(sentence: str, exit_code: int, *, color: str = "red") -> NoReturn:
-    click.secho(f"maskmill: {printable(sentence)}", fg=color, err=True)
+    click.secho(f"maskmill: {printable(sentence, lines=True)}", fg=color, err=True)
     sys.exit(exit_code)

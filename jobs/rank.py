@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
+from maskmill.schemas.text import printable
 
 
 @click.command()
@@ -31,7 +32,8 @@ def rank(out: str, top: int, rarity: float, as_json: bool) -> None:
 
     An image's score is its place among all images by mean entropy (0 the surest, 1 the least sure)
     plus --rarity times how rare its rarest class is (0 in every image, 1 in this one only).
-    The order is written to OUT/review/order.csv and order.parquet.
+    The order is written to OUT/review/order.csv and order.parquet. In the CSV a name that a
+    spreadsheet would compute (it begins with = + - @) has an apostrophe before it.
 
     \b
     Example:
@@ -52,18 +54,19 @@ def rank(out: str, top: int, rarity: float, as_json: bool) -> None:
 
 def _say(out: str, images: int, shown: list[dict[str, Any]], paths: list[str]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("rank", "image", "score", "entropy", "below 0.5", "rarest class")
     for row in shown:
         table.add_row(
             str(row["rank"]),
-            str(row["key"]),
+            escape(printable(row["key"])),
             f"{row['score']:.3f}",
             f"{row['mean_entropy']:.3f}",
             f"{row['low_confidence_fraction']:.1%}",
-            str(row["rarest_class"] or "–"),
+            escape(printable(row["rarest_class"] or "–")),
         )
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
-    click.echo(f"{out}: {images:,} images ranked; written to {' and '.join(paths)}")
+    click.echo(printable(f"{out}: {images:,} images ranked; written to {' and '.join(paths)}"))

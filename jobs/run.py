@@ -28,6 +28,7 @@ from maskmill.pipeline.runs.record import (
 from maskmill.pipeline.runs.rows import RowTable
 from maskmill.pipeline.runs.stages import Stage, Workers
 from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.text import printable
 
 MAX_EXAMPLES = 3
 
@@ -293,4 +294,4 @@ class LazyWorkers:
 
 def _say(notes: Sequence[str]) -> None:
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {printable(note, lines=True)}", err=True)

@@ -62,13 +62,6 @@ def readers_have_gone() -> bool:
     return bool(broken)
 
 
-def printable(text: str) -> str:
-    """The text with its control characters escaped; line breaks are ours and stay."""
-    return "".join(
-        char if char.isprintable() or char in "\n " else ascii(char)[1:-1] for char in text
-    )
-
-
 def _is_broken(stream: Any) -> bool:
     """Asked of the system: a failed write leaves nothing behind that a second one would trip on."""
     try:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskmill.jobs.run import Outcome
+from maskmill.schemas.text import printable
 
 
 def outcome_dict(outcome: Outcome[Any], **more: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def ledger_lines(outcome: Outcome[Any], advice: str) -> list[str]:
     lines = [f"  inputs {ledger.inputs:,} = ok {ledger.ok:,} + failed {ledger.failed:,}"]
     if ledger.failed:
         kinds = ", ".join(f"{code} {count}" for code, count in sorted(ledger.failures.items()))
-        lines += [f"  failed: {kinds}", *(f"    {one}" for one in outcome.examples)]
+        lines += [f"  failed: {kinds}", *(f"    {printable(one)}" for one in outcome.examples)]
         lines.append(f"  {advice}")
     return lines
 

@@ -5,6 +5,7 @@ import sys
 import click
 
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
+from maskmill.schemas.text import printable
 
 MAX_SHOWN = 20
 
@@ -59,10 +60,12 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
 
 def _say(out: str, checked: int, problems: list[str]) -> None:
     if not problems:
-        click.echo(f"{out}: {checked:,} images verified: rows, files and documents agree")
+        click.echo(
+            f"{printable(out)}: {checked:,} images verified: rows, files and documents agree"
+        )
         return
-    click.echo(f"{out}: {len(problems):,} problems in {checked:,} images")
+    click.echo(f"{printable(out)}: {len(problems):,} problems in {checked:,} images")
     for problem in problems[:MAX_SHOWN]:
-        click.echo(f"  {problem}")
+        click.echo(f"  {printable(problem)}")
     if len(problems) > MAX_SHOWN:
         click.echo(f"  … and {len(problems) - MAX_SHOWN:,} more; --json lists all")

@@ -6,6 +6,9 @@ import this module before the user's own folders have left the search path.
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, which would have to be imported to be asked
 if TYPE_CHECKING:
+    from maskmill.commands import audit as audit
+    from maskmill.commands import convert as convert
+    from maskmill.commands import prelabel as prelabel
     from maskmill.model import Model as Model
     from maskmill.model import Prediction as Prediction
     from maskmill.model import load_model as load_model
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from maskmill.opened_run import open_run as open_run
 
 _HOMES = {
+    "prelabel": "maskmill.commands",
+    "convert": "maskmill.commands",
+    "audit": "maskmill.commands",
     "load_model": "maskmill.model",
     "Model": "maskmill.model",
     "Prediction": "maskmill.model",
@@ -25,8 +31,11 @@ __all__ = [
     "Model",
     "OpenedRun",
     "Prediction",
+    "audit",
+    "convert",
     "load_model",
     "open_run",
+    "prelabel",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for an attribute

@@ -6,26 +6,36 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.caller import process_kept
+from maskmill.jobs.prelabel import prelabel
 from maskmill.pipeline.labelling.picture import label_picture
 from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
 from maskmill.pipeline.labelling.upsample import sample_bilinear
 from maskmill.pipeline.models.adaptation import check_class_count
-from maskmill.pipeline.models.choice import ModelChoice, choose_model
-from maskmill.pipeline.models.registry import DEFAULT_MODEL
+from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.segmenter import Segmenter
 from maskmill.pipeline.models.torch_settings import best_device, exact_settings
 from maskmill.pipeline.pictures.decoding import decode_image, pillow_to_rgb
+from maskmill.pipeline.prelabel.plan import adapted_choice
+from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.pipeline.views.geometry import GridView
-from maskmill.pipeline.views.pictures import view_pictures
-from maskmill.pipeline.views.plan import ViewSettings, plan_views
+from maskmill.pipeline.views.pictures import mirrored, view_pictures
+from maskmill.pipeline.views.plan import ViewPlan, plan_views
 from maskmill.pipeline.views.preparation import NetworkPicture
 from maskmill.schemas.arrays import LabelMask, RgbImage, ScoreMap
 from maskmill.schemas.errors import ImageFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
+from maskmill.settings import PathOrUri, checked
+from maskmill.settings import ViewSettings as ViewSettingsNames
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from typing_extensions import Unpack
+
+    from maskmill import settings as typed
+
+VIEW_SETTINGS = frozenset(ViewSettingsNames.__annotations__)
 
 Picture: TypeAlias = "str | PathLike[str] | Image | npt.NDArray[np.uint8]"
 """A path or URI, a Pillow picture, or (H, W, 3) or (H, W) uint8, RGB or grey."""
@@ -42,51 +52,60 @@ class Prediction(NamedTuple):
     confidence: ScoreMap
 
 
+@process_kept()
 def load_model(
     name: str | None = None,
-    weights: str | PathLike[str] | None = None,
-    labels: str | None = None,
+    weights: PathOrUri | None = None,
+    labels: PathOrUri | None = None,
     *,
     device: str | None = None,
-    precision: str = "auto",
-    untrained: bool = False,
+    **settings: "Unpack[typed.ViewSettings]",
 ) -> "Model":
-    """A model by its name in ``maskmill models list``, with its weights in memory.
+    """A model by its name in `maskmill models list`, with its weights in memory.
 
     Args:
-        name: None takes the default of ``maskmill prelabel``.
+        name: None takes the default of `maskmill prelabel`.
         weights: a file of your own, or None for the model's, which are fetched where needed.
         labels: label map of your weights: a file, or a built-in name.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        untrained: random weights, for trying things out.
+        settings: those options of `maskmill prelabel` that say how a network sees a picture.
 
     Raises:
-        SettingsError: no such model, label map or precision, or labels that do not fit.
+        SettingsError: no such model, label map or setting, or labels that do not fit.
         ModelError: weights that are missing, or do not fit the network.
         WeightsRefused: a file that would run code.
+        TypeError: a setting that there is not.
     """
-    choice = choose_model(
-        name or DEFAULT_MODEL, fspath(weights) if weights else None, labels, untrained=untrained
-    )
+    of_views = {key: value for key, value in settings.items() if key in VIEW_SETTINGS}
+    if len(of_views) < len(settings):
+        missing = ", ".join(key for key in settings if key not in VIEW_SETTINGS)
+        raise TypeError(f"no setting {missing}; there are: {', '.join(sorted(VIEW_SETTINGS))}")
+    given = {"model": name, "weights": weights, "labels": labels, **of_views}
+    chosen = PrelabelSettings(source="", out="", **checked(prelabel, given))
+    choice = adapted_choice(chosen)
     with exact_settings():
         segmenter = Segmenter(
             choice.spec,
             choice.weights_path,
             device=device or best_device(),
-            precision=precision,
-            untrained=untrained,
+            precision=chosen.precision,
+            untrained=chosen.untrained,
         )
     check_class_count(segmenter.num_classes, choice.labels)
-    return Model(choice, segmenter)
+    return Model(choice, segmenter, chosen)
 
 
 class Model:
-    """Labels single pictures as ``maskmill prelabel`` does. Get one from :func:`load_model`."""
+    """Labels single pictures as `maskmill prelabel` does. Get one from :func:`load_model`.
 
-    def __init__(self, choice: ModelChoice, segmenter: Segmenter) -> None:
-        self._choice, self._segmenter = choice, segmenter
-        self._views = ViewSettings()
+    On a CPU the masks are the command's, pixel for pixel; on a GPU, where the command computes
+    pictures in groups, a few pixels on boundaries may differ.
+    """
+
+    def __init__(
+        self, choice: ModelChoice, segmenter: Segmenter, settings: PrelabelSettings
+    ) -> None:
+        self._choice, self._segmenter, self._settings = choice, segmenter, settings
 
     def __repr__(self) -> str:
         return f"<{self.name}, {self._segmenter.num_classes} classes, on {self.device}>"
@@ -111,6 +130,7 @@ class Model:
         """What the commands would say of the weights."""
         return (*self._choice.notes, *self._segmenter.notes)
 
+    @process_kept()
     def predict(self, image: Picture) -> Prediction:
         """Mask and confidence of one picture, at its size.
 
@@ -121,21 +141,35 @@ class Model:
             ImageFailure: a file that is no picture, damaged, or too large for the memory.
             SettingsError: an array of another shape or dtype.
         """
-        pixels = _rgb_of(image)
+        pixels = _rgb_of(image, self._settings.max_pixels)
         size = (pixels.shape[0], pixels.shape[1])
-        plan = plan_views(size, self._views)
-        spec = self._segmenter.spec
-        with exact_settings():
-            shown = view_pictures(
-                pixels, plan, spec.preprocessing, image_size=None, alignment=spec.alignment
-            )
-            answers = [self._answer(picture) for picture in shown]
-        picture = label_picture(answers, plan, size, dtype=self.labels.mask_dtype)
+        plan = plan_views(size, self._settings.views)
+        answers = self._answers(pixels, plan)
+        picture = label_picture(
+            answers,
+            plan,
+            size,
+            dtype=self.labels.mask_dtype,
+            threshold=self._settings.threshold,
+        )
         if len(answers) == 1:
             only = answers[0]
             return Prediction(picture.mask, pixel_confidence(only.grid, only.rows, only.cols, size))
         top1 = sample_bilinear(picture.confidence.top1, picture.rows, picture.cols, size)
         return Prediction(picture.mask, top1)
+
+    def _answers(self, pixels: RgbImage, plan: ViewPlan) -> list[GridView]:
+        """What the network says to each view of the plan, in its order."""
+        spec, image_size = self._segmenter.spec, self._settings.image_size
+        with exact_settings():
+            shown = view_pictures(
+                pixels, plan, spec.preprocessing, image_size=image_size, alignment=spec.alignment
+            )
+            return [
+                self._answer(side)
+                for picture in shown
+                for side in ((picture, mirrored(picture)) if plan.flip else (picture,))
+            ]
 
     def _answer(self, picture: NetworkPicture) -> GridView:
         result = self._segmenter.forward([picture])[0]
@@ -144,10 +178,10 @@ class Model:
         return GridView(result.logits, result.rows, result.cols)
 
 
-def _rgb_of(image: Picture) -> RgbImage:
+def _rgb_of(image: Picture, max_pixels: int) -> RgbImage:
     if isinstance(image, str | PathLike):
         path = fspath(image)
-        return decode_image(read_bytes(path), name=path).pixels
+        return decode_image(read_bytes(path), name=path, max_pixels=max_pixels).pixels
     if isinstance(image, np.ndarray):
         return _checked_array(image)
     if hasattr(image, "getexif"):

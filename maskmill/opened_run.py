@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.pictures.decoding import decode_image
 from maskmill.pipeline.prelabel.writers.mask_file import png_to_mask
 from maskmill.pipeline.prelabel.writers.overlay import overlay_image
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.ledger import Ledger, count_ledger
 from maskmill.pipeline.runs.record import RunRecord, load_record
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask, RgbImage
@@ -33,7 +35,7 @@ def open_run(out: str | PathLike[str]) -> "OpenedRun":
     record = load_record(layout)
     if record is None:
         raise SettingsError(f"{layout.root} holds no run: there is no {layout.run_record} in it")
-    return OpenedRun(layout, record)
+    return OpenedRun(audit_layout(layout.root) if record.command == "audit" else layout, record)
 
 
 class OpenedRun:
@@ -43,7 +45,7 @@ class OpenedRun:
         self._layout, self._record = layout, record
 
     def __repr__(self) -> str:
-        return f"<{self.command} in {self._layout.root}, {self.state}: {self.ledger}>"
+        return f"<{self.command} in {self._layout.root}, {self.state}>"
 
     @property
     def command(self) -> str:
@@ -56,9 +58,14 @@ class OpenedRun:
         return self._record.state
 
     @property
-    def ledger(self) -> dict[str, Any]:
-        """inputs = ok + failed + pending; empty until the run has finished once."""
-        return dict(self._record.ledger)
+    def ledger(self) -> Ledger:
+        """inputs = ok + failed + pending, counted from the committed rows.
+
+        Raises:
+            RunFailed: rows that cannot be read.
+        """
+        inputs = self._layout.read_table(self._layout.manifest, []).num_rows
+        return count_ledger(self._layout, inputs)
 
     @cached_property
     def labels(self) -> LabelMap:

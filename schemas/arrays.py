@@ -20,6 +20,9 @@ LogitGrid = npt.NDArray[np.float32]
 ScoreMap = npt.NDArray[np.float32]
 """(H, W) float32 in [0, 1]."""
 
+ConfidenceMap = npt.NDArray[np.float64]
+"""(H, W) float64 in [0, 1], as an audit reads it: float32 puts k / 255 on a wrong side of 0.2."""
+
 ConfusionCounts = npt.NDArray[np.int64]
 """(C + 1, C + 1) int64: rows truth, columns prediction, the last of each is ignore."""
 

@@ -228,7 +228,8 @@ def test_every_package_folder_is_a_package_and_is_installed() -> None:
 
 def test_the_machine_that_starts_a_run_needs_no_torch() -> None:
     """Its import takes seconds and hundreds of megabytes that only workers have a use for."""
-    code = "import sys, maskmill.jobs.prelabel_run; print({'torch', 'ray'} & set(sys.modules))"
+    modules = "maskmill.jobs.run, maskmill.pipeline.prelabel.job"
+    code = f"import sys, {modules}; print({{'torch', 'ray'}} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

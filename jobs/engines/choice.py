@@ -1,14 +1,13 @@
 """Which engine does a run: what was asked for, or the one that is done sooner."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from maskmill.jobs.engines.local import LocalEngine, local_cores
+from maskmill.jobs.engines.local import LocalEngine
+from maskmill.jobs.engines.machine import local_cores, local_gpus
 from maskmill.pipeline.runs.attempts import under_way
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.pending import num_items
@@ -66,15 +65,4 @@ def choose_engine(
     large = num_items(pending) > local_items * local_cores()
     if options.address or large or under_way(layout, pending["block"].to_pylist()):
         return "ray"
-    return "ray" if _gpus() > 1 and options.gpus_per_worker != 0 else "local"
-
-
-def _gpus() -> int:
-    """GPUs of this machine, without PyTorch: device files of NVIDIA's driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([one for one in visible.split(",") if one.strip() not in ("", "-1")])
-    try:
-        return sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia*"))
-    except OSError:
-        return 0
+    return "ray" if local_gpus() > 1 and options.gpus_per_worker != 0 else "local"

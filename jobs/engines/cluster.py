@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from maskmill.jobs.engines.local import local_cores
+from maskmill.jobs.engines.machine import local_cores
 from maskmill.jobs.engines.native_stderr import native_stderr_in_file
 from maskmill.jobs.engines.watch import Watch
 from maskmill.jobs.signals import handlers_kept

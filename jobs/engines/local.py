@@ -4,26 +4,20 @@ What a picture can do to a process, it does to this one: so a block that was und
 earlier process ended is done by a child process first, whose death this one survives and counts.
 """
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyarrow as pa
 
 from maskmill.jobs.engines.child import Child, ChildDied
+from maskmill.jobs.engines.machine import local_gpus
 from maskmill.jobs.engines.threads import Lanes
 from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, release, under_way
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.stages import Operator, Stage
 from maskmill.schemas.errors import RunFailed
-
-
-def local_cores() -> int:
-    """Cores this process may use (a container's share, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LocalEngine:
@@ -36,12 +30,8 @@ class LocalEngine:
 
     @property
     def has_gpu(self) -> bool:
-        """True where PyTorch sees a GPU and may use it."""
-        if not self._allow_gpu:
-            return False
-        import torch  # a job that asks has a network
-
-        return bool(torch.cuda.is_available())
+        """True where there is one and it may be used."""
+        return self._allow_gpu and local_gpus() > 0
 
     def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
         """Call the function here."""
@@ -84,7 +74,7 @@ class LocalEngine:
     def _by_threads(
         self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool
     ) -> Iterator[list[dict[str, Any]]]:
-        with _own_threads():
+        with _own_settings(stages):
             steps = [(stage.open(), _alone(stage, on_gpu)) for stage in stages]
             under: set[int] = set()
             lanes = Lanes(self._threads)
@@ -123,12 +113,10 @@ def _most_deaths(row: pa.Table) -> int:
     return BLOCK_DEATHS + IMAGE_DEATHS * int(row["items"][0].as_py()) + 2
 
 
-@contextmanager
-def _own_threads() -> Iterator[None]:
-    """Give the number of PyTorch's threads back as it was: the process may be somebody else's."""
-    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            sys.modules["torch"].set_num_threads(before)
+def _own_settings(stages: Sequence[Stage]) -> AbstractContextManager[None]:
+    """PyTorch's settings are given back as they were: the process may be somebody else's."""
+    if not any(stage.holds_network for stage in stages):
+        return nullcontext()
+    from maskmill.pipeline.models.torch_settings import exact_settings
+
+    return exact_settings()

@@ -59,7 +59,14 @@ class RayEngine:
         import ray.data
 
         share = self._share(on_gpu)
-        holders = self._holders(share, pending.num_rows, any(one.holds_network for one in stages))
+        has_network = any(one.holds_network for one in stages)
+        holders = holders_of(
+            self._cluster,
+            wanted=self._workers,
+            gpu_share=share,
+            blocks=pending.num_rows,
+            spare_cpus=SPARE_CPUS if has_network or self._cluster.is_own else 0,
+        )
         dataset = ray.data.from_arrow(pending).repartition(target_num_rows_per_block=1)
         for stage in stages:
             light = len(stages) > 1 and not stage.holds_network
@@ -83,24 +90,6 @@ class RayEngine:
     def _share(self, on_gpu: bool) -> float:
         """GPUs of each process that holds a network."""
         return (1.0 if self._gpus is None else self._gpus) if on_gpu else 0.0
-
-    def _holders(self, share: float, blocks: int, has_network: bool) -> int:
-        """How many processes do the heavy stage; none that would find no block to do.
-
-        Raises:
-            SettingsError: more than the cluster has room for, which would wait for ever.
-        """
-        room = self._cluster.cpus if self.elsewhere and not has_network else self._cores
-        if share:
-            room = int(self._cluster.gpus / share)
-        wanted = self._workers or max(1, room)
-        if wanted > max(1, room):
-            has = f"{self._cluster.gpus:g} GPUs" if share else f"{self._cluster.cpus} CPUs"
-            raise SettingsError(
-                f"{wanted} workers are more than there is room for: the cluster has {has}, which "
-                f"is enough for {room}: lower --workers or --gpus-per-worker"
-            )
-        return min(wanted, max(1, blocks))
 
     def _watched(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         """What an iterator gives, read by a thread, so that a dead cluster does not hold us up.
@@ -132,6 +121,32 @@ class RayEngine:
                 return
             elif kind == "error":
                 raise _explained(value) from value
+
+
+def holders_of(
+    cluster: Cluster, *, wanted: int | None, gpu_share: float, blocks: int, spare_cpus: int
+) -> int:
+    """How many processes do the heavy stage; none that would find no block to do.
+
+    Args:
+        cluster: what there is.
+        wanted: what the user asked for, None for as many as there is room for.
+        gpu_share: GPUs of each, 0 for a core each.
+        blocks: how many there are to do.
+        spare_cpus: what is kept for the light stages.
+
+    Raises:
+        SettingsError: more than the cluster has room for, which would wait for ever.
+    """
+    cores = max(1, cluster.cpus - spare_cpus)
+    room = int(cluster.gpus / gpu_share) if gpu_share else cores
+    if wanted is not None and wanted > max(1, room):
+        has = f"{cluster.gpus:g} GPUs" if gpu_share else f"{cores} cores"
+        raise SettingsError(
+            f"{wanted} workers are too many: there are {has}, enough for {room}; "
+            "lower --workers or --gpus-per-worker"
+        )
+    return min(wanted or max(1, room), max(1, blocks))
 
 
 class StageProcess:

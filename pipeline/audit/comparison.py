@@ -4,6 +4,7 @@ The images both audits have compared are resampled together (paired bootstrap): 
 hard for both weighs on both alike.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -27,11 +28,17 @@ Row = dict[str, Any]
 Document = dict[str, Any]
 
 SIGNIFICANT = 0.05
-ROW_COLUMNS = ["key", "status", "cells", "classes", "trimap", "levels"]
+ROW_COLUMNS = ["key", "status", "miou", "cells", "classes", "trimap", "levels"]
 """Columns of AUDIT that a comparison reads."""
 
 RowSource = Callable[[list[str]], Iterable[Row]]
 """Given names of AUDIT columns, goes through the rows in key order; callable again."""
+
+TRUTH_COLUMNS = ["key", "status", "truth_sha256", "cells"]
+"""Columns of AUDIT that say which truth a picture was compared with."""
+
+MOST_MOVED = 20
+"""Pictures named of those that got better, and of those that got worse."""
 
 _GROUP = 64
 
@@ -44,8 +51,12 @@ def compare_audits(
     *,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    common: bool = False,
 ) -> Document:
     """What moved from one audit to another. The rows are gone through twice, a few at a time.
+
+    Numbers against different truths say nothing about the predictions: a picture whose truth is not
+    the same in both is refused, or left out where ``common`` says so.
 
     Args:
         before: the document of the first audit.
@@ -54,35 +65,101 @@ def compare_audits(
         rows_after: the second audit's AUDIT rows.
         resamples: of the paired bootstrap.
         seed: of the paired bootstrap.
+        common: leave out the pictures whose truths differ.
 
     Raises:
-        SettingsError: the audits are of different classes, or have no picture in common.
+        SettingsError: the audits are of different classes, have no picture in common, or differ in
+            their truths without ``common``.
     """
     labels = LabelMap.from_dict(before["labels"])
     _refuse_other_classes(labels, LabelMap.from_dict(after["labels"]))
-    names = ["key", "status"]
-    num_common = sum(1 for _ in _common(rows_before(names), rows_after(names)))
+    shared = _common(rows_before(TRUTH_COLUMNS), rows_after(TRUTH_COLUMNS))
+    num_shared, differing = _other_truths(shared)
+    if differing and not common:
+        raise SettingsError(_differing_sentence(num_shared, differing))
+    num_common = num_shared - len(differing)
     if not num_common:
         raise SettingsError("the two audits have no picture in common; compare audits of one truth")
     layout = TotalsLayout.of(labels)
     bootstrap = Bootstrap(num_common, 2 * layout.size, resamples=resamples, seed=seed)
     total = np.zeros(2 * layout.size)
-    pairs = _common(rows_before(ROW_COLUMNS), rows_after(ROW_COLUMNS))
+    moved = _Movers()
+    pairs = (
+        (left, right)
+        for left, right in _common(rows_before(ROW_COLUMNS), rows_after(ROW_COLUMNS))
+        if left["key"] not in differing
+    )
     while group := list(islice(pairs, _GROUP)):
         vectors = np.stack([_joined(left, right, layout) for left, right in group])
         total += vectors.sum(axis=0)
         bootstrap.feed(vectors)
+        moved.add(group)
     sides = _halves(total, layout), _halves(bootstrap.sums(), layout)
     return {
         "pictures": {
             "common": num_common, "before": before["ledger"]["ok"], "after": after["ledger"]["ok"],
         },
+        "other_truth": len(differing), "better": moved.best(1), "worse": moved.best(-1),
         "metrics": {
             name: {"title": metric.title, **_moved(metric.score, *sides, None)}
             for name, metric in METRICS.items()
         },
         "classes": _classes_moved(labels, sides),
     }  # fmt: skip
+
+
+class _Movers:
+    """The pictures whose own mIoU rose most and fell most; memory for those only."""
+
+    def __init__(self) -> None:
+        self._kept: list[Document] = []
+
+    def add(self, group: list[tuple[Row, Row]]) -> None:
+        for left, right in group:
+            if left["miou"] is not None and right["miou"] is not None:
+                self._kept.append({
+                    "key": left["key"], "before": left["miou"], "after": right["miou"],
+                    "change": right["miou"] - left["miou"],
+                })  # fmt: skip
+        self._kept = [*self.best(1), *self.best(-1)]
+
+    def best(self, sign: int) -> list[Document]:
+        """Largest change first, of those in the direction of ``sign``; ties by key."""
+        moved = [one for one in self._kept if sign * one["change"] > 0]
+        return sorted(moved, key=lambda one: (-sign * one["change"], one["key"]))[:MOST_MOVED]
+
+
+def _other_truths(pairs: Iterable[tuple[Row, Row]]) -> tuple[int, set[str]]:
+    """How many pictures both have, and the keys of those whose truths are not the same."""
+    count, differing = 0, set()
+    for left, right in pairs:
+        count += 1
+        if not _same_truth(left, right):
+            differing.add(left["key"])
+    return count, differing
+
+
+def _same_truth(left: Row, right: Row) -> bool:
+    """By the hash of the class map; where an audit only counted, by the pixels of each class."""
+    if left["truth_sha256"] and right["truth_sha256"]:
+        return bool(left["truth_sha256"] == right["truth_sha256"])
+    return _truth_pixels(left) == _truth_pixels(right)
+
+
+def _truth_pixels(row: Row) -> Counter[int]:
+    pixels: Counter[int] = Counter()
+    for cell in row["cells"]:
+        pixels[cell["truth"]] += cell["pixels"]
+    return pixels
+
+
+def _differing_sentence(num_shared: int, differing: set[str]) -> str:
+    shown = ", ".join(sorted(differing)[:3])
+    return (
+        f"the truths differ in {len(differing):,} of the {num_shared:,} pictures that both audits "
+        f"compared (for example {shown}), so their numbers cannot be compared; audit both against "
+        "one truth, or give --common to compare the others only"
+    )
 
 
 def _joined(left: Row, right: Row, layout: TotalsLayout) -> Sums:

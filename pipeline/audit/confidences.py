@@ -5,11 +5,11 @@ import numpy.typing as npt
 
 from maskmill.pipeline.masks.picture import open_picture
 from maskmill.pipeline.prelabel.writers.soft import SoftView, read_soft
-from maskmill.schemas.arrays import ScoreMap
+from maskmill.schemas.arrays import ConfidenceMap
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 
 
-def read_confidence(data: bytes, shape: tuple[int, ...], *, name: str) -> ScoreMap:
+def read_confidence(data: bytes, shape: tuple[int, ...], *, name: str) -> ConfidenceMap:
     """(H, W) top-1 confidence in [0, 1].
 
     Args:
@@ -36,7 +36,7 @@ def read_confidence(data: bytes, shape: tuple[int, ...], *, name: str) -> ScoreM
         )
     _refuse_size(values.shape, shape, name)
     top = 255.0 if image.mode == "L" else 65535.0
-    scores: ScoreMap = np.clip(values.astype(np.float32) / np.float32(top), 0.0, 1.0)
+    scores: ConfidenceMap = np.clip(values.astype(np.float64) / top, 0.0, 1.0)
     return scores
 
 
@@ -48,7 +48,7 @@ def _refuse_size(size: tuple[int, ...], shape: tuple[int, ...], name: str) -> No
         )
 
 
-def _top_confidence(views: list[SoftView], size: tuple[int, int], name: str) -> ScoreMap:
+def _top_confidence(views: list[SoftView], size: tuple[int, int], name: str) -> ConfidenceMap:
     if len(views) != 1:
         raise MaskFailure(
             ErrorCode.CANNOT_HOLD,
@@ -56,16 +56,16 @@ def _top_confidence(views: list[SoftView], size: tuple[int, int], name: str) -> 
             "have no single grid, so audit a run with one view",
         )
     view = views[0]
-    top = view.probabilities.max(axis=0)
+    top = view.probabilities.max(axis=0).astype(np.float64)
     rows, cols = view.rows.positions(0, size[0]), view.cols.positions(0, size[1])
-    scores: ScoreMap = np.clip(_interpolated(_interpolated(top, rows).T, cols).T, 0.0, 1.0)
+    scores: ConfidenceMap = np.clip(_interpolated(_interpolated(top, rows).T, cols).T, 0.0, 1.0)
     return scores
 
 
-def _interpolated(grid: npt.NDArray[np.float32], places: npt.NDArray[np.float64]) -> ScoreMap:
+def _interpolated(grid: ConfidenceMap, places: npt.NDArray[np.float64]) -> ConfidenceMap:
     """The rows of ``grid`` (h, w) at fractional ``places`` (H,): (H, w), linear between rows."""
     low = np.clip(np.floor(places).astype(np.intp), 0, len(grid) - 1)
     high = np.minimum(low + 1, len(grid) - 1)
-    share = (places - low).astype(np.float32)[:, None]
-    between: ScoreMap = grid[low] * (1 - share) + grid[high] * share
+    share = (places - low)[:, None]
+    between: ConfidenceMap = grid[low] * (1 - share) + grid[high] * share
     return between

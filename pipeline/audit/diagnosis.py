@@ -117,23 +117,44 @@ def _luminance(color: tuple[int, int, int]) -> int:
 
 
 def moved_masks(tally: AuditTally) -> list[Fault]:
-    """The same shift, give or take a pixel, in many pairs."""
+    """The same shift, give or take a pixel, in many pairs; else single ones that are far off."""
+    common = _common_shift(tally)
+    return [common] if common else _single_shifts(tally)
+
+
+def _single_shifts(tally: AuditTally) -> list[Fault]:
+    """Pairs that win much when they are moved back, whatever the others do."""
+    found = tally.alignments
+    shown = [
+        "{key} by ({x}, {y})".format(
+            key=row["key"], x=-row["alignment"]["shift_x"], y=-row["alignment"]["shift_y"]
+        )
+        for row in found.far.rows()
+    ]
+    message = (
+        f"{found.num_far} pairs agree much better when the prediction is moved (right, down): "
+        f"{', '.join(shown)}; these masks or pictures were cropped, padded or exchanged"
+    )
+    return [Fault("shifted_masks", message)] if shown else []
+
+
+def _common_shift(tally: AuditTally) -> Fault | None:
     found = tally.alignments
     if not found.shifts:
-        return []
+        return None
     around = {
         centre: sum(count for other, count in found.shifts.items() if _is_near(centre, other))
         for centre in found.shifts
     }
     x, y = max(around, key=lambda shift: (around[shift], found.shifts[shift]))
     if around[x, y] < max(1, COMMON_SHARE * found.tried):
-        return []
+        return None
     message = (
         f"{around[x, y]} of {found.tried} pairs tried agree better when the prediction is moved "
         f"by ({-x}, {-y}) pixels (right, down), for example {found.examples[x, y][0]}: look for "
         "padding, cropping or resizing that is not undone"
     )
-    return [Fault("shifted_masks", message)]
+    return Fault("shifted_masks", message)
 
 
 def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:

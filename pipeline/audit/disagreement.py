@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
+from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts, LabelMask
 
 MIN_REGION_PIXELS = 32
 MAX_REGIONS = 8  # per pair of masks, largest first
@@ -38,7 +38,7 @@ def disagreeing_regions(
     prediction: LabelMask,
     matrix: ConfusionCounts,
     *,
-    confidence: ScoreMap | None = None,
+    confidence: ConfidenceMap | None = None,
     limit: int = MAX_REGIONS,
 ) -> list[Region]:
     """The largest regions of one pair, by area, then position.
@@ -124,7 +124,7 @@ def _labelled(places: Places, width: int, pair: tuple[int, int]) -> _Labelled:
     return _Labelled(pair, rows, columns, numbers, np.bincount(numbers))
 
 
-def _region(part: _Part, confidence: ScoreMap | None) -> Region:
+def _region(part: _Part, confidence: ConfidenceMap | None) -> Region:
     x, y, width, height = part.bbox
     mean = None
     if confidence is not None:

@@ -12,7 +12,7 @@ from maskmill.pipeline.audit.sides import MAX_MASK_BYTES, AuditSide, read_side
 from maskmill.pipeline.metrics.boundary import use_one_thread
 from maskmill.pipeline.metrics.confusion import ValueTable, value_table
 from maskmill.pipeline.storage.filesystems import read_bytes
-from maskmill.schemas.arrays import LabelMask, ScoreMap
+from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import ErrorCode, FileFailure, MaskFailure
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.audit import PAIRS
@@ -161,7 +161,7 @@ def _picture_hash(uri: str, notes: list[str]) -> str | None:
         return None
 
 
-def _confidence(pair: Row, shape: tuple[int, ...], notes: list[str]) -> ScoreMap | None:
+def _confidence(pair: Row, shape: tuple[int, ...], notes: list[str]) -> ConfidenceMap | None:
     """Confidences that cannot be used are noted: only the calibration numbers need them."""
     if not pair["confidence_uri"]:
         return None

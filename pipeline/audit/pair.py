@@ -21,16 +21,23 @@ from maskmill.pipeline.metrics.confusion import (
     size_sentence,
     to_class_map,
 )
-from maskmill.schemas.arrays import ConfusionCounts, LabelMask, ScoreMap
+from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts, LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 
 Row = dict[str, Any]
 """Columns of the AUDIT schema."""
 
+LOW_AGREEMENT = 0.8
+"""A pair's own mIoU below which it is always tried turned and shifted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What is measured beside the confusion matrix. ``alignment`` is by far the dearest."""
+    """What is measured beside the confusion matrix. ``alignment`` is by far the dearest.
+
+    Where ``alignment`` is off, a pair of low agreement is tried turned and shifted all the same,
+    unless nothing but counting is asked for: one turned mask is to be named among thousands.
+    """
 
     boundaries: bool = True
     regions: bool = True
@@ -69,13 +76,23 @@ class ClassSums:
                     self.hits[row] = pixels
         self.predicted.pop(ignore, None)
 
+    @property
+    def agree_little(self) -> bool:
+        """True where the pair has classes and a low mIoU."""
+        scores = [self.iou(index) for index in self.truth.keys() | self.predicted.keys()]
+        return bool(scores) and fmean(scores) < LOW_AGREEMENT
+
+    def iou(self, index: int) -> float:
+        """IoU of one class that has a union."""
+        hits = self.hits.get(index, 0)
+        return hits / (self.truth.get(index, 0) + self.predicted.get(index, 0) - hits)
+
     def score(self, index: int, name: str) -> Row:
         """The columns of one class that has a union."""
         truth, predicted = self.truth.get(index, 0), self.predicted.get(index, 0)
-        hits = self.hits.get(index, 0)
         return {
             "index": index, "name": name, "truth_pixels": truth, "predicted_pixels": predicted,
-            "intersection": hits, "iou": hits / (truth + predicted - hits),
+            "intersection": self.hits.get(index, 0), "iou": self.iou(index),
         }  # fmt: skip
 
 
@@ -86,7 +103,7 @@ def audit_masks(
     *,
     tables: ValueTables,
     measures: Measures,
-    read_confidence: Callable[[], ScoreMap | None],
+    read_confidence: Callable[[], ConfidenceMap | None],
 ) -> Row:
     """Measure one pair.
 
@@ -119,6 +136,9 @@ def audit_masks(
             prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
         )
         row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
+        if measures.alignment or (not measures.are_counts_only and sums.agree_little):
+            found = find_alignment(left, right, num_classes)
+            row["alignment"] = _columns_of(found) if found else None
         boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
         row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
     return row | _class_columns(sums, names, boundary)
@@ -187,7 +207,7 @@ def _map_columns(
     matrix: ConfusionCounts,
     num_classes: int,
     measures: Measures,
-    confidence: ScoreMap | None,
+    confidence: ConfidenceMap | None,
 ) -> Row:
     row: Row = {}
     if confidence is not None:
@@ -197,9 +217,6 @@ def _map_columns(
         row["regions"] = [_columns_of(region) for region in regions]
     if measures.truth_checks:
         row["findings"] = [_columns_of(finding) for finding in check_truth(left, num_classes)]
-    if measures.alignment:
-        found = find_alignment(left, right, num_classes)
-        row["alignment"] = _columns_of(found) if found else None
     return row
 
 
@@ -209,7 +226,7 @@ def _columns_of(record: Region | Finding | Alignment) -> Row:
 
 
 def _level_rows(
-    left: LabelMask, right: LabelMask, confidence: ScoreMap, num_classes: int
+    left: LabelMask, right: LabelMask, confidence: ConfidenceMap, num_classes: int
 ) -> list[Row]:
     pixels, correct, summed = count_levels(left, right, confidence, num_classes)
     return [

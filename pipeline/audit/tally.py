@@ -29,6 +29,7 @@ WORST_IMAGES = 200
 WORST_PER_CLASS = 6
 KEPT_REGIONS = 500
 KEPT_EXAMPLES = 5
+FAR_GAIN = 0.1  # of mIoU by moving a pair back: no chance, but that picture's own mishap
 _PLACE_COLUMNS = (
     "pair_id", "key", "prediction_uri", "truth_uri", "prediction_item", "truth_item", "image_uri",
 )  # fmt: skip
@@ -194,29 +195,46 @@ class AuditTally:
 
 
 class Alignments:
-    """What would make the pairs agree better, counted over those that were tried."""
+    """What would make the pairs agree better: every turn, every far shift, and common shifts.
+
+    How common a shift is, the pairs of the sample say; pairs of low agreement were tried besides.
+    """
 
     def __init__(self, every: int) -> None:
         self._every = every
         self.tried = 0
         self.turns: dict[str, Census] = {}
         self.shifts: Counter[tuple[int, int]] = Counter()
+        self.far = Shortlist(KEPT_EXAMPLES, lambda row: -_gain(row))
+        self.num_far = 0
         self.examples: dict[tuple[int, int], list[str]] = {}
 
     def add(self, row: Row) -> None:
         """Count one ok row."""
         found = row["alignment"]
-        self.tried += self._every > 0 and row["pair_id"] % self._every == 0
+        in_sample = self._every > 0 and row["pair_id"] % self._every == 0
+        self.tried += in_sample
         if found is None:
             return
         if found["turn"]:
             self.turns.setdefault(found["turn"], Census()).add(row["key"], row["pixels"])
+            return
+        if _gain(row) >= FAR_GAIN:
+            self.num_far += 1
+            self.far.offer({name: row[name] for name in ("pair_id", "key", "alignment")})
+        if not in_sample:  # only the sample says how common a shift is
             return
         shift = found["shift_x"], found["shift_y"]
         self.shifts[shift] += 1
         kept = self.examples.setdefault(shift, [])
         if len(kept) < KEPT_EXAMPLES:
             kept.append(row["key"])
+
+
+def _gain(row: Row) -> float:
+    """How much mIoU the pair wins when it is turned or moved back."""
+    alignment = row["alignment"]
+    return float(alignment["miou_after"] - alignment["miou_before"])
 
 
 def row_to_vector(row: Row, layout: TotalsLayout) -> Sums:

@@ -5,20 +5,22 @@ import numpy.typing as npt
 
 from maskmill.pipeline.metrics.metric import Metric
 from maskmill.pipeline.metrics.totals import CONFIDENCE_LEVELS, Sums, Totals
-from maskmill.schemas.arrays import LabelMask, ScoreMap
+from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 
 CALIBRATION_BINS = 15  # Guo et al., On Calibration of Modern Neural Networks, ICML 2017
+_EDGES = np.arange(CONFIDENCE_LEVELS + 1) / CONFIDENCE_LEVELS  # the doubles nearest to k / 60
 
 
 def count_levels(
-    truth: LabelMask, prediction: LabelMask, confidence: ScoreMap, num_classes: int
+    truth: LabelMask, prediction: LabelMask, confidence: ConfidenceMap, num_classes: int
 ) -> Sums:
     """(3, 60): pixels, pixels predicted right and summed confidence per confidence level.
 
     Args:
         truth: (H, W) class map; values from ``num_classes`` on leave the count.
         prediction: (H, W) class map; the same values count as predicted by no one, and leave too.
-        confidence: (H, W) in [0, 1]; a value on the edge of two levels belongs to the upper one.
+        confidence: (H, W) in [0, 1]; a value on the edge of two levels belongs to the lower one,
+            as in Guo et al.: bin m holds ((m - 1) / M, m / M], and 0 is in the first.
         num_classes: C.
     """
     counted = (truth < num_classes) & (prediction < num_classes)
@@ -35,9 +37,12 @@ def count_levels(
 
 
 def _level_of(scores: Sums) -> npt.NDArray[np.intp]:
-    # the small step keeps k / 60 in level k where the product falls a rounding error short
-    levels = np.floor(scores * CONFIDENCE_LEVELS + 1e-9).astype(np.intp)
-    return np.minimum(levels, CONFIDENCE_LEVELS - 1)
+    levels = np.ceil(scores * CONFIDENCE_LEVELS).astype(np.intp) - 1
+    levels = np.clip(levels, 0, CONFIDENCE_LEVELS - 1)
+    # the product is rounded: a score next to an edge may have come out on its other side
+    levels += scores > _EDGES[levels + 1]
+    levels -= (scores <= _EDGES[levels]) & (levels > 0)
+    return levels
 
 
 def expected_calibration_error(totals: Totals) -> Sums:
@@ -80,7 +85,7 @@ def reliability(totals: Totals) -> list[dict[str, float]]:
 
 
 def coverage_curve(totals: Totals) -> list[dict[str, float]]:
-    """Keeping only pixels of at least this confidence: their share, and the share of them right."""
+    """Keeping only pixels above this confidence: their share, and the share of them right."""
     pixels = np.cumsum(totals.level_pixels[::-1])[::-1]
     correct = np.cumsum(totals.level_correct[::-1])[::-1]
     return [

@@ -24,7 +24,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from maskmill.pipeline.pictures.jpeg import jpeg_to_rgb
 from maskmill.pipeline.pictures.markers import ends_early, has_known_magic, jpeg_end
 from maskmill.pipeline.pictures.modes import array_to_rgb
-from maskmill.pipeline.pictures.orientation import orient, orientation_of, shown_size, upright
+from maskmill.pipeline.pictures.orientation import orientation_of, shown_size, upright
 from maskmill.schemas.arrays import RgbImage
 from maskmill.schemas.errors import ErrorCode, ImageFailure
 
@@ -94,7 +94,7 @@ def pillow_to_rgb(image: Image.Image) -> RgbImage:
         array = _to_array(image)
         orientation = orientation_of(image)
     pixels, _ = array_to_rgb(array, image.mode, image.info.get("transparency"))
-    return _contiguous(orient(pixels, orientation))
+    return _contiguous(upright(pixels, orientation, image.format))
 
 
 def picture_header(data: bytes, *, name: str = "the picture") -> PictureHeader:

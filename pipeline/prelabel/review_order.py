@@ -11,6 +11,7 @@ import pyarrow.csv as pa_csv
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.prelabel import REVIEW_ORDER
+from maskmill.schemas.text import inert_cell
 
 _COLUMNS = [
     "image_id",
@@ -47,12 +48,23 @@ def review_order(layout: RunLayout, *, rarity_weight: float) -> pa.Table:
 
 
 def write_order(layout: RunLayout, order: pa.Table) -> list[str]:
-    """The order as CSV and Parquet; their full paths."""
+    """The order as CSV and Parquet; their full paths.
+
+    In the CSV no name is computed by a spreadsheet (:func:`inert_cell`); the Parquet has them raw.
+    """
     sink = pa.BufferOutputStream()
-    pa_csv.write_csv(order, sink)
+    pa_csv.write_csv(_inert(order), sink)
     layout.write(f"{FOLDER}/order.csv", memoryview(sink.getvalue()))
     layout.write_table(f"{FOLDER}/order.parquet", order)
     return [layout.path(f"{FOLDER}/order.{extension}") for extension in ("csv", "parquet")]
+
+
+def _inert(order: pa.Table) -> pa.Table:
+    for place, field in enumerate(order.schema):
+        if pa.types.is_string(field.type):
+            cells = [cell and inert_cell(cell) for cell in order[field.name].to_pylist()]
+            order = order.set_column(place, field, pa.array(cells, pa.string()))
+    return order
 
 
 def _ranked(images: list[dict[str, Any]], seen: Counter[str], rarity_weight: float) -> pa.Table:

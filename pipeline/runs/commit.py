@@ -47,7 +47,7 @@ class CommitItems:
 
     def __call__(self, pending: pa.Table) -> pa.Table:
         """A table of schema PENDING in, one of schema TALLY out."""
-        return pa.concat_tables([self._block(row) for row in pending.to_pylist()])
+        return pa.concat_tables([TALLY.empty_table(), *map(self._block, pending.to_pylist())])
 
     def _block(self, pending: Row) -> pa.Table:
         block = pending["block"]

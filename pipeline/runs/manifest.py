@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.sources.registry import Listing
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.columns import undescribed
 from maskmill.schemas.tables.prelabel import MANIFEST
 
 BLOCK_IMAGES = 32
@@ -95,9 +96,10 @@ def write_manifest(stream: BinaryIO, tables: Iterable[pa.Table], schema: pa.Sche
 
     So a worker reads its own block and no other.
     """
-    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+    plain = undescribed(schema)
+    with pq.ParquetWriter(stream, plain, compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table)
+            writer.write_table(table.cast(plain))
 
 
 def put_manifest(layout: RunLayout, manifest: pa.Table) -> None:

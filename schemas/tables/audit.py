@@ -40,19 +40,6 @@ PAIR_MANIFEST = pa.schema(
 )
 """The work list of an audit, in pair_id order: `manifest/manifest.parquet`."""
 
-WORK = pa.schema(
-    [
-        column("block", pa.int64(), "unit of work", nullable=False),
-        column(
-            "pairs",
-            pa.list_(pa.struct(list(PAIRS))),
-            "those of its pairs that are still to do",
-            nullable=False,
-        ),
-    ]
-)
-"""One row per block: those of its pairs that are still to do. What one task does."""
-
 CELL = pa.struct(
     [
         column("truth", pa.int32(), "class index; the number of classes = ignore or no class"),
@@ -160,6 +147,7 @@ ALIGNMENT = pa.struct(
 AUDIT = pa.schema(
     [
         *PAIRS,
+        column("block", pa.int64(), "unit of work: commits whole or not at all", nullable=False),
         column("status", pa.string(), "ok | failed", nullable=False),
         column("attempts", pa.int32(), "how often the pair's block was started"),
         column("notes", pa.list_(pa.string()), "what was decided on the way"),

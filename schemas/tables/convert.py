@@ -18,15 +18,6 @@ CONVERSION_MANIFEST = pa.schema(
 )
 """One row per sample of the source."""
 
-CONVERSION_WORK = pa.schema(
-    [
-        column("block", pa.int64(), "unit of work", nullable=False),
-        column("samples", pa.int64(), "how many are to do", nullable=False),
-        column("image_ids", pa.list_(pa.int64()), "which of the block; null = all"),
-    ]
-)
-"""What is still to do: numbers only. Workers find the samples in the manifest, by block."""
-
 CONVERSION = pa.schema(
     [
         column("image_id", pa.int64(), "position in sorted key order, from 1", nullable=False),

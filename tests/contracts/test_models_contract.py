@@ -1,6 +1,7 @@
 """What every entry of MODELS promises, trained or not."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,22 @@ FETCHED = [
 ]
 every_model = pytest.mark.parametrize("name", MODELS)
 
+DEEPER = {"resnet101": "resnet50", "xception71": "xception65"}
+"""The same code with more of the same blocks: what holds for the shallower holds for it."""
+every_kind = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in MODELS
+        if not any(
+            deep in name and name.replace(deep, twin) in MODELS for deep, twin in DEEPER.items()
+        )
+    ],
+)
+every_builder = pytest.mark.parametrize(
+    "name", list({spec.builder: name for name, spec in reversed(MODELS.items())}.values())
+)
+
 
 @cache
 def untrained(name: str) -> Segmenter:
@@ -46,32 +63,29 @@ def pictures(spec: ModelSpec, sizes: tuple[tuple[int, int], ...], size: int = SI
     ]
 
 
-@every_model
-def test_names_labels_and_facts_agree(name):
-    spec = find_model(name)
-    assert spec.name == name
-    assert spec.description
-    assert spec.preprocessing.size >= 257
-    assert len(labels_of(spec).classes) == num_classes_of(build_on_meta(spec))
-    assert "fp32" in spec.precisions
+def test_names_labels_and_facts_agree():
+    for name in MODELS:
+        spec = find_model(name)
+        assert spec.name == name
+        assert spec.description, name
+        assert spec.preprocessing.size >= 257, name
+        assert len(labels_of(spec).classes) == num_classes_of(build_on_meta(spec)), name
+        assert "fp32" in spec.precisions, name
 
 
-@every_model
-def test_info_tells_what_one_must_know(name):
+def test_info_tells_what_one_must_know():
     """JSON values, none of them empty but for the hash of weights that do not exist."""
-    spec = MODELS[name]
-    facts = describe(spec)
-    assert json.loads(json.dumps(facts)) == facts
-    untold = {key for key, value in facts.items() if value in ("", [], None)}
-    assert untold == (set() if spec.trained else {"sha256"})
-    assert facts["parameters"] == sum(p.numel() for p in build_on_meta(spec).parameters())
-    assert facts["classes"] == list(labels_of(spec).names)
-    assert (facts["architecture"], facts["output_stride"]) == (
-        spec.architecture,
-        spec.output_stride,
-    )
-    assert str(spec.preprocessing.size) in facts["input"]
-    assert facts["trained"] or "--untrained" in facts["origin"]
+    for name, spec in MODELS.items():
+        facts = describe(spec)
+        assert json.loads(json.dumps(facts)) == facts, name
+        untold = {key for key, value in facts.items() if value in ("", [], None)}
+        assert untold == (set() if spec.trained else {"sha256"}), name
+        assert facts["parameters"] == sum(p.numel() for p in build_on_meta(spec).parameters()), name
+        assert facts["classes"] == list(labels_of(spec).names), name
+        assert facts["architecture"] == spec.architecture, name
+        assert facts["output_stride"] == spec.output_stride, name
+        assert str(spec.preprocessing.size) in facts["input"], name
+        assert facts["trained"] or "--untrained" in facts["origin"], name
 
 
 def build_on_meta(spec: ModelSpec) -> torch.nn.Module:
@@ -81,9 +95,10 @@ def build_on_meta(spec: ModelSpec) -> torch.nn.Module:
 
 @every_model
 def test_logits_stand_on_the_grid_that_the_spec_tells(name):
-    """Finite float logits, one channel per class, at the stride of the spec."""
+    """Finite float logits, a channel per class, at the stride of the spec; nothing in training."""
     spec = MODELS[name]
     one = untrained(name)
+    assert not any(module.training for module in one.network.modules())
     picture = pictures(spec, ((SIZE, SIZE),))[0]
     whole = one._logits([picture])
     points = -(-SIZE // spec.grid_stride)
@@ -93,16 +108,22 @@ def test_logits_stand_on_the_grid_that_the_spec_tells(name):
     assert whole.std() > 0
 
 
-@every_model
+@every_kind
 def test_the_same_picture_gives_the_same_bits(name):
     spec = MODELS[name]
     first, second = (untrained(name).forward(pictures(spec, ((90, 120),)))[0] for _ in range(2))
     assert np.array_equal(first.logits, second.logits)
+
+
+@every_builder
+def test_another_segmenter_gives_the_same_bits(name):
+    spec = MODELS[name]
+    first = untrained(name).forward(pictures(spec, ((90, 120),)))[0]
     again = Segmenter(spec, None, precision="fp32", threads=1, untrained=True)
     assert np.array_equal(again.forward(pictures(spec, ((90, 120),)))[0].logits, first.logits)
 
 
-@every_model
+@every_kind
 def test_a_picture_in_a_batch_is_the_picture_alone(name):
     """Same labels but for ties, whatever stands beside it; the same bits at a fixed group size."""
     spec = MODELS[name]
@@ -121,13 +142,7 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
         assert np.abs(single - batched).max() <= limit
 
 
-@every_model
-def test_dropout_is_off_and_nothing_wants_gradients(name):
-    one = untrained(name)
-    assert not any(module.training for module in one.network.modules())
-
-
-@every_model
+@every_builder
 def test_weights_survive_saving_and_loading(tmp_path: Path, name):
     spec = MODELS[name]
     outline = build_on_meta(spec).state_dict()
@@ -177,10 +192,17 @@ def labels_by(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
     return upsample_argmax(answer.logits, answer.rows, answer.cols, image.shape[:2])
 
 
-@every_model
-def test_a_precision_that_moves_labels_is_refused_with_the_one_to_use(name):
-    spec = MODELS[name]
-    for precision in {"bf16", "fp16"} - set(spec.precisions):
+def test_a_precision_that_moves_labels_is_refused_with_the_one_to_use():
+    """Every pair the registry rules out, and a pair made up: none may lead to a network."""
+    ruled_out = [
+        (spec, precision)
+        for spec in MODELS.values()
+        for precision in ("bf16", "fp16")
+        if precision not in spec.precisions
+    ]
+    assert ruled_out, "no model refuses a precision: what is the field for?"
+    made_up = replace(MODELS[DEFAULT_MODEL], precisions=("fp32",))
+    for spec, precision in (*ruled_out, (made_up, "bf16")):
         with pytest.raises(SettingsError, match=r"gives other labels: use --precision fp32"):
             Segmenter(spec, None, precision=precision, untrained=True)
 

@@ -1,41 +1,41 @@
-"""How many workers a run starts."""
-
-from types import SimpleNamespace
+"""How many processes hold a network, or do the one stage there is."""
 
 import pytest
 
-from maskmill.jobs.prelabel_config import PrelabelConfig
-from maskmill.jobs.prelabel_operators import pool_of
-from maskmill.jobs.runtime import SPARE_CPUS, Capacity
+from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
+from maskmill.jobs.engines.ray import holders_of
+from maskmill.jobs.engines.watch import Watch
 from maskmill.schemas.errors import SettingsError
 
 
-def plan_of(**options):
-    return SimpleNamespace(config=PrelabelConfig(source="in", out="out", model="any", **options))
+def cluster_of(gpus=0.0):
+    watch = Watch(is_own=True)
+    return Cluster(cpus=16 + SPARE_CPUS, gpus=gpus, is_own=True, watch=watch)
 
 
 @pytest.mark.parametrize(
-    ("cores", "gpus", "options", "blocks", "workers"),
+    ("gpus", "share", "wanted", "blocks", "holders"),
     [
-        (16, 0, {}, 100, 16),
-        (16, 0, {}, 3, 3),
-        (16, 0, {}, 1, 1),
-        (16, 0, {"workers": 4}, 100, 4),
-        (16, 0, {"workers": 4}, 2, 2),
-        (16, 2, {}, 100, 2),
-        (16, 2, {"gpus_per_worker": 0.5}, 100, 4),
-        (16, 2, {}, 1, 1),
+        (0, 0, None, 100, 16),
+        (0, 0, None, 3, 3),
+        (0, 0, None, 1, 1),
+        (0, 0, 4, 100, 4),
+        (0, 0, 4, 2, 2),
+        (2, 1.0, None, 100, 2),
+        (2, 0.5, None, 100, 4),
+        (2, 1.0, None, 1, 1),
     ],
 )
-def test_workers_are_as_many_as_find_a_block(cores, gpus, options, blocks, workers):
-    capacity = Capacity(cpus=cores + SPARE_CPUS, gpus=gpus, is_local=True)
-    pool = pool_of(plan_of(**options), capacity, blocks=blocks)
-    assert pool.workers == workers
-    assert pool.gpus_per_worker == (options.get("gpus_per_worker", 1.0) if gpus else 0)
+def test_workers_are_as_many_as_find_a_block(gpus, share, wanted, blocks, holders):
+    found = holders_of(
+        cluster_of(gpus), wanted=wanted, gpu_share=share, blocks=blocks, spare_cpus=SPARE_CPUS
+    )
+    assert found == holders
 
 
-def test_more_than_there_is_room_for_is_refused_however_little_there_is_to_do():
+@pytest.mark.parametrize(("wanted", "gpus", "share"), [(17, 0, 0), (3, 2, 1.0)])
+def test_more_than_there_is_room_for_is_refused_however_little_there_is_to_do(wanted, gpus, share):
     with pytest.raises(SettingsError, match="lower --workers"):
-        pool_of(
-            plan_of(workers=17), Capacity(cpus=16 + SPARE_CPUS, gpus=0, is_local=True), blocks=1
+        holders_of(
+            cluster_of(gpus), wanted=wanted, gpu_share=share, blocks=1, spare_cpus=SPARE_CPUS
         )

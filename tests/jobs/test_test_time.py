@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from maskmill.jobs.cli import main
-from maskmill.jobs.prelabel_config import default_block_images
 from maskmill.pipeline.labelling.upsample import sample_bilinear
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
 from maskmill.pipeline.models.segmenter import Segmenter, build_network
+from maskmill.pipeline.prelabel.plan import default_block_images
 from maskmill.pipeline.prelabel.proof import verify_run
 from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.pipeline.views.preparation import prepare
@@ -25,7 +25,10 @@ from tests.jobs.in_process import run_in_process
 ROOT = Path(__file__).resolve().parents[2]
 ADE = "deeplabv3plus_mobilenetv2_ade20k"
 VOC = ("2011_000003", "2011_000006", "2011_000025")
-DEFAULTS = {"model": DEFAULT_MODEL, "untrained": False, "image_size": None, "block_images": 32}
+DEFAULTS = {
+    "model": DEFAULT_MODEL, "untrained": False, "image_size": None, "block_images": 32,
+    "precision": "auto",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

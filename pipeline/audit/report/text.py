@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from maskmill.schemas.text import markdown_text
+
 Document = dict[str, Any]
 
 
@@ -75,12 +77,18 @@ def _head(document: Document) -> str:
 def _faults(document: Document) -> str:
     if not document["faults"]:
         return ""
-    lines = [f"- **{fault['name']}**: {fault['message']}" for fault in document["faults"]]
+    lines = [
+        f"- **{markdown_text(fault['name'])}**: {markdown_text(fault['message'])}"
+        for fault in document["faults"]
+    ]
     return "\n".join(["## What looks wrong", "", *lines]) + "\n"
 
 
 def _headlines(document: Document) -> str:
-    rows = [[metric["title"], with_interval(metric)] for metric in shown_metrics(document)]
+    rows = [
+        [markdown_text(metric["title"]), with_interval(metric)]
+        for metric in shown_metrics(document)
+    ]
     return "## Numbers\n\n" + _table(["metric", "value [95 % interval]"], rows)
 
 
@@ -89,13 +97,14 @@ def _classes(document: Document) -> str:
     columns = class_columns(document)
     first, *others = columns
     rows = [
-        [entry["name"], with_interval(entry[first]),
+        [markdown_text(entry["name"]), with_interval(entry[first]),
          *(number(entry[name]["value"]) for name in others), f"{entry['truth_pixels']:,}",
          f"{entry['missed_pixels']:,}", f"{entry['false_pixels']:,}", f"{entry['truth_images']:,}"]
         for entry in document["classes"]
     ]  # fmt: skip
     head = [
-        "class", f"{columns[first]} [95 %]", *(columns[name] for name in others), "truth pixels",
+        "class", f"{markdown_text(columns[first])} [95 %]",
+        *(markdown_text(columns[name]) for name in others), "truth pixels",
         "missed", "false", "images",
     ]  # fmt: skip
     return "## Classes\n\n" + _table(head, rows)
@@ -115,7 +124,12 @@ def _changed(document: Document) -> str:
 
 def _confusions(document: Document) -> str:
     rows = [
-        [one["truth"], one["prediction"], f"{one['pixels']:,}", f"{one['share']:.1%}"]
+        [
+            markdown_text(one["truth"]),
+            markdown_text(one["prediction"]),
+            f"{one['pixels']:,}",
+            f"{one['share']:.1%}",
+        ]
         for one in document["confusions"][:10]
     ]
     head = ["truth", "predicted as", "pixels", "of the truth class"]
@@ -124,7 +138,7 @@ def _confusions(document: Document) -> str:
 
 def _worst(document: Document) -> str:
     rows = [
-        [one["key"], number(one["miou"]), number(one["pixel_accuracy"])]
+        [markdown_text(one["key"]), number(one["miou"]), number(one["pixel_accuracy"])]
         for one in document["worst_images"][:20]
     ]
     return "## Worst images\n\n" + _table(["image", "mIoU", "pixel accuracy"], rows) if rows else ""
@@ -132,7 +146,8 @@ def _worst(document: Document) -> str:
 
 def _suspects(document: Document) -> str:
     rows = [
-        [one["key"], one["truth_class"], one["predicted_class"], f"{one['area']:,}",
+        [*(markdown_text(one[name]) for name in ("key", "truth_class", "predicted_class")),
+         f"{one['area']:,}",
          " ".join(map(str, one["bbox"])), f"{one['suspicion']:.2f}"]
         for one in document["suspected_label_errors"][:20]
     ]  # fmt: skip
@@ -150,8 +165,4 @@ def _definitions(document: Document) -> str:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

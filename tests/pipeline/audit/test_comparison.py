@@ -1,5 +1,7 @@
 """Two audits: the change is the difference of the two, and chance is told from improvement."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 
@@ -18,13 +20,15 @@ def rows(error, count=40, seed=0, keys=None):
     rng = np.random.default_rng(seed)
     made = []
     for number in range(count):
-        truth = np.random.default_rng(number).integers(0, 3, (20, 20)).astype(np.uint8)
+        key = keys[number] if keys else f"{number:03}"
+        truth = np.random.default_rng(list(key.encode())).integers(0, 3, (20, 20)).astype(np.uint8)
         wrong = rng.random(truth.shape) < error * rng.uniform(0.5, 1.5)
         prediction = np.where(wrong, (truth + 1) % 3, truth).astype(np.uint8)
         cells = nonzero_cells(count_pair(truth, prediction, 3).matrix)
         made.append({
-            "key": keys[number] if keys else f"{number:03}", "status": "ok", "cells": cells,
-            "classes": [], "trimap": None, "levels": None,
+            "key": key, "status": "ok", "cells": cells,
+            "classes": [], "trimap": None, "levels": None, "miou": 1 - float(wrong.mean()),
+            "truth_sha256": sha256(truth).hexdigest(),
         })  # fmt: skip
     return made
 
@@ -84,6 +88,45 @@ def test_only_pictures_of_both_are_compared():
     after[0]["status"] = "failed"
     pictures = compare(before, after)["pictures"]
     assert pictures == {"common": 5, "before": 10, "after": 8}
+
+
+def test_another_truth_is_refused_or_left_out():
+    before, after = rows(0.3, 10), rows(0.2, 10, seed=1)
+    for place in (2, 7):
+        after[place]["truth_sha256"] = "another"
+    with pytest.raises(SettingsError, match=r"differ in 2 of the 10 .*002, 007.*--common"):
+        compare(before, after)
+    moved = compare(before, after, common=True)
+    assert (moved["pictures"]["common"], moved["other_truth"]) == (8, 2)
+    kept = [row for row in after if row["truth_sha256"] != "another"]
+    assert moved["metrics"]["miou"]["after"] == pytest.approx(dataset_miou(kept))
+
+
+def test_audits_that_only_counted_are_told_apart_by_the_pixels_of_their_truths():
+    before, after = rows(0.3, 6), rows(0.2, 6, seed=1)
+    for row in after:
+        row["truth_sha256"] = None
+    assert compare(before, after)["other_truth"] == 0
+    after[3]["cells"] = [{"truth": 0, "prediction": 0, "pixels": 400}]
+    with pytest.raises(SettingsError, match="differ in 1 of the 6"):
+        compare(before, after)
+
+
+def test_the_pictures_that_moved_most_are_named():
+    before, after = rows(0.3, 60), rows(0.3, 60, seed=1)
+    before[11]["miou"], after[11]["miou"] = 0.0, 1.0
+    before[42]["miou"], after[42]["miou"] = 1.0, 0.0
+    after[5]["miou"] = None  # no class in it
+    changes = {
+        old["key"]: new["miou"] - old["miou"]
+        for old, new in zip(before, after, strict=True) if new["miou"] is not None
+    }  # fmt: skip
+    moved = compare(before, after)
+    for direction, sign in (("better", -1), ("worse", 1)):
+        expected = sorted((key for key in changes if sign * changes[key] < 0),
+                          key=lambda key: sign * changes[key])  # fmt: skip
+        assert [one["key"] for one in moved[direction]] == expected[:20]
+    assert moved["better"][0]["key"] == "011" and moved["worse"][0]["key"] == "042"
 
 
 def test_classes_are_ordered_by_their_change():

@@ -20,8 +20,8 @@ def png(array):
 def test_grey_pictures(dtype, top):
     levels = np.linspace(0, top, 12).astype(dtype).reshape(3, 4)
     scores = read_confidence(png(levels), (3, 4), name="c")
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, levels / top, atol=1e-6)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, levels / top, atol=1e-15)
     assert scores[0, 0] == 0 and scores[-1, -1] == 1
 
 

@@ -3,16 +3,16 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image, ImageOps
 
 from maskmill.pipeline.audit.document import audit_document
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.operator import AuditSettings
+from maskmill.pipeline.audit.pair import Measures
 from maskmill.pipeline.audit.pairing import MaskFile, pair_masks
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.labels import builtin
-from maskmill.schemas.tables.audit import AUDIT, PAIRS
+from tests.pipeline.audit.audited import audited
 
 LABELS = builtin("voc")
 COLORS = LABELS.color_table()
@@ -56,11 +56,7 @@ def audit(tmp_path):
              "error_code": pair.problem and pair.problem.value, "error_message": pair.message}
             for number, pair in enumerate(pairing.pairs, start=1)
         ]  # fmt: skip
-        table = AuditPairs(AuditSettings(labels=LABELS, **settings))(
-            pa.Table.from_pylist(rows, schema=PAIRS)
-        )
-        assert table.schema == AUDIT
-        rows = table.to_pylist()
+        rows = audited(rows, AuditSettings(labels=LABELS, **settings))
         tally = AuditTally(LABELS, sum(row["status"] == "ok" for row in rows), resamples=100)
         tally.add(rows)
         document = audit_document(tally, {"seed": 0}, {"rules": dict(pairing.rules)})
@@ -230,3 +226,54 @@ def test_an_empty_folder(audit):
     document = audit({}, {})
     assert document["ledger"]["pairs"] == 0
     assert all(metric["value"] is None for metric in document["metrics"].values())
+
+
+def planted(predictions, keys):
+    """One prediction mirrored, one upside down, one moved; the others as they were."""
+    mirrored, turned, moved = keys
+    return {
+        **predictions,
+        mirrored: predictions[mirrored][:, ::-1],
+        turned: predictions[turned][::-1, ::-1],
+        moved: np.roll(predictions[moved], (9, -14), (0, 1)),
+    }
+
+
+def test_single_mishaps_are_named_though_no_sample_holds_them(audit):
+    """Pairs of low agreement are tried whatever the sample is."""
+    document = audit(
+        TRUTHS, planted(PREDICTIONS, ("03.png", "08.png", "17.png")), alignment_every=10_000
+    )
+    turned = [fault["message"] for fault in document["faults"] if fault["name"] == "turned_masks"]
+    assert any("mirrored left to right" in one and "(03)" in one for one in turned)
+    assert any("turned by 180 degrees" in one and "(08)" in one for one in turned)
+    assert len(turned) == 2
+    assert "1 pairs" in message_of(document, "shifted_masks")
+    assert "17 by (14, -9)" in message_of(document, "shifted_masks")
+
+
+def test_counting_only_tries_nothing(audit):
+    nothing = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)
+    document = audit(TRUTHS, planted(PREDICTIONS, ("03.png", "08.png", "17.png")), measures=nothing)
+    assert names_of(document) == set()
+
+
+def test_mishaps_among_real_masks_are_named_and_nothing_else(audit, shared):
+    paths = sorted((shared / "data/voc_masks_500").glob("*.png"))[:150]
+    truths = {path.name: np.array(Image.open(path)) for path in paths}
+    predictions = {name: predicted(mask, seed) for seed, (name, mask) in enumerate(truths.items())}
+    keys = [paths[place].name for place in (20, 77, 130)]
+    document = audit(truths, planted(predictions, keys), alignment_every=1)
+    told = {
+        fault["name"]: [
+            one["message"] for one in document["faults"] if one["name"] == fault["name"]
+        ]
+        for fault in document["faults"]
+    }
+    assert set(told) - {"never_seen_classes"} == {"turned_masks", "shifted_masks"}
+    assert len(told["turned_masks"]) == 2
+    for key, message in zip(
+        keys, (*sorted(told["turned_masks"], key=lambda one: "180" in one), *told["shifted_masks"]),
+        strict=True,
+    ):  # fmt: skip
+        assert key.removesuffix(".png") in message

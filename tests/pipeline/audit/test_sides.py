@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pairing import pair_masks
 from maskmill.pipeline.audit.sides import (
     AuditSide,
@@ -23,8 +23,8 @@ from maskmill.pipeline.datasets.samples import Sample
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.audit import PAIRS
 from maskmill.schemas.tables.prelabel import METADATA
+from tests.pipeline.audit.audited import audited
 from tests.pipeline.datasets.dataset_runs import write_dataset
 
 LABELS = LabelMap.from_names("three", ["background", "cat", "dog"])
@@ -55,7 +55,7 @@ def audit(predictions, truth, labels):
         for number, pair in enumerate(pairing.pairs, start=1)
     ]  # fmt: skip
     settings = AuditSettings(labels=labels, prediction=predictions.side, truth=truth.side)
-    return AuditPairs(settings)(pa.Table.from_pylist(rows, schema=PAIRS)).to_pylist()
+    return audited(rows, settings)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.audit.proof import verify_audit
+from maskmill.pipeline.runs.record import RunRecord
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST
 
@@ -17,12 +19,19 @@ def out(tmp_path):
     rows = [
         dict.fromkeys(AUDIT.names)
         | {"pair_id": number, "key": f"{number}", "status": "ok", "pixels": 8, "ignored_pixels": 3,
-           "cells": cells}
+           "cells": cells, "block": 0}
         for number in (1, 2)
     ]  # fmt: skip
     rows.append(
         dict.fromkeys(AUDIT.names)
-        | {"pair_id": 3, "key": "3", "status": "failed", "error_code": "empty_file"}
+        | {
+            "pair_id": 3,
+            "key": "3",
+            "status": "failed",
+            "error_code": "empty_file",
+            "error_message": "3 is empty",
+            "block": 0,
+        }
     )
     save(tmp_path, rows)
     manifest = [
@@ -38,6 +47,9 @@ def out(tmp_path):
         "ledger": {"pairs": 3, "ok": 2, "failed": 1},
     }  # fmt: skip
     (tmp_path / "audit.json").write_text(json.dumps(document))
+    ledger = {"inputs": 3, "ok": 2, "failed": 1}
+    record = RunRecord(command="audit", identity={}, state="finished", ledger=ledger)
+    record.save(audit_layout(str(tmp_path)))
     return tmp_path, rows, document
 
 
@@ -52,14 +64,14 @@ def problems(folder):
 
 def test_a_true_audit(out):
     steps = list(verify_audit(str(out[0])))
-    assert sum(step.images for step in steps) == 3 and problems(out[0]) == []
+    assert sum(step.items for step in steps) == 3 and problems(out[0]) == []
 
 
 @pytest.mark.parametrize("change, words", [
     (lambda rows, document: rows[0].update(pixels=9), "1: pixels is 9, its cells add up to 8"),
     (lambda rows, document: rows[1].update(ignored_pixels=0), "ignored_pixels is 0"),
-    (lambda rows, document: rows[1].update(key="x"), "row 2 is of x, the manifest says 2"),
-    (lambda rows, document: rows.pop(), "1 pairs have no row"),
+    (lambda rows, document: rows[1].update(key="x"), "its rows are not those of the manifest"),
+    (lambda rows, document: rows.pop(), "its rows are not those of the manifest"),
     (lambda rows, document: rows[2].update(error_code=None), "3: status failed, code None"),
     (lambda rows, document: document["confusion_matrix"][0].sort(), "not the sum of the rows"),
     (lambda rows, document: document["ledger"].update(ok=3), "says ok 3, counted 2"),

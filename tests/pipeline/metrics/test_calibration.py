@@ -1,4 +1,6 @@
-"""Calibration against torchmetrics and by hand."""
+"""Calibration against torchmetrics, against the paper's formula, and by hand."""
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -48,10 +50,37 @@ def test_pixels_without_a_class_leave():
     np.testing.assert_allclose(ours.level_confidence, expected.level_confidence, rtol=1e-12)
 
 
+def guo(confidence, right, bins=15):
+    """The paper's formula, bin after bin, in exact fractions."""
+    confidence = [Fraction(float(one)) for one in confidence.ravel()]
+    total = Fraction(0)
+    for m in range(1, bins + 1):
+        low, high = float((m - 1) / bins), float(m / bins)
+        inside = [
+            k for k, one in enumerate(confidence) if low < one <= high or (m == 1 and not one)
+        ]
+        total += abs(sum(int(right.ravel()[k]) - confidence[k] for k in inside))
+    return float(total / len(confidence))
+
+
+@pytest.mark.parametrize("steps", [60, 15, 255, 65535])
+def test_equals_guos_formula_on_the_edges_of_its_bins_too(steps):
+    """Confidences as grey pictures hold them, k / 255: every fifth part of them is an edge."""
+    rng = np.random.default_rng(steps)
+    confidence = rng.integers(0, steps + 1, (40, 40)) / steps
+    truth = rng.integers(0, 3, confidence.shape).astype(np.uint8)
+    prediction = np.where(rng.random(confidence.shape) < 0.7, truth, (truth + 1) % 3)
+    ours = calibration.expected_calibration_error(
+        totals_of(truth, prediction.astype(np.uint8), confidence)
+    )
+    assert ours == pytest.approx(guo(confidence, truth == prediction), abs=1e-12)
+
+
 @pytest.mark.parametrize("value, level", [
-    (0.0, 0), (1.0, 59), (0.5, 30), (1 / 60, 1), (0.05, 3), (59 / 60, 59), (0.0166, 0),
+    (0.0, 0), (1.0, 59), (0.5, 29), (1 / 60, 0), (0.05, 2), (59 / 60, 58), (0.0166, 0),
+    (51 / 255, 11), (np.nextafter(0.2, 1), 12), (1e-300, 0),
 ])  # fmt: skip
-def test_edges_belong_to_the_upper_level(value, level):
+def test_edges_belong_to_the_lower_level(value, level):
     one = np.zeros((1, 1), np.uint8)
     levels = calibration.count_levels(one, one, np.full((1, 1), value, np.float64), 3)
     assert np.flatnonzero(levels[0]).tolist() == [level]

@@ -21,14 +21,20 @@ from maskmill.pipeline.prelabel.cutout import (
     without_crumbs,
 )
 from maskmill.pipeline.prelabel.edge_fit import fit_edges
-from maskmill.pipeline.prelabel.writers.cutout_file import cutout_writer
-from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output
+from maskmill.pipeline.prelabel.writers.registry import outputs_of as writers_of
 from maskmill.pipeline.views.geometry import AxisMap, GridView, onto_grid, resized
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
 
 RED, BLUE = np.array([200, 40, 30]), np.array([20, 60, 190])
 SUBJECT = LabelMap.from_names("subject", ["background", "subject"])
+
+
+def cutouts(settings: CutoutSettings) -> Output:
+    """The writer of cutouts that look so."""
+    (output,) = writers_of(["cutouts"], {"cutouts": settings})
+    return output
 
 
 def on_grid(inside: np.ndarray, points: int = 33, certainty: float = 12.0) -> GridView:
@@ -283,10 +289,10 @@ def outputs_of(picture, view, **changed):
 def test_files_are_of_the_kind_that_holds_them(scene, background, extension, kind, mode):
     picture, _, view = scene
     look = CutoutSettings(background=background)
-    writer = cutout_writer(look)
+    writer = cutouts(look)
     assert writer.path("a/b c") == f"cutouts/a/b c{extension}"
-    data = writer.load()(outputs_of(picture, view))
-    assert data == writer.load()(outputs_of(picture, view))
+    data = writer.write(outputs_of(picture, view))
+    assert data == writer.write(outputs_of(picture, view))
     with Image.open(io.BytesIO(data)) as file:
         assert (file.format, file.mode, file.size) == (kind, mode, (240, 240))
         difference = np.asarray(file).astype(int) - cut_out(picture, [view], [1], look)
@@ -298,9 +304,9 @@ def test_what_a_jpeg_cannot_hold_is_a_failure_of_that_file():
     here = AxisMap(1.0, 0.0, 0.0, 0.0)
     view = GridView(np.array([[[0.0]], [[9.0]]], np.float32), here, here)
     with pytest.raises(ImageFailure, match="--background remove") as caught:
-        cutout_writer(CutoutSettings()).load()(outputs_of(picture, view))
+        cutouts(CutoutSettings()).write(outputs_of(picture, view))
     assert caught.value.code == ErrorCode.CANNOT_HOLD
-    data = cutout_writer(CutoutSettings(background="remove")).load()(outputs_of(picture, view))
+    data = cutouts(CutoutSettings(background="remove")).write(outputs_of(picture, view))
     with Image.open(io.BytesIO(data)) as file:
         assert file.size == (65_501, 2)
 
@@ -311,12 +317,12 @@ def test_no_memory_is_a_failure_of_that_file(scene, monkeypatch):
 
     monkeypatch.setattr("maskmill.pipeline.prelabel.writers.cutout_file.cut_out", exhausted)
     with pytest.raises(ImageFailure) as caught:
-        cutout_writer(CutoutSettings()).load()(outputs_of(scene[0], scene[2]))
+        cutouts(CutoutSettings()).write(outputs_of(scene[0], scene[2]))
     assert caught.value.code == ErrorCode.OUT_OF_MEMORY
 
 
 def test_without_picture_or_grid_there_is_no_cutout(scene):
-    write = cutout_writer(CutoutSettings()).load()
+    write = cutouts(CutoutSettings()).write
     for missing in ({"image": None}, {"views": ()}):
         with pytest.raises(SettingsError, match="needs the image"):
             write(outputs_of(scene[0], scene[2], **missing))

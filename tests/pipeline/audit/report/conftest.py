@@ -1,15 +1,14 @@
 """One small audit with something of everything, as files and as a document."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from maskmill.pipeline.audit.document import audit_document
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.labels import LabelClass, LabelMap
-from maskmill.schemas.tables.audit import PAIRS
+from tests.pipeline.audit.audited import audited as audited_rows
 
 NASTY = "</script><b>&amp;'\"|"
 LABELS = LabelMap(name="nasty", classes=tuple(
@@ -64,8 +63,7 @@ def audited(tmp_path_factory):
         "error_message": f"{NASTY}: no prediction",
     }  # fmt: skip
     settings = AuditSettings(labels=LABELS, hash_images=True)
-    table = AuditPairs(settings)(pa.Table.from_pylist(rows, schema=PAIRS))
     tally = AuditTally(LABELS, 10, resamples=200)
-    tally.add(table.to_pylist())
+    tally.add(audited_rows(rows, settings))
     pairing = {"rules": {"same path": 11}, "not_considered": {"_color": 2}}
     return audit_document(tally, {"seed": 0, "ignore": [255]}, pairing), settings

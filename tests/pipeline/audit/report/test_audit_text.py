@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from markdown_it import MarkdownIt
 
 from maskmill.pipeline.audit.report.text import (
     document_to_json,
@@ -82,3 +83,15 @@ def test_markdown_says_it_all(audited):
     for first, last in zip(heads, [*heads[1:], len(tables) + 1], strict=True):
         widths = {line.replace("\\|", "").count("|") for line in tables[first - 1 : last - 1]}
         assert len(widths) == 1  # no name breaks a table
+
+
+def test_names_cannot_become_markup(audited):
+    """Read by another program: no HTML, and the nasty class stands in its cell as it is."""
+    document, _ = audited
+    nasty = document["classes"][3]["name"]
+    text = document_to_markdown({**document, "faults": [{"name": "made", "message": nasty}]})
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    inside = [child for token in tokens for child in token.children or ()]
+    assert not {one.type for one in (*tokens, *inside)} & {"html_inline", "html_block", "link_open"}
+    shown = ["".join(one.content for one in token.children or ()) for token in tokens]
+    assert nasty in shown and f"made: {nasty}" in shown

@@ -6,8 +6,11 @@ import pyarrow as pa
 import pytest
 
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.rows import RowTable, commit_block
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.prelabel import METADATA
+
+ROWS = RowTable(schema=METADATA)
 
 
 def rows(block: int, ids: list[int], status: str = "ok") -> pa.Table:
@@ -48,7 +51,7 @@ def test_a_reader_never_sees_half_a_file(layout, monkeypatch) -> None:
 
 def test_committed_blocks_come_in_order_with_their_rows(layout) -> None:
     for block, ids in ((2, [5, 6]), (0, [1, 2]), (1, [3, 4])):
-        layout.commit_block(block, rows(block, ids))
+        commit_block(layout, block, rows(block, ids), ROWS)
     assert layout.committed_blocks() == [0, 1, 2]
     ids = [
         n for table in layout.committed_rows(["image_id"]) for n in table["image_id"].to_pylist()
@@ -65,17 +68,17 @@ def test_nothing_is_committed_in_a_folder_that_is_not_there(layout) -> None:
 
 
 def test_a_retry_replaces_its_rows_and_keeps_the_others(layout) -> None:
-    layout.commit_block(0, pa.concat_tables([rows(0, [1, 3]), rows(0, [2], "failed")]))
-    layout.commit_block(0, rows(0, [2]))
+    commit_block(layout, 0, pa.concat_tables([rows(0, [1, 3]), rows(0, [2], "failed")]), ROWS)
+    commit_block(layout, 0, rows(0, [2]), ROWS)
     table = layout.committed_block(0)
     assert table["image_id"].to_pylist() == [1, 2, 3]
     assert table["status"].to_pylist() == ["ok"] * 3
 
 
 def test_committing_twice_is_harmless(layout) -> None:
-    layout.commit_block(0, rows(0, [1, 2]))
+    commit_block(layout, 0, rows(0, [1, 2]), ROWS)
     first = layout.read(layout.block_path(0))
-    layout.commit_block(0, rows(0, [1, 2]))
+    commit_block(layout, 0, rows(0, [1, 2]), ROWS)
     assert layout.read(layout.block_path(0)) == first
 
 

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmill.pipeline.audit.commit import CommitAudits
 from maskmill.pipeline.audit.manifest import (
     audit_identity,
     audit_layout,
-    num_pairs,
     pair_manifest,
-    pending_pairs,
     refuse_changed_masks,
 )
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.operator import AuditSettings
+from maskmill.pipeline.runs.manifest import sizes_of
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST, PAIRS, WORK
+from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST, PAIRS
 from maskmill.schemas.tables.blocks import TALLY
+from tests.pipeline.audit.audited import audit_rows, operator, pending_of, with_manifest
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
+SETTINGS = AuditSettings(labels=LABELS)
 
 
 @pytest.fixture
@@ -44,59 +44,38 @@ def masks(tmp_path):
     return rows
 
 
-def work_of(rows, layout, block_pairs=3, **options):
-    return pending_pairs(
-        layout, pair_manifest(rows, block_pairs), **{"retry_failed": False, **options}
-    )
+def ids_of(pending):
+    return {row["block"]: row["ids"] or row["items"] for row in pending.to_pylist()}
 
 
-def ids_of(work):
-    return {row["block"]: [pair["pair_id"] for pair in row["pairs"]] for row in work.to_pylist()}
+def pending(layout, manifest, **options):
+    return ids_of(pending_of(layout, manifest, **options))
 
 
-def operator(layout, session="one"):
-    audit = AuditPairs(AuditSettings(labels=LABELS))
-    return CommitAudits(layout=layout, session=session, audit=audit)
-
-
-def test_blocks_hold_consecutive_pairs(masks, tmp_path):
+def test_blocks_hold_consecutive_pairs(masks):
     manifest = pair_manifest(iter(masks), 3)
-    assert manifest.schema == PAIR_MANIFEST and manifest["block"].to_pylist() == [
-        0,
-        0,
-        0,
-        1,
-        1,
-        1,
-        2,
-    ]
-    work = work_of(masks, audit_layout(str(tmp_path / "out")))
-    assert work.schema == WORK and num_pairs(work) == 7
-    assert ids_of(work) == {0: [1, 2, 3], 1: [4, 5, 6], 2: [7]}
-    assert work.to_pylist()[1]["pairs"] == masks[3:6]
-
-
-def test_no_pairs_are_no_work(tmp_path):
-    work = work_of([], audit_layout(str(tmp_path)))
-    assert work.schema == WORK and num_pairs(work) == 0
+    assert manifest.schema == PAIR_MANIFEST
+    assert manifest["block"].to_pylist() == [0, 0, 0, 1, 1, 1, 2]
+    assert sizes_of(manifest) == [3, 3, 1] and sizes_of(pair_manifest([], 3)) == []
 
 
 def test_a_committed_block_is_done_and_nothing_else(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
-    tally = operator(layout)(work_of(masks, layout).slice(1, 1))
+    manifest = with_manifest(layout, masks)
+    tally = operator(layout, SETTINGS)(pending_of(layout, manifest).slice(1, 1))
     assert tally.schema == TALLY
     assert tally["error_code"].to_pylist() == [None, None, "missing_prediction"]
-    assert ids_of(work_of(masks, layout)) == {0: [1, 2, 3], 2: [7]}
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pairs", "work"]
+    assert pending(layout, manifest) == {0: 3, 2: 1}
     (rows,) = layout.committed_rows()
-    assert rows.schema == AUDIT and rows["attempts"].to_pylist() == [1, 1, 1]
+    assert rows.schema.equals(AUDIT) and rows["attempts"].to_pylist() == [1, 1, 1]
 
 
 def test_the_same_rows_however_often_it_was_stopped(masks, tmp_path):
     whole, parts = (audit_layout(str(tmp_path / name)) for name in ("whole", "parts"))
-    operator(whole)(work_of(masks, whole))
-    while (work := work_of(masks, parts)).num_rows:
-        operator(parts)(work.slice(0, 1))
+    audit_rows(whole, masks, SETTINGS)
+    manifest = with_manifest(parts, masks)
+    while (work := pending_of(parts, manifest)).num_rows:
+        operator(parts, SETTINGS)(work.slice(0, 1))
     steady = [name for name in AUDIT.names if name not in ("read_ms", "measure_ms", "worker")]
     for one, other in zip(whole.committed_rows(steady), parts.committed_rows(steady), strict=True):
         assert one.equals(other)
@@ -104,40 +83,15 @@ def test_the_same_rows_however_often_it_was_stopped(masks, tmp_path):
 
 def test_failed_pairs_are_done_again_when_asked(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
-    operator(layout)(work_of(masks, layout))
-    assert ids_of(work_of(masks, layout)) == {}
-    retried = work_of(masks, layout, retry_failed=True)
-    assert ids_of(retried) == {0: [3]}  # a pair without a partner stays as it is
+    audit_rows(layout, masks, SETTINGS)
+    manifest = pair_manifest(masks, 3)
+    assert pending(layout, manifest) == {}
+    assert pending(layout, manifest, retry_failed=True) == {0: [3], 1: [6]}
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
-    operator(layout, "two")(retried)
-    rows = next(layout.committed_rows())
-    assert rows["pair_id"].to_pylist() == [1, 2, 3] and set(rows["status"].to_pylist()) == {"ok"}
-
-
-class WorkerDied(BaseException):
-    pass
-
-
-def test_a_pair_that_kills_its_worker_is_the_only_one_that_fails(masks, tmp_path, monkeypatch):
-    layout = audit_layout(str(tmp_path / "out"))
-    work = work_of(masks, layout).slice(1, 1)
-    measured = AuditPairs._measured
-
-    def deadly(self, pair, *rest):
-        if pair["pair_id"] == 5:
-            raise WorkerDied
-        return measured(self, pair, *rest)
-
-    monkeypatch.setattr(AuditPairs, "_measured", deadly)
-    for _ in range(5):  # three times as a block, twice alone
-        with pytest.raises(WorkerDied):
-            operator(layout)(work)
-        assert layout.committed_blocks() == []
-    operator(layout)(work)
-    rows = layout.committed_block(1).to_pylist()
-    assert [row["error_code"] for row in rows] == [None, "worker_died", "missing_prediction"]
-    assert "5: the worker process died" in rows[1]["error_message"]
-    assert rows[0]["attempts"] == 6
+    operator(layout, SETTINGS, "two")(pending_of(layout, manifest, retry_failed=True))
+    rows = [row for table in layout.committed_rows() for row in table.to_pylist()]
+    assert [row["pair_id"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["pair_id"] for row in rows if row["status"] == "failed"] == [6]
 
 
 def test_the_identity_is_of_names_and_settings(masks):
@@ -151,8 +105,7 @@ def test_the_identity_is_of_names_and_settings(masks):
 
 def test_masks_made_anew_are_refused_unless_they_had_failed(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
-    layout.write_table(layout.manifest, pair_manifest(masks, 3))
-    operator(layout)(work_of(masks, layout))
+    audit_rows(layout, masks, SETTINGS)
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
     mended = pair_manifest(masks, 3)
     refuse_changed_masks(layout, mended, retry_failed=True)

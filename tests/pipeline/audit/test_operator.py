@@ -1,16 +1,16 @@
 """AuditPairs: files in, rows out; what cannot be compared is a failed row with a reason."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
-from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
+from maskmill.pipeline.audit.manifest import audit_layout
+from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import Measures, resized_nearest
 from maskmill.pipeline.audit.sides import AuditSide
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.schemas.labels import LabelMap, builtin
-from maskmill.schemas.tables.audit import AUDIT, PAIRS
+from tests.pipeline.audit.audited import audit_rows, audited
 
 LABELS = LabelMap.from_names("four", ["ground", "cat", "dog", "car"])
 COUNT_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)
@@ -47,10 +47,8 @@ def run(tmp_path):
                 "error_code": None if all(uris) else "missing_prediction",
                 "error_message": None if all(uris) else "no prediction",
             })  # fmt: skip
-        table = pa.Table.from_pylist(rows, schema=PAIRS)
-        audited = AuditPairs(AuditSettings(labels=labels, **settings))(table)
-        assert audited.schema == AUDIT
-        return audited.to_pylist()
+        layout = audit_layout(str(tmp_path / f"out{len(list(tmp_path.glob('out*')))}"))
+        return audit_rows(layout, rows, AuditSettings(labels=labels, **settings))
 
     return audit
 
@@ -100,8 +98,8 @@ def test_failures_are_rows_and_the_others_go_on(run):
 def test_a_vanished_file_is_a_row(run, tmp_path):
     pair = {"pair_id": 1, "key": "a", "prediction_uri": str(tmp_path / "gone.png"),
             "truth_uri": str(tmp_path / "gone too.png")}  # fmt: skip
-    table = pa.Table.from_pylist([pair], schema=PAIRS)
-    (row,) = AuditPairs(AuditSettings(labels=LABELS))(table).to_pylist()
+    layout = audit_layout(str(tmp_path / "out"))
+    (row,) = audit_rows(layout, [pair], AuditSettings(labels=LABELS))
     assert (row["status"], row["error_code"]) == ("failed", "vanished")
 
 
@@ -178,9 +176,8 @@ def test_real_masks(shared, run):
 
 
 def test_a_row_without_files_or_a_reason_is_a_bug_and_loud():
-    row = dict.fromkeys(PAIRS.names) | {"pair_id": 1, "key": "1"}
     with pytest.raises(Exception, match="NoneType"):
-        AuditPairs(AuditSettings(labels=LABELS))(pa.Table.from_pylist([row], schema=PAIRS))
+        audited([{"pair_id": 1, "key": "1"}], AuditSettings(labels=LABELS))
 
 
 @pytest.mark.parametrize("ignore", [255, 65535])
@@ -200,8 +197,7 @@ def test_what_the_numbers_do_not_need_is_noted_when_it_is_gone(tmp_path):
         "truth_uri": str(tmp_path / "t.png"), "image_uri": str(tmp_path / "gone.jpg"),
         "confidence_uri": str(tmp_path / "gone.npz"),
     }  # fmt: skip
-    table = pa.Table.from_pylist([pair], schema=PAIRS)
-    (row,) = AuditPairs(AuditSettings(labels=LABELS, hash_images=True))(table).to_pylist()
+    (row,) = audited([pair], AuditSettings(labels=LABELS, hash_images=True))
     assert row["status"] == "ok" and row["miou"] == 1.0 and row["image_sha256"] is None
     assert row["notes"] == ["picture not read: vanished", "confidences not used: vanished"]
 

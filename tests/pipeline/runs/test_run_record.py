@@ -4,19 +4,21 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.lock import LEASE_SECONDS, run_lock
-from maskmill.pipeline.runs.record import (
-    Ledger,
-    RunRecord,
-    fingerprint_of,
-    load_record,
+from maskmill.pipeline.runs.identity import (
+    deciding_settings,
+    digest_of,
     refuse_difference,
+    setting,
     settings_fingerprint_of,
 )
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.ledger import Ledger
+from maskmill.pipeline.runs.lock import LEASE_SECONDS, run_lock
+from maskmill.pipeline.runs.record import RunRecord, load_own_record, load_record
 from maskmill.schemas.errors import RunFailed, RunRefused
 
 
@@ -36,11 +38,11 @@ def test_a_foreign_run_json_is_not_taken_for_ours(tmp_path, text) -> None:
 
 
 def test_fingerprint_does_not_hang_on_order_and_does_on_every_value() -> None:
-    assert fingerprint_of({"a": 1, "b": 2}) == fingerprint_of({"b": 2, "a": 1})
-    assert fingerprint_of({"a": 1}) != fingerprint_of({"a": 1.5})
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 1.5})
     one, other = {"inputs": "x", "model": "m"}, {"inputs": "y", "model": "m"}
     assert settings_fingerprint_of(one) == settings_fingerprint_of(other)
-    assert fingerprint_of(one) != fingerprint_of(other)
+    assert digest_of(one) != digest_of(other)
 
 
 def test_refusal_names_each_difference_and_the_remedy(tmp_path) -> None:
@@ -54,6 +56,29 @@ def test_refusal_names_each_difference_and_the_remedy(tmp_path) -> None:
     assert "model: a there, b asked for" in str(refusal.value)
     assert "min_area: 0 there, 9 asked for" in str(refusal.value)
     assert "Take another folder." in str(refusal.value)
+
+
+def test_what_another_command_made_is_refused_by_name(tmp_path) -> None:
+    layout = RunLayout(str(tmp_path))
+    RunRecord(command="audit", identity={}).save(layout)
+    assert load_own_record(layout, "audit").command == "audit"
+    with pytest.raises(RunRefused, match="another kind of run, of `maskmill audit`"):
+        load_own_record(layout, "prelabel")
+
+
+def test_the_identity_takes_what_says_that_it_decides_and_no_more() -> None:
+    @dataclass
+    class Said:
+        scales: tuple[float, ...] = setting((1.0, 2.0), decides=True)
+        workers: int = setting(3, decides=False)
+
+    @dataclass
+    class Silent(Said):
+        forgotten: int = 1
+
+    assert deciding_settings(Said()) == {"scales": [1.0, 2.0]}
+    with pytest.raises(TypeError, match=r"Silent\.forgotten does not say"):
+        deciding_settings(Silent())
 
 
 def test_ledger_adds_up() -> None:

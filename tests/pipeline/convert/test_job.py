@@ -1,27 +1,21 @@
-"""The operators of a conversion without the engine: blocks that commit, finish, check, verify."""
+"""A conversion by the local engine: rows, documents, the check and what it finds."""
 
-import contextlib
 import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from maskmill.pipeline.convert import operator as convert_masks
-from maskmill.pipeline.convert.check_proof import Proof, plan_check, proof_of
-from maskmill.pipeline.convert.conversion import (
-    ConversionPlan,
-    ConversionRequest,
-    plan_conversion,
-)
-from maskmill.pipeline.convert.finish import finish_conversion
-from maskmill.pipeline.convert.manifest import manifest_file, pending_blocks
-from maskmill.pipeline.convert.operator import ConvertMasks, mapped_sample
+from maskmill.jobs.engines.choice import RunOptions
+from maskmill.jobs.run import Outcome, run
+from maskmill.pipeline.convert.check_proof import Proof
+from maskmill.pipeline.convert.conversion import ConversionRequest, plan_conversion
+from maskmill.pipeline.convert.job import Converted, ConvertJob
+from maskmill.pipeline.convert.manifest import manifest_file
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
@@ -59,24 +53,25 @@ def request_for(source: Path, to_format: str, **fields: object) -> ConversionReq
     return ConversionRequest(**values)
 
 
-def convert(request: ConversionRequest, out: Path) -> tuple[ConversionPlan, RunLayout, pa.Table]:
-    layout = RunLayout(str(out))
-    plan, items = plan_conversion(request)
-    with manifest_file(items, block_samples=3) as manifest:
-        manifest.put(layout)
-    operator = ConvertMasks(
-        layout=layout, session="s", plan=plan, fingerprint="f", tool_version="t"
-    )
-    tally = operator(pending_blocks(layout, retry_failed=False))
-    assert pending_blocks(layout, retry_failed=False).num_rows == 0
-    finish_conversion(layout, plan)
-    return plan, layout, tally
+def job_of(request: ConversionRequest, out: Path, **fields: object) -> ConvertJob:
+    return ConvertJob(request=request, out=str(out), block_samples=3, **fields)
 
 
-def proof(plan: ConversionPlan, layout: RunLayout) -> Proof:
-    operator = plan_check(plan, layout).operator(layout)
-    operator(layout.read_table(operator.work))
-    return proof_of(layout, plan)
+def convert(request: ConversionRequest, out: Path) -> tuple[ConvertJob, Outcome[Converted]]:
+    job = job_of(request, out)
+    return job, run(job, RunOptions(engine="local"))
+
+
+def proof(job: ConvertJob) -> Proof:
+    """What --check finds of a finished conversion."""
+    outcome = run(replace(job, check=True), RunOptions(engine="local"))
+    assert outcome.done_now == 0
+    return outcome.result.proof
+
+
+def rows_of(out: Path) -> list[dict]:
+    tables = RunLayout(str(out)).committed_rows()
+    return [row for table in tables for row in table.to_pylist()]
 
 
 CHECKABLE = [
@@ -88,9 +83,9 @@ CHECKABLE = [
 @pytest.mark.parametrize("name", CHECKABLE)
 def test_check_proves_every_format(tmp_path: Path, name: str) -> None:
     write_source(tmp_path / "in")
-    plan, layout, tally = convert(request_for(tmp_path / "in", name), tmp_path / "out")
-    assert tally["error_message"].to_pylist() == [None] * 4
-    found = proof(plan, layout)
+    job, outcome = convert(request_for(tmp_path / "in", name), tmp_path / "out")
+    assert (outcome.ledger.ok, outcome.done_now, outcome.examples) == (4, 4, [])
+    found = proof(job)
     assert found.samples == 4
     assert found.is_lossless, found.lines()
     assert found.is_kept
@@ -100,8 +95,8 @@ def test_check_proves_every_format(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CHECKABLE if name != "masks_per_class"])
 def test_check_counts_ignore_that_a_target_cannot_hold(tmp_path: Path, name: str) -> None:
     masks = write_source(tmp_path / "in", ignore=True)
-    plan, layout, _ = convert(request_for(tmp_path / "in", name), tmp_path / "out")
-    found = proof(plan, layout)
+    job, _ = convert(request_for(tmp_path / "in", name), tmp_path / "out")
+    found = proof(job)
     ignored = sum(int((mask == 255).sum()) for mask in masks.values())
     assert found.ignore_lost == (0 if DATASET_FORMATS[name].holds_ignore else ignored)
     assert found.differing == 0
@@ -110,25 +105,23 @@ def test_check_counts_ignore_that_a_target_cannot_hold(tmp_path: Path, name: str
 
 def test_check_finds_what_was_changed_behind_its_back(tmp_path: Path) -> None:
     write_source(tmp_path / "in")
-    plan, layout, _ = convert(request_for(tmp_path / "in", "indexed"), tmp_path / "out")
+    job, _ = convert(request_for(tmp_path / "in", "indexed"), tmp_path / "out")
     path = tmp_path / "out/dataset/masks/sub/b.1.png"
     array = np.array(Image.open(path))
     array[2, 3] = (array[2, 3] + 1) % 3
     Image.fromarray(array).save(path)
-    found = proof(plan, layout)
+    found = proof(job)
     assert (found.differing, found.is_lossless, found.is_kept) == (1, False, False)
     assert "sub/b.1" in found.worst[0]
     assert "y=2 x=3" in found.worst[0]
     path.unlink()
-    assert proof(plan, layout).unreadable == 1
+    assert proof(job).unreadable == 1
 
 
 def test_rows_say_what_was_written(tmp_path: Path) -> None:
     masks = write_source(tmp_path / "in", ignore=True)
-    _, layout, _ = convert(request_for(tmp_path / "in", "coco_polygons"), tmp_path / "out")
-    columns = ["key", "files", "files_sha256", "ignore_pixels", "classes", "segment_ious"]
-    tables = layout.committed_rows([*columns, "width", "height"])
-    rows = [row for table in tables for row in table.to_pylist()]
+    convert(request_for(tmp_path / "in", "coco_polygons"), tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
     assert [row["key"] for row in rows] == ["a.jpg", "sub/b.1.jpg", "sub/b.2.jpg", "ü x.jpg"]
     for row in rows:
         mask = masks[row["key"].removesuffix(".jpg")]
@@ -143,51 +136,12 @@ def test_rows_say_what_was_written(tmp_path: Path) -> None:
 
 def test_doing_a_block_again_changes_nothing(tmp_path: Path) -> None:
     write_source(tmp_path / "in")
-    plan, layout, _ = convert(request_for(tmp_path / "in", "label_studio"), tmp_path / "out")
+    job, _ = convert(request_for(tmp_path / "in", "label_studio"), tmp_path / "out")
     before = (tmp_path / "out/dataset/tasks.json").read_bytes()
-    for block in layout.committed_blocks():
-        layout.delete(layout.block_path(block))
-    operator = ConvertMasks(
-        layout=layout, session="again", plan=plan, fingerprint="f", tool_version="t"
-    )
-    operator(pending_blocks(layout, retry_failed=False))
-    finish_conversion(layout, plan)
+    job.layout.delete(job.layout.block_path(1))
+    again = run(job, RunOptions(engine="local"))
+    assert again.done_now == 1
     assert (tmp_path / "out/dataset/tasks.json").read_bytes() == before
-
-
-class Death(BaseException):
-    """What a killed worker looks like from inside: nothing after it runs."""
-
-
-def test_a_sample_that_kills_its_worker_becomes_a_failed_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray starts the block again after each death; the third time it goes sample by sample."""
-    write_source(tmp_path / "in")
-    layout = RunLayout(str(tmp_path / "out"))
-    plan, items = plan_conversion(request_for(tmp_path / "in", "coco"))
-    with manifest_file(items, block_samples=3) as manifest:
-        manifest.put(layout)
-
-    def deadly(plan: ConversionPlan, entry: dict) -> object:
-        if entry["key"] == "sub/b.1.jpg":
-            raise Death
-        return mapped_sample(plan, entry)
-
-    monkeypatch.setattr(convert_masks, "mapped_sample", deadly)
-    operator = ConvertMasks(
-        layout=layout, session="s", plan=plan, fingerprint="f", tool_version="t"
-    )
-    work = pending_blocks(layout, retry_failed=False)
-    starts = 0
-    while layout.committed_blocks() != [0, 1]:
-        starts += 1
-        assert starts < 10
-        with contextlib.suppress(Death):
-            operator(work)
-    rows = [row for table in layout.committed_rows() for row in table.to_pylist()]
-    assert [row["error_code"] for row in rows] == [None, "worker_died", None, None]
-    assert rows[1]["attempts"] == starts > 3
 
 
 def test_sources_that_collide_or_escape(tmp_path: Path) -> None:
@@ -210,8 +164,7 @@ def test_sources_that_collide_or_escape(tmp_path: Path) -> None:
 
 
 def outputs_of(request: ConversionRequest) -> list[str]:
-    with manifest_file(plan_conversion(request)[1]) as manifest:
-        return pq.read_table(manifest.stream)["output"].to_pylist()
+    return pq.read_table(manifest_file(plan_conversion(request)[1]).stream)["output"].to_pylist()
 
 
 def test_more_classes_than_the_target_holds(tmp_path: Path) -> None:
@@ -227,12 +180,11 @@ def test_more_classes_than_the_target_holds(tmp_path: Path) -> None:
 
 def test_a_target_that_is_written_only_cannot_be_checked(tmp_path: Path) -> None:
     write_source(tmp_path / "in")
-    plan, _ = plan_conversion(request_for(tmp_path / "in", "coco_results"))
-    with pytest.raises(SettingsError, match="written only"):
-        plan_check(plan, RunLayout(str(tmp_path / "out")))
-    plan, _ = plan_conversion(request_for(tmp_path / "in", "yolo", with_images=False))
-    with pytest.raises(SettingsError, match="--with-images"):
-        plan_check(plan, RunLayout(str(tmp_path / "out")))
+    for name, told in (("coco_results", "written only"), ("yolo", "--with-images")):
+        request = request_for(tmp_path / "in", name, with_images=False)
+        with pytest.raises(SettingsError, match=told):
+            run(job_of(request, tmp_path / "out", check=True), RunOptions(engine="local"))
+        assert not (tmp_path / "out/dataset").exists()
 
 
 @pytest.mark.parametrize("name", ["labelme", "cvat_images", "coco", "label_studio", "supervisely"])
@@ -247,8 +199,8 @@ def test_labels_beside_a_source_with_names_are_the_targets_vocabulary(
         source=str(tmp_path / "first/dataset"), from_format=name, to_format="indexed",
         labels=target, rules={"big dog": "animal", "*": "@keep"},
     )  # fmt: skip
-    plan, _, _ = convert(request, tmp_path / "second")
-    assert plan.mapping.target == target
+    job, _ = convert(request, tmp_path / "second")
+    assert job.plan(None).conversion.mapping.target == target
     written = np.asarray(Image.open(tmp_path / "second/dataset/masks/a.png"))
     source = np.asarray(Image.open(tmp_path / "in/SegmentationClass/a.png"))
     assert np.array_equal(written, np.array([0, 3, 2])[source])

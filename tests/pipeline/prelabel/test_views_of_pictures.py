@@ -20,19 +20,22 @@ from maskmill.pipeline.models.weights.origins import resolve_weights
 from maskmill.pipeline.prelabel.load import LoadImages
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
+from maskmill.pipeline.prelabel.writers.registry import outputs_of
 from maskmill.pipeline.prelabel.writers.soft import read_soft
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import put_manifest
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.pictures import view_pictures
 from maskmill.pipeline.views.plan import ViewSettings, plan_views
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import ModelError
 from maskmill.schemas.labels import LabelMap, builtin
-from maskmill.schemas.tables.blocks import WORK
+from maskmill.schemas.tables.blocks import PENDING
+from maskmill.schemas.tables.prelabel import MANIFEST
 
 FIVE = LabelMap.from_names("five", ["ground", "cat", "dog", "car", "tree"])
 TWO = LabelMap.from_names("two", ["ground", "cat"])
-NETWORK = "tests.pipeline.operators.pointwise_network:build"
+NETWORK = "tests.pipeline.prelabel.pointwise_network:build"
 
 
 def pointwise_spec(labels: LabelMap) -> ModelSpec:
@@ -74,11 +77,12 @@ def label(tmp_path):
                 model="m", weights_sha256="", settings_fingerprint="", tool_version=""
             ),
             segments_per="class", min_confidence=min_confidence, min_area=0,
-            writers=("masks", "soft"), **limits,
+            outputs=outputs_of(["masks", "soft"], {}), **limits,
         )  # fmt: skip
-        image = {"image_id": 1, "key": "a.png", "uri": str(source), "output": "a"}
-        work = pa.Table.from_pylist([{"block": 0, "images": [image]}], schema=WORK)
-        (row,) = save(predict(load(work))).to_pylist()
+        image = {"image_id": 1, "key": "a.png", "uri": str(source), "block": 0, "output": "a"}
+        put_manifest(layout, pa.Table.from_pylist([image], schema=MANIFEST))
+        pending = pa.Table.from_pylist([{"block": 0, "items": 1}], schema=PENDING)
+        (row,) = save(predict(load(pending))).to_pylist()
         if row["status"] == "failed":
             return row, None, None
         root = tmp_path / f"out{runs}"
