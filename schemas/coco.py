@@ -1,6 +1,6 @@
 """The COCO documents as TypedDicts. Facts: COCO data format page, pycocotools 2.0.11."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 Bbox = list[float]
 """[x, y, width, height] in pixels, 0-indexed; [0, 0, 1, 1] covers the first pixel."""
@@ -11,13 +11,6 @@ class Rle(TypedDict):
 
     size: list[int]  # [height, width]
     counts: str
-
-
-class UncompressedRle(TypedDict):
-    """The same runs as a list of integers."""
-
-    size: list[int]
-    counts: list[int]
 
 
 class CocoImage(TypedDict):
@@ -56,13 +49,3 @@ class CocoAnnotation(_AnnotationExtras):
     area: int
     bbox: Bbox
     iscrowd: int
-
-
-class CocoDocument(TypedDict):
-    """The instances document."""
-
-    info: dict[str, Any]
-    licenses: list[dict[str, Any]]
-    images: list[CocoImage]
-    categories: list[CocoCategory]
-    annotations: list[CocoAnnotation]

@@ -1,7 +1,7 @@
 """LabelMap: class index <-> name, colour, COCO category id, ignore index."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
@@ -16,6 +16,7 @@ from maskmill.schemas.errors import SettingsError
 
 Color = tuple[int, int, int]
 LABELSETS = resources.files("maskmill.schemas") / "labelsets"
+BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__"})
 VOID_COLOR: Color = (224, 224, 192)  # what Pascal VOC paints at index 255
 
 
@@ -61,6 +62,9 @@ class LabelMap:
             raise SettingsError(
                 f"label map {self.name!r}: class indices must be 0, 1, 2, … in order"
             )
+        bad = next((entry.name for entry in self.classes if not _is_name(entry.name)), None)
+        if bad is not None:
+            raise SettingsError(f"label map {self.name!r}: {bad!r} is no class name")
         _refuse_repeats(self.name, "class name", [entry.name for entry in self.classes])
         ids = [entry.category_id for entry in self.classes if not entry.is_background]
         _refuse_repeats(self.name, "category id", ids)
@@ -102,7 +106,7 @@ class LabelMap:
         """
         try:
             return _from_document(document)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SettingsError(f"not a label map: {error!r}; see docs/labels.md") from error
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,7 +208,7 @@ def _from_document(document: dict[str, Any]) -> LabelMap:
             LabelClass(
                 index=int(entry.get("index", position)),
                 name=str(entry["name"]),
-                color=_color(entry.get("color", voc_color(position))),
+                color=checked_color(entry.get("color", voc_color(position))),
                 category_id=int(entry.get("category_id", position + (0 if has_background else 1))),
                 is_background=bool(entry.get("is_background", False)),
                 is_thing=bool(entry.get("is_thing", False)),
@@ -215,11 +219,75 @@ def _from_document(document: dict[str, Any]) -> LabelMap:
     )
 
 
-def _color(value: Iterable[int]) -> Color:
+def is_background_name(name: str) -> bool:
+    """True for the names that stand for "no object" in the datasets we know."""
+    return name.strip().lower() in BACKGROUND_NAMES
+
+
+def labels_in_order(
+    name: str, names: Sequence[str], colors: Mapping[str, Color] | None = None
+) -> LabelMap:
+    """Classes whose index is their place in the list, with background only where it is named.
+
+    Raises:
+        SettingsError: no name, or one twice.
+    """
+    at = next((place for place, entry in enumerate(names) if is_background_name(entry)), None)
+    palette = [
+        (colors or {}).get(entry, voc_color(place % 256)) for place, entry in enumerate(names)
+    ]
+    return LabelMap.from_names(name, names, colors=palette, background=at)
+
+
+def labels_with_background(
+    name: str,
+    names: Sequence[str],
+    *,
+    colors: Mapping[str, Color] | None = None,
+    category_ids: Mapping[str, int] | None = None,
+    things: Sequence[str] = (),
+    supercategories: Mapping[str, str] | None = None,
+) -> LabelMap:
+    """Classes in the given order behind a background at index 0, which is added where missing.
+
+    Category ids are kept where all are above 0, else they are the class indices.
+    """
+    background = next((entry for entry in names if is_background_name(entry)), "background")
+    ordered = [background, *(entry for entry in names if entry != background)]
+    ids = category_ids or {}
+    keep_ids = all(ids.get(entry, 0) > 0 for entry in ordered[1:])
+    return LabelMap(
+        name=name,
+        classes=tuple(
+            LabelClass(
+                index=index,
+                name=entry,
+                color=(colors or {}).get(entry, voc_color(index % 256)),
+                category_id=0 if index == 0 else ids[entry] if keep_ids else index,
+                is_background=index == 0,
+                is_thing=entry in things,
+                supercategory=(supercategories or {}).get(entry, ""),
+            )
+            for index, entry in enumerate(ordered)
+        ),
+    )
+
+
+def checked_color(value: Iterable[int]) -> Color:
+    """Three channels as a colour.
+
+    Raises:
+        ValueError: not three, or one outside 0..255.
+    """
     red, green, blue = (int(channel) for channel in value)
     if not all(0 <= channel <= 255 for channel in (red, green, blue)):
         raise ValueError(f"colour {red},{green},{blue} is outside 0..255")
     return red, green, blue
+
+
+def _is_name(text: str) -> bool:
+    """False for what no file or window could show: nothing, or a NUL in it."""
+    return bool(text) and "\0" not in text
 
 
 def _refuse_repeats(name: str, what: str, values: Sequence[object]) -> None:

@@ -72,7 +72,7 @@ HOMES = {
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")
 )
-SCHEMAS_THIRD_PARTIES = {"numpy", "pyarrow"}
+SCHEMAS_THIRD_PARTIES = {"numpy", "pyarrow", "yaml"}  # yaml: the label file of YOLO data sets
 
 
 def relative(path: Path) -> str:

@@ -31,7 +31,7 @@ def run_folder(tmp_path):
         "classes": [{"index": 1, "name": NASTY, "category_id": 1}],
     }  # fmt: skip
     layout = RunLayout(str(tmp_path / "out"))
-    layout.commit_block(0, pa.Table.from_pylist([row], schema=METADATA))
+    layout.write_table(layout.block_path(0), pa.Table.from_pylist([row], schema=METADATA))
     return tmp_path / "out"
 
 

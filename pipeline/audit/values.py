@@ -13,8 +13,6 @@ from maskmill.pipeline.pictures.orientation import orientation_of
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.labels import LabelMap
 
-_BY_VALUE = ("palette", "palette_voc", "indexed", "indexed16", "tiff", "bmp")
-
 
 def read_mask_values(
     data: bytes,
@@ -32,7 +30,7 @@ def read_mask_values(
         MaskFailure: as ``read_mask``, but never for a stored value that is no class.
         SettingsError: no such format.
     """
-    if format not in ("auto", *_BY_VALUE):
+    if format != "auto" and not _is_by_value(format):
         return read_mask(data, labels, name=name, format=format)
     if format == "auto":
         plain = read_plain_png(data, max_pixels=MAX_PIXELS)
@@ -42,10 +40,14 @@ def read_mask_values(
     source = open_picture(data, name=name)
     kind = _kind(source, labels) if format == "auto" else format
     words = f"{kind}, mode {source.image.mode}{_exif_words(source)}"
-    if kind not in _BY_VALUE:
+    if not MASK_FORMATS[kind].by_value:
         return MASK_FORMATS[kind].decode_picture(source, labels, DecodeOptions()), words
     source.refuse_lossy()
     return stored_values(source), words
+
+
+def _is_by_value(format: str) -> bool:
+    return format in MASK_FORMATS and MASK_FORMATS[format].by_value
 
 
 def _kind(source: MaskPicture, labels: LabelMap) -> str:

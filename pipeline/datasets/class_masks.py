@@ -136,6 +136,15 @@ def palette_png(mask: LabelMask, labels: LabelMap, palette: bytes | None = None)
     return index_png(mask, palette=palette or labels.palette)
 
 
+def is_colored(data: bytes, name: str) -> bool:
+    """True for a picture that stores a colour per pixel, not an index.
+
+    Raises:
+        MaskFailure: not a picture.
+    """
+    return open_picture(data, name=name).image.mode in ("RGB", "RGBA")
+
+
 def object_numbers(data: bytes, name: str) -> npt.NDArray[np.int32]:
     """(H, W) int32 object numbers of a VOC-style object mask: palette indices, grey values, or
     colours of the VOC colormap. 255 and 0 are no object.

@@ -1,6 +1,6 @@
 """Documents come from anywhere: a field of the wrong kind is their failure, not a crash."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import wraps
 from typing import Final
 
@@ -16,6 +16,9 @@ from maskmill.pipeline.datasets.samples import (
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
+REFUSED: Final = "refused"
+"""Field of a payload that holds why the entry is refused, instead of what its reader needs."""
+
 WRONG_SHAPE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 """What Python raises when a document has another shape than its format says."""
 
@@ -26,6 +29,8 @@ def document_reader(
 ) -> DatasetReader:
     """A reader of documents whose missing or foreign fields become typed failures.
 
+    A picture's name that cannot be, or comes twice, costs that entry and no other.
+
     Only for formats that are documents: in any other code these exceptions are bugs.
     """
 
@@ -33,19 +38,56 @@ def document_reader(
     def guarded_index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         try:
             found = index(tree, options)
-            items = found.items if isinstance(found.items, ItemSpool) else ItemSpool(found.items)
+            items = ItemSpool(_with_usable_keys(found.items))
             return DatasetIndex(labels=found.labels, items=items, extras=found.extras)
         except WRONG_SHAPE as error:
             raise _misshapen(tree.uri, error) from error
 
     @wraps(read)
     def guarded_read(item: SampleItem, context: ReadContext) -> Sample:
+        refused = item.payload.get(REFUSED) if isinstance(item.payload, dict) else None
+        if refused is not None:
+            raise DocumentFailure(ErrorCode.UNSAFE_PATH, refused)
         try:
             return read(item, context)
         except WRONG_SHAPE as error:
             raise _misshapen(item.key, error) from error
 
     return DatasetReader(guarded_index, guarded_read)
+
+
+def _with_usable_keys(items: Iterable[SampleItem]) -> Iterator[SampleItem]:
+    """The items; one whose key cannot be, or comes twice, is refused when it is read.
+
+    It gets the nearest key that can be, so that its row says what became of it.
+    """
+    seen: set[str] = set()
+    for item in items:
+        reason = _key_fault(item.key, seen)
+        if reason is None:
+            seen.add(item.key)
+            yield item
+            continue
+        parts = item.key.replace("\0", "").replace("\\", "/").split("/")
+        stem = "/".join(part for part in parts if part not in ("", ".", "..")) or "nameless"
+        key, number = stem, 2
+        while key in seen:
+            key, number = f"{stem} ({number})", number + 1
+        seen.add(key)
+        sentence = f"the document names a picture {item.key!r}, {reason}"
+        yield SampleItem(key=key, split=item.split, payload={REFUSED: sentence})
+
+
+def _key_fault(key: str, seen: Container[str]) -> str | None:
+    if key in seen:
+        return "which it has named before"
+    if "://" in key:
+        return "an address, not a file of the dataset"
+    if "\0" in key or "\\" in key:
+        return "which is no file name"
+    if not key or {"", ".", ".."} & set(key.split("/")):
+        return "which is no path inside the dataset"
+    return None
 
 
 def _misshapen(name: str, error: Exception) -> DocumentFailure:

@@ -15,6 +15,8 @@ from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 class FileTree(Protocol):
     """Files by posix name relative to one root. Reading never leaves the root."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def uri(self) -> str:
         """Where the tree is, as the user gave it."""

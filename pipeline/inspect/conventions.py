@@ -222,8 +222,8 @@ def _indices(whole: SetCensus) -> Convention | None:
     if whole.colors or not whole.values:
         return None
     if values and max(values) <= 20 and set(whole.modes) <= {"L", "P"}:
-        reason = "indices 0 to 20 and 255 with few classes per file"
-        return Convention("voc indices", "indexed", "voc", reason)
+        reason = f"indices up to {max(values)} that nothing names: give --labels"
+        return Convention("indices", "indexed", "", reason)
     reason = f"{len(values)} different indices up to {max(values, default=0)}"
     return Convention("indices", "masks", "", reason)
 

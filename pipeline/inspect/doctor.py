@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from maskmill.pipeline.audit.pairing import SUFFIXES
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
-from maskmill.pipeline.datasets.recognition import recognitions
+from maskmill.pipeline.datasets.recognition import recognise, recognitions
 from maskmill.pipeline.datasets.trees import FileTree, exists, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import Convention, label_map_of, likely_convention
@@ -127,7 +127,7 @@ def inspect_masks(
     tree = open_tree(path)
     names = mask_names(tree)
     if not names:
-        raise SettingsError(f"{path} holds no mask; masks are {', '.join(MASK_EXTENSIONS)} files")
+        raise SettingsError(f"{path} holds no mask; {_what_it_is(path, tree)}")
     every = tuple(censuses(names))
     files = tuple(file for file in every if not file.is_photograph)
     photographs = [file.name for file in every if file.is_photograph]
@@ -154,6 +154,17 @@ def inspect_masks(
         labels=known,
         findings=tuple(findings),
         source=_source_of(path, tree, files, convention),
+    )
+
+
+def _what_it_is(path: str, tree: FileTree) -> str:
+    """For a tree without masks: the dataset that it is, else what masks are."""
+    found = recognise(tree)
+    if found is None:
+        return f"masks are {', '.join(MASK_EXTENSIONS)} files"
+    return (
+        f"it is read as {found.format} ({found.reason}): maskmill convert {shlex.quote(path)} OUT "
+        f"--from {found.format} --to indexed makes masks of it"
     )
 
 

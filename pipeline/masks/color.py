@@ -56,15 +56,6 @@ def decode(source: MaskPicture, labels: LabelMap, options: DecodeOptions) -> Lab
     return packed_to_mask(packed_pixels(source), labels, name=source.name, options=options)
 
 
-def colors_to_mask(
-    pixels: RgbImage, labels: LabelMap, *, name: str, options: DecodeOptions | None = None
-) -> LabelMask:
-    """(H, W) mask of (H, W, 3) colours. Raises as :func:`decode`."""
-    channels = pixels.astype(np.uint32)
-    packed = channels[..., 0] | channels[..., 1] << np.uint32(8) | channels[..., 2] << np.uint32(16)
-    return packed_to_mask(packed, labels, name=name, options=options or DecodeOptions())
-
-
 def packed_pixels(source: MaskPicture) -> Packed:
     """(H, W) colours of a picture, one integer each.
 

@@ -8,23 +8,24 @@ def declared_size(height: object, width: object, *, name: str) -> tuple[int, int
     """(height, width) that a document declares, before anything of that size is allocated.
 
     Raises:
-        DocumentFailure: MALFORMED where they are no positive integers, UNSAFE_SIZE beyond 2^28
+        DocumentFailure: MALFORMED where they are no positive whole numbers, UNSAFE_SIZE beyond 2^28
             pixels.
     """
-    if (
-        not isinstance(height, int)
-        or not isinstance(width, int)
-        or isinstance(height, bool)
-        or isinstance(width, bool)
-        or height < 1
-        or width < 1
-    ):
+    rows, columns = _whole(height), _whole(width)
+    if rows < 1 or columns < 1:
         raise DocumentFailure(
             ErrorCode.MALFORMED,
             f"{name}: height {height!r} and width {width!r} must be positive integers",
         )
-    if height * width > MAX_PIXELS:
+    if rows * columns > MAX_PIXELS:
         raise DocumentFailure(
-            ErrorCode.UNSAFE_SIZE, f"{name}: declares {height} x {width} pixels; that is refused"
+            ErrorCode.UNSAFE_SIZE, f"{name}: declares {rows} x {columns} pixels; that is refused"
         )
-    return height, width
+    return rows, columns
+
+
+def _whole(value: object) -> int:
+    """The integer that a document means, ``480.0`` too; 0 where it means none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if isinstance(value, int) or value.is_integer() else 0

@@ -6,12 +6,10 @@ from pkgutil import resolve_name
 from typing import Literal
 
 from maskmill.pipeline.masks.picture import MAX_PIXELS, MaskPicture, open_picture
-from maskmill.pipeline.masks.void import void_color
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.labels import LabelMap
 
 Unknown = Literal["error", "ignore", "nearest"]
-UNKNOWN_POLICIES: tuple[Unknown, ...] = ("error", "ignore", "nearest")
 
 
 def _say_nothing(_: str) -> None:
@@ -47,8 +45,10 @@ Encoder = Callable[[LabelMask, LabelMap], bytes]
 class MaskFormat:
     """One way to store class indices in a picture.
 
-    ``max_classes`` and ``holds_ignore`` say what survives a round trip; ``by_color`` formats also
-    need a colour of its own for every class.
+    ``decoder`` and ``encoder`` are ``module:function``, imported when used. ``max_classes`` and
+    ``holds_ignore`` say what survives a round trip. ``by_value``: the picture stores the class
+    index itself, so that an audit can count values that are no class; other ones store colours or
+    levels that stand for it.
     """
 
     name: str
@@ -58,7 +58,7 @@ class MaskFormat:
     description: str
     max_classes: int
     holds_ignore: bool = True
-    by_color: bool = False
+    by_value: bool = True
 
     def decode(
         self,
@@ -94,15 +94,6 @@ class MaskFormat:
         """
         encoder: Encoder = resolve_name(self.encoder)
         return encoder(mask, labels)
-
-    def lossless_for(self, labels: LabelMap, *, with_ignore: bool = True) -> bool:
-        """True where every mask of ``labels`` comes back as it was."""
-        if len(labels.classes) > self.max_classes or (with_ignore and not self.holds_ignore):
-            return False
-        if not self.by_color:
-            return True
-        distinct = len({entry.color for entry in labels.classes}) == len(labels.classes)
-        return distinct and not (with_ignore and void_color(labels) is None)
 
 
 MASK_FORMATS: dict[str, MaskFormat] = {
@@ -145,7 +136,7 @@ MASK_FORMATS: dict[str, MaskFormat] = {
         encoder="maskmill.pipeline.masks.color:encode",
         description="RGB PNG in the label map's colours, ignore = 224,224,192",
         max_classes=65535,
-        by_color=True,
+        by_value=False,
     ),
     "ppm": MaskFormat(
         name="ppm",
@@ -154,7 +145,7 @@ MASK_FORMATS: dict[str, MaskFormat] = {
         encoder="maskmill.pipeline.masks.color:encode_ppm",
         description="PPM in the label map's colours, as LFW Parts has it",
         max_classes=65535,
-        by_color=True,
+        by_value=False,
     ),
     "binary": MaskFormat(
         name="binary",
@@ -164,6 +155,7 @@ MASK_FORMATS: dict[str, MaskFormat] = {
         description="grey PNG, 0 = first class, 255 = second class",
         max_classes=2,
         holds_ignore=False,
+        by_value=False,
     ),
     "binary01": MaskFormat(
         name="binary01",
@@ -172,6 +164,7 @@ MASK_FORMATS: dict[str, MaskFormat] = {
         encoder="maskmill.pipeline.masks.binary:encode_01",
         description="grey PNG, 0 = first class, 1 = second class, 255 = ignore",
         max_classes=2,
+        by_value=False,
     ),
     "tiff": MaskFormat(
         name="tiff",

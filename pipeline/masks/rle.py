@@ -12,7 +12,6 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from maskmill.schemas.arrays import BoolMask, LabelMask
-from maskmill.schemas.coco import Rle
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 Counts = npt.NDArray[np.int64]
@@ -182,17 +181,6 @@ def annotation_to_mask(segmentation: Any, size: tuple[int, int], name: str) -> B
     if inside.shape != size:
         raise _malformed(f"{name}: pycocotools sees {inside.shape}, the document says {size}")
     return inside
-
-
-def encode_bool(mask: BoolMask) -> str:
-    """Compressed COCO string of an (H, W) bool mask."""
-    runs = class_runs(mask.view(np.uint8)).get(1, np.zeros((0, 2), np.int64))
-    return counts_to_strings([runs_to_counts(runs, mask.size)], (mask.shape[0], mask.shape[1]))[0]
-
-
-def mask_to_rle(mask: BoolMask) -> Rle:
-    """COCO RLE document of an (H, W) bool mask."""
-    return {"size": [mask.shape[0], mask.shape[1]], "counts": encode_bool(mask)}
 
 
 def _declared_size(rle: Mapping[str, Any], name: str) -> tuple[int, int]:

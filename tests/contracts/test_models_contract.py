@@ -169,6 +169,7 @@ def real_pictures(shared: Path) -> list[np.ndarray]:
     return [np.array(Image.open(file).convert("RGB")) for file in files]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FETCHED)
 def test_bf16_says_what_fp32_says_where_the_model_is_trained(shared, name):
     """The share of equal labels at full size, over all pictures; each picture counts the same."""

@@ -14,8 +14,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from maskmill.jobs.cli import main
+from maskmill.pipeline.audit.job import AuditJob
+from maskmill.pipeline.audit.plan import AuditOptions
+from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.audit import AUDIT, REGIONS
-from tests.jobs.test_deadly_image import KILLER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -232,24 +234,6 @@ def test_sides_without_a_name_in_common_are_told_apart(data, tmp_path, names, wo
     assert words in ended.stderr and "40 masks, 00.png, 01.png, 02.png, …" in ended.stderr
 
 
-@pytest.mark.slow
-def test_a_mask_that_kills_its_worker_is_the_only_failed_pair(tmp_path):
-    masks = {f"photo_{number:05}": scene(number) for number in (*range(12), 13)}
-    truth, good = save(tmp_path / "truth", masks), save(tmp_path / "good", predictions(masks, 0.02))
-    (tmp_path / "sitecustomize.py").write_text(KILLER)
-    ended = maskmill(
-        "audit", good, truth, "--labels", "voc", "--counts-only", "--json", "--out",
-        tmp_path / "out", "--block-pairs", 7, "--resamples", 20,
-        PYTHONPATH=str(tmp_path), DEADLY_TARGET="maskmill.pipeline.audit.operator:read_side",
-    )  # fmt: skip
-    assert ended.returncode == 3, ended.stderr
-    assert json.loads(ended.stdout)["ledger"]["failures"] == {"worker_died": 1}
-    tables = [pq.ParquetFile(path).read() for path in (tmp_path / "out/pairs").iterdir()]
-    rows = [row for table in tables for row in table.to_pylist()]
-    assert [row["key"] for row in rows if row["status"] == "failed"] == ["photo_00013"]
-    assert max(row["attempts"] for row in rows) == 6
-
-
 def test_help_is_quick_and_complete():
     ended = maskmill("audit", "--help")
     assert ended.returncode == 0
@@ -270,15 +254,13 @@ def test_help_is_quick_and_complete():
     ("cityscapes_labelids", "labelIds", True), ("cityscapes_labelids", "labelTrainIds", False),
 ])  # fmt: skip
 def test_cityscapes_numberings_are_not_mixed_up(tmp_path, labels, kind, fits):
-    from maskmill.jobs.audit_config import AuditConfig, make_plan
-    from maskmill.schemas.errors import SettingsError
-
     mask = np.zeros((8, 8), np.uint8)
     save(tmp_path / "p", {"ulm_000000_000019": mask})
     save(tmp_path / "t", {f"ulm_000000_000019_gtFine_{kind}": mask})
-    config = AuditConfig(predictions=str(tmp_path / "p"), truth=str(tmp_path / "t"), labels=labels)
+    sides = {"predictions": str(tmp_path / "p"), "truth": str(tmp_path / "t")}
+    job = AuditJob(options=AuditOptions(**sides, labels=labels), out=str(tmp_path / "out"))
     if fits:
-        assert make_plan(config).manifest["error_code"].to_pylist() == [None]
+        assert job.plan(None).manifest["error_code"].to_pylist() == [None]
     else:
         with pytest.raises(SettingsError, match=f"holds {kind}"):
-            make_plan(config)
+            job.plan(None)

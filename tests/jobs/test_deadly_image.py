@@ -1,72 +1,67 @@
-"""An image that kills its worker every time becomes a failed row, and the run finishes."""
+"""An image that kills whatever touches it becomes a failed row, and the run finishes."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from maskmill.pipeline.audit.proof import verify_audit
+from maskmill.pipeline.prelabel.proof import verify_run
+from maskmill.pipeline.runs.layout import RunLayout
+from tests.jobs.deadly import DEADLY
+from tests.jobs.test_audit_job import predictions, save, scene
 from tests.sick_images import write_small_pictures
 
-# Python runs sitecustomize in every process it starts, workers included: the fault is injected
-# there, into code that knows nothing of it.
-KILLER = """
-import functools, importlib.abc, importlib.util, os, signal, sys
-TARGET, ATTRIBUTE = os.environ["DEADLY_TARGET"].split(":")
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != TARGET:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        run = spec.loader.exec_module
-        def exec_module(module):
-            run(module)
-            *owners, attribute = ATTRIBUTE.split(".")
-            owner = functools.reduce(getattr, owners, module)
-            original = getattr(owner, attribute)
-            def deadly(*args, **kwargs):
-                if "photo_00013" in repr(args) + repr(kwargs):
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return original(*args, **kwargs)
-            setattr(owner, attribute, deadly)
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
-"""
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stage", "target"),
-    [
-        ("load", "maskmill.pipeline.pictures.decoding:decode_image"),
-        ("predict", "maskmill.pipeline.prelabel.predict:PredictMasks._predict"),
-        ("save", "maskmill.pipeline.prelabel.writers.registry:ImageOutputs"),
-    ],
-)
-def test_the_image_that_kills_its_worker_is_the_only_failed_row(tmp_path, maskmill, stage, target):
+def start(*arguments):
+    code = "from tests.jobs.deadly import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+
+
+def to_the_end(where, engine, source, out):
+    """By Ray in one go; the local engine dies of it once, and knows better when started again."""
+    ended = start(where, engine, source, out)
+    if engine == "local":
+        assert ended.returncode == -signal.SIGKILL
+        ended = start(where, engine, source, out)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("stage", ["load", "predict", "save"])
+def test_the_image_that_kills_its_worker_is_the_only_failed_row(tmp_path, engine, stage):
     source, out = tmp_path / "in", tmp_path / "out"
     write_small_pictures(source, 24, seed=6)
-    (tmp_path / "sitecustomize.py").write_text(KILLER)
-    result = maskmill(
-        "prelabel",
-        source,
-        out,
-        "--image-size",
-        65,
-        "--block-images",
-        8,
-        environment={"PYTHONPATH": str(tmp_path), "DEADLY_TARGET": target},
-    )
-    assert result.returncode == 3, result.stderr
+    to_the_end(stage, engine, source, out)
     rows = pq.read_table(out / "metadata").to_pylist()
     failed = [row for row in rows if row["status"] == "failed"]
-    assert [Path(row["key"]).stem for row in failed] == ["photo_00013"]
+    assert [Path(row["key"]).stem for row in failed] == [DEADLY]
     assert failed[0]["error_code"] == "worker_died"
     assert f"stage: {stage}" in failed[0]["error_message"]
     assert max(row["attempts"] for row in rows) >= 4
     assert sum(row["status"] == "ok" for row in rows) == 23
-    verified = maskmill("verify", out)
-    assert verified.returncode == 0, verified.stdout
+    steps = list(verify_run(RunLayout(str(out)), inputs=True))
+    assert [problem for step in steps for problem in step.problems] == []
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_mask_that_kills_its_worker_is_the_only_failed_pair(tmp_path, engine):
+    masks = {f"photo_{number:05}": scene(number) for number in (*range(12), 13)}
+    save(tmp_path / "truth", masks)
+    save(tmp_path / "good", predictions(masks, 0.02))
+    to_the_end("audit", engine, tmp_path, tmp_path / "out")
+    tables = [pq.ParquetFile(path).read() for path in (tmp_path / "out/pairs").iterdir()]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [row["key"] for row in rows if row["status"] == "failed"] == [DEADLY]
+    assert {row["error_code"] for row in rows} == {None, "worker_died"}
+    steps = list(verify_audit(str(tmp_path / "out")))
+    assert [problem for step in steps for problem in step.problems] == []

@@ -43,11 +43,11 @@ def rows_of(out: Path) -> list[dict]:
     return table.drop_columns(list(TIMING_COLUMNS)).to_pylist()
 
 
-def start(collection: Path, out: Path) -> subprocess.Popen:
+def start(collection: Path, out: Path, engine: str) -> subprocess.Popen:
     from tests.jobs.conftest import ROOT, command_line
 
     return subprocess.Popen(
-        command_line("prelabel", collection, out, *SETTINGS),
+        command_line("prelabel", collection, out, *SETTINGS, "--engine", engine),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -70,45 +70,51 @@ def kill(driver: subprocess.Popen, kind: str, rng: random.Random) -> bool:
     return True
 
 
+@pytest.fixture(scope="module")
+def calm(collection, tmp_path_factory, run_module_maskmill) -> Path:
+    """An undisturbed run, by the local engine."""
+    out = tmp_path_factory.mktemp("calm") / "out"
+    local = ("--engine", "local")
+    result = run_module_maskmill("prelabel", collection, out, *SETTINGS, *local, timeout=600)
+    assert result.returncode == 3, result.stderr
+    return out
+
+
+def kinds_of(engine: str) -> list[str]:
+    """Whom each kill hits; the local engine is its driver."""
+    mixed = ["worker", "driver", "both", "worker", "worker", "driver", "worker", "both"]
+    return [*mixed, "worker", "driver"] if engine == "ray" else ["driver"] * KILLS
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "engines", [("local", "local"), ("ray", "ray"), ("local", "ray")], ids="-".join
+)
 def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(
-    collection, tmp_path, maskmill
+    collection, calm, tmp_path, maskmill, engines
 ) -> None:
-    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
-    result = maskmill("prelabel", collection, calm, *SETTINGS, timeout=600)
-    assert result.returncode == 3, result.stderr
-
+    """On either engine, and begun by one, killed, finished by the other."""
+    stormy = tmp_path / "stormy"
     rng = random.Random(7)
     blocks = committed(calm)
-    thresholds = sorted(rng.sample(range(1, blocks - 12), KILLS))
-    kinds = [
-        "worker",
-        "driver",
-        "both",
-        "worker",
-        "worker",
-        "driver",
-        "worker",
-        "both",
-        "worker",
-        "driver",
-    ]
-    done, driver = 0, start(collection, stormy)
+    kills = KILLS if engines[0] == engines[1] else 2
+    thresholds = sorted(rng.sample(range(1, blocks - 12), kills))
+    done, driver = 0, start(collection, stormy, engines[0])
     deadline = time.monotonic() + 800
-    while driver.poll() is None or done < KILLS:
+    while driver.poll() is None or done < kills:
         assert time.monotonic() < deadline, f"{done} kills, {committed(stormy)} of {blocks} blocks"
-        if done < KILLS and committed(stormy) >= thresholds[done] and driver.poll() is None:
+        if done < kills and committed(stormy) >= thresholds[done] and driver.poll() is None:
             time.sleep(rng.uniform(0, 0.5))
             assert committed(stormy) < blocks, "the run ended before all kills were dealt"
-            done += kill(driver, kinds[done], rng)
+            done += kill(driver, kinds_of(engines[0])[done], rng)
         if driver.poll() is not None:
-            if committed(stormy) == blocks and done == KILLS:
+            if committed(stormy) == blocks and done == kills:
                 break
-            driver = start(collection, stormy)
-        time.sleep(0.05)
+            driver = start(collection, stormy, engines[0] if done < kills else engines[1])
+        time.sleep(0.02)
     assert driver.wait() == 3
-    assert done == KILLS >= 8
+    assert done == kills
 
     assert files_of(stormy) == files_of(calm)
     assert rows_of(stormy) == rows_of(calm)

@@ -1,15 +1,20 @@
 """One pass over a COCO document of any size: pictures, categories, and where annotations lie."""
 
-import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from maskmill.pipeline.datasets.documents.json_elements import Element, json_elements
+from maskmill.pipeline.datasets.documents.json_arrays import (
+    BETWEEN,
+    elements_outside,
+    placed_elements,
+)
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 Place = list[int]
@@ -26,7 +31,6 @@ class CocoOutline:
 
     images: dict[int, tuple[str, Any, Any]] = field(default_factory=dict)
     categories: list[dict[str, Any]] = field(default_factory=list)
-    info: dict[str, Any] = field(default_factory=dict)
     _owners: "array[int]" = field(default_factory=lambda: array("q"))
     _starts: "array[int]" = field(default_factory=lambda: array("q"))
     _ends: "array[int]" = field(default_factory=lambda: array("q"))
@@ -67,33 +71,33 @@ def outline(tree: FileTree, name: str) -> CocoOutline:
         DocumentFailure: malformed JSON, or entries without their ids.
     """
     result = CocoOutline()
-    for element in json_elements(lambda start, length: tree.read_range(name, start, length), name):
-        try:
-            _take(result, element)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DocumentFailure(
-                ErrorCode.MALFORMED,
-                f"{name}: bad entry in {element.array!r} at byte {element.start:,}: {error!r}",
-            ) from error
+    first = last = 0
+    for element in placed_elements(tree, name, "annotations"):
+        with entry_failures(name, "annotations"):
+            result.add(int(element.value["image_id"]), element.start, element.length)
+        first, last = first or element.start, element.start + element.length
+    for image in elements_outside(tree, name, "images.item", (first, last)):
+        with entry_failures(name, "images"):
+            told = str(image["file_name"]).replace("\\", "/")
+            result.images[int(image["id"])] = (told, image.get("height"), image.get("width"))
+    categories = elements_outside(tree, name, "categories.item", (first, last))
+    result.categories += [one for one in categories if isinstance(one, dict)]
     return result
 
 
-def _take(result: CocoOutline, element: Element) -> None:
-    """Keep what matters of one element."""
-    value = element.value
-    if element.array == "images":
-        name = str(value["file_name"]).replace("\\", "/")
-        result.images[int(value["id"])] = (name, value["height"], value["width"])
-    elif element.array == "categories":
-        result.categories.append(value)
-    elif element.array == "info" and isinstance(value, dict):
-        result.info = value
-    elif element.array == "annotations":
-        result.add(int(value["image_id"]), element.start, element.length)
+@contextmanager
+def entry_failures(name: str, array: str) -> Iterator[None]:
+    """An entry that lacks what every one must have is a failure of its document."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{name}: bad entry in {array!r}: {error!r}"
+        ) from error
 
 
 def annotations_at(tree: FileTree, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The annotations of one picture, read from their places in the document."""
     for start, length in payload["places"]:
-        text = tree.read_range(payload["document"], start, length)
-        yield from json.loads(b"[" + text + b"]")
+        text = tree.read_range(payload["document"], start, length).strip(BETWEEN)
+        yield from parse_json(b"[" + text + b"]", payload["document"])

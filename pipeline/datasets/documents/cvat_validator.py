@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.datasets.documents.labelmap_txt import BLACK, text_to_labelmap
+from maskmill.pipeline.datasets.class_lists import read_labels
+from maskmill.pipeline.datasets.documents.labelmap_txt import BLACK
 from maskmill.pipeline.datasets.formats import voc
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import text_lines
@@ -30,7 +31,7 @@ def validate(tree: FileTree) -> Iterator[str]:
         yield "labelmap.txt is missing"
         return
     try:
-        labels = text_to_labelmap(tree.read(voc.LABELMAP), voc.LABELMAP)
+        labels = read_labels(tree, voc.LABELMAP, kind="labelmap")
     except FileFailure as failure:
         yield str(failure)
         return

@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]
 
+from maskmill.pipeline.datasets.class_lists import label_file, read_labels
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.label_documents import parse_yaml
+from maskmill.schemas.labels import LabelMap
 
 YAML: Final = "data.yaml"
 DEFAULT_SPLIT: Final = "train"
@@ -15,29 +17,19 @@ SPLITS: Final = frozenset({"train", "val", "test", "valid"})
 _FOLDER: Final = re.compile(r"(?:\./)?images/([^/]+)/?")
 
 
-def read_yaml(tree: FileTree) -> Mapping[str, Any]:
-    """The first yaml at the top that has ``names``; empty without one.
+def read_yaml(tree: FileTree) -> tuple[LabelMap | None, Mapping[str, Any]]:
+    """The classes and all of the first yaml at the top that has ``names``; nothing without one.
 
     Raises:
-        DocumentFailure: a yaml that is none.
+        DocumentFailure: a yaml that is none, or names that do not count from 0.
     """
     found = [name for name in tree.names() if name.endswith((".yaml", ".yml")) and "/" not in name]
     for name in found:
-        try:
-            document = yaml.safe_load(tree.read(name))
-        except (yaml.YAMLError, RecursionError) as error:
-            raise DocumentFailure(ErrorCode.MALFORMED, f"{name} is not YAML: {error}") from error
+        with label_file(name):
+            document = parse_yaml(tree.read(name).decode("utf-8-sig"), name)
         if isinstance(document, Mapping) and isinstance(document.get("names"), Mapping | list):
-            return document
-    return {}
-
-
-def class_names(document: Mapping[str, Any]) -> list[str] | None:
-    """``names`` by index; None where there are none."""
-    names = document.get("names")
-    if isinstance(names, Mapping):
-        return [str(names[key]) for key in sorted(names)]
-    return [str(one) for one in names] if isinstance(names, list) else None
+            return read_labels(tree, name, kind="yaml"), document
+    return None, {}
 
 
 def split_folders(document: Mapping[str, Any]) -> frozenset[str]:

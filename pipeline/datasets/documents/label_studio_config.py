@@ -8,9 +8,8 @@ from xml.sax.saxutils import quoteattr
 
 from maskmill.pipeline.datasets.documents.xml import parse_xml
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import labels_with_background
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import Color, LabelMap
+from maskmill.schemas.labels import Color, LabelMap, labels_with_background
 
 CONFIG: Final = "labeling_config.xml"
 FROM_NAME: Final = "tag"

@@ -1,38 +1,14 @@
-"""``labelmap.txt`` of CVAT and datumaro: ``name:r,g,b:parts:actions``, one class per line."""
+"""``labelmap.txt`` of CVAT and datumaro written: ``name:r,g,b:parts:actions``, a class per line."""
 
 from dataclasses import replace
 from typing import Final
 
-from maskmill.pipeline.datasets.vocabulary import labels_in_order, refuse_names, text_lines
-from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.pipeline.datasets.vocabulary import refuse_names
+from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap, voc_color
 
 FIRST_LINE: Final = "# label:color_rgb:parts:actions\n"
 BLACK: Final[Color] = (0, 0, 0)
-IGNORED: Final = "ignored"
-
-
-def text_to_labelmap(data: bytes, name: str) -> LabelMap:
-    """Classes in line order = index order; a last line ``ignored`` is no class.
-
-    Raises:
-        DocumentFailure: a line without exactly four fields, a bad colour, or a repeated name.
-    """
-    colors: dict[str, Color] = {}
-    for number, line in enumerate(text_lines(data, name), 1):
-        if line.startswith("#"):
-            continue
-        fields = line.split(":")
-        if len(fields) != 4 or fields[0] in colors:
-            raise DocumentFailure(
-                ErrorCode.MALFORMED,
-                f"{name}, line {number}: {line!r} must be a new name:r,g,b:parts:actions "
-                f"(wrong number of fields '{len(fields)}'?)",
-            )
-        colors[fields[0]] = _color(fields[1], f"{name}, line {number}") or voc_color(len(colors))
-    if colors.get(IGNORED) == VOID_COLOR and list(colors)[-1] == IGNORED:
-        del colors[IGNORED]  # only as the last line: before others it takes an index
-    return labels_in_order("labelmap", list(colors), colors)
 
 
 def labelmap_to_text(labels: LabelMap) -> str:
@@ -90,15 +66,3 @@ def importable_colors(labels: LabelMap) -> LabelMap:
         labels,
         classes=tuple(replace(entry, color=colors[entry.index]) for entry in labels.classes),
     )
-
-
-def _color(text: str, where: str) -> Color | None:
-    if not text.strip():
-        return None
-    try:
-        red, green, blue = (int(channel) for channel in text.split(","))
-    except ValueError as error:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{where}: {text!r} is no r,g,b") from error
-    if not all(0 <= channel <= 255 for channel in (red, green, blue)):
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{where}: {text!r} is outside 0..255")
-    return red, green, blue

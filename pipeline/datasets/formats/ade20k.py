@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from maskmill.pipeline.datasets.backgrounds import labels_with_first_background
+from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_mapping import map_mask, mapping_by_name
 from maskmill.pipeline.datasets.class_masks import items_by_split
 from maskmill.pipeline.datasets.class_masks import read_class_mask as read
@@ -28,9 +29,9 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.picture import index_png
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import LabelMap, builtin, voc_color
+from maskmill.schemas.labels import LabelMap, builtin
 
 ANNOTATIONS: Final = "annotations/"
 WRITTEN_TABLE: Final = "objectInfo.csv"
@@ -40,10 +41,14 @@ FOLDERS: Final = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every mask below ``annotations/``. Labels: objectInfo.csv, ``--labels``, ADE20K's own.
+    """Every mask below ``annotations/``.
+
+    Labels: objectInfo.csv or another class list beside the masks, ``--labels``, ADE20K's own where
+    the files are named as its are.
 
     Raises:
         DocumentFailure: no such folder, or a broken table.
+        SettingsError: other files than ADE20K's, and nothing names their classes.
     """
     prefix = next(
         (
@@ -56,9 +61,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     names = {folder: split for split, folder in FOLDERS.items()}
     found = items_by_split(tree, options, prefix + ANNOTATIONS, f"{prefix}images/", names)
     items = (replace(item, split=names.get(item.split, "")) for item in found)
-    return DatasetIndex(
-        labels=_table_labels(tree, prefix) or options.labels or builtin("ade20k"), items=items
-    )
+    return DatasetIndex(labels=_labels(tree, prefix, options), items=items)
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -84,25 +87,23 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
         stream.write(text.getvalue().encode())
 
 
-def _table_labels(tree: FileTree, prefix: str) -> LabelMap | None:
-    name = next((prefix + one for one in (WRITTEN_TABLE,) if prefix + one in tree.names()), None)
-    if name is None:
-        return None
-    try:
-        rows = list(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8-sig"))))
-        names = ["other", *(str(row["Name"]) for row in rows)]
-        if [int(row["Idx"]) for row in rows] != list(range(1, len(names))):
-            raise ValueError("Idx must count from 1")
-    except (KeyError, TypeError, ValueError) as error:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: {error!r}") from error
-    colors = [voc_color(place % 256) for place in range(len(names))]
-    return LabelMap.from_names("ade20k", names, colors=colors)
+def _labels(tree: FileTree, prefix: str, options: ReadOptions) -> LabelMap:
+    listed = class_list(tree, prefix + ANNOTATIONS)
+    if listed is not None:
+        return listed
+    if options.labels is None and any(_is_own(name) for name in tree.names()):
+        return builtin("ade20k")
+    return labels_or(options.labels, "annotations/ with other file names than ADE20K's")
+
+
+def _is_own(name: str) -> bool:
+    return OWN_NAME.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def recognise(tree: FileTree) -> str | None:
     """The challenge set's own file names, or ``annotations/`` with the table that we write."""
     inside = [name for name in tree.names() if f"/{ANNOTATIONS}" in f"/{name}"]
-    if any(OWN_NAME.fullmatch(name.rpartition("/")[2]) for name in inside):
+    if any(_is_own(name) for name in inside):
         return "annotations/ holds masks named ADE_train_… or ADE_val_…"
     if inside and WRITTEN_TABLE in tree.tops():
         return f"annotations/ with {WRITTEN_TABLE}"

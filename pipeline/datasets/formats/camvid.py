@@ -7,9 +7,15 @@ import posixpath
 from typing import Final
 
 from maskmill.pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
-from maskmill.pipeline.datasets.class_masks import mask_items, palette_png, read_class_mask
+from maskmill.pipeline.datasets.class_lists import class_list, read_labels
+from maskmill.pipeline.datasets.class_masks import (
+    is_colored,
+    mask_items,
+    palette_png,
+    read_class_mask,
+)
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
-from maskmill.pipeline.datasets.documents.label_colors import labels_to_text, text_to_labels
+from maskmill.pipeline.datasets.documents.label_colors import labels_to_text
 from maskmill.pipeline.datasets.documents.labelmap_txt import importable_colors
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.samples import (
@@ -25,6 +31,7 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap, builtin
 
@@ -33,15 +40,15 @@ DEFAULT_SUBSET: Final = "default"
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every mask of the ``*annot`` folders. Labels: label_colors.txt, ``--labels``, CamVid's own.
+    """Every mask of the ``*annot`` folders.
+
+    Labels: label_colors.txt or another class list, ``--labels``, CamVid's own where masks are in
+    colours: those are the only thing that its 32 classes are known by.
 
     Raises:
         DocumentFailure: no such folder, or a broken label_colors.txt.
+        SettingsError: masks of indices, and nothing names their classes.
     """
-    if COLORS in tree.names():
-        labels = text_to_labels(tree.read(COLORS), COLORS)
-    else:
-        labels = options.labels or builtin("camvid")
     subsets = sorted(
         {
             name.split("/", 1)[0].removesuffix("annot")
@@ -53,8 +60,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         raise DocumentFailure(
             ErrorCode.MALFORMED, f"{tree.uri} holds no folder whose name ends in 'annot'"
         )
-    items = (item for subset in subsets for item in _subset_items(tree, options, subset))
-    return DatasetIndex(labels=labels, items=items)
+    items = ItemSpool(item for subset in subsets for item in _subset_items(tree, options, subset))
+    return DatasetIndex(labels=_labels(tree, options, items[0].payload["mask"]), items=items)
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -107,6 +114,17 @@ def _subset_items(tree: FileTree, options: ReadOptions, subset: str) -> ItemSpoo
     return mask_items(
         tree, options, keys.get, lambda key: f"{subset}/{key}", dict.fromkeys(keys.values(), split)
     )
+
+
+def _labels(tree: FileTree, options: ReadOptions, mask: str) -> LabelMap:
+    if COLORS in tree.names():
+        return read_labels(tree, COLORS, kind="label_colors")
+    listed = class_list(tree)
+    if listed is not None:
+        return listed
+    if options.labels is None and is_colored(tree.read(mask), mask):
+        return builtin("camvid")
+    return labels_or(options.labels, "a CamVid folder of indices without label_colors.txt")
 
 
 def recognise(tree: FileTree) -> str | None:

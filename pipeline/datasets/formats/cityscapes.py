@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from maskmill.pipeline.datasets.class_lists import read_labels
 from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat, Recogniser
-from maskmill.pipeline.datasets.documents.label_colors import labels_to_text, text_to_labels
+from maskmill.pipeline.datasets.documents.label_colors import labels_to_text
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -189,7 +190,7 @@ def _city_path(stem: str) -> str:
 
 def _labels(tree: FileTree, kind: str, options: ReadOptions) -> LabelMap:
     if COLORS in tree.names():
-        return text_to_labels(tree.read(COLORS), COLORS)
+        return read_labels(tree, COLORS, kind="label_colors")
     return options.labels or builtin(KINDS[kind])
 
 

@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.coco_document import document_pieces
 from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.guards import document_reader
@@ -33,7 +35,6 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
-from maskmill.pipeline.datasets.vocabulary import labels_from_categories, to_json
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import (
     mask_to_polygons,
@@ -70,7 +71,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             ErrorCode.MALFORMED,
             f"{tree.uri}: {', '.join(found)} disagree about categories; convert them one by one",
         )
-    labels = labels_from_categories(categories, "coco")
+    labels = labels_of_categories(categories, "coco")
     return DatasetIndex(
         labels=labels,
         items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
@@ -163,32 +164,6 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
         with out.open(f"annotations/instances_{split}.json") as stream:
             for piece in document_pieces(chosen, context.labels.coco_categories(), context):
                 stream.write(piece)
-
-
-def document_pieces(
-    samples: FinishedSamples, categories: Sequence[Mapping[str, Any]], context: WriteContext
-) -> Iterator[bytes]:
-    """The COCO document, piece by piece; annotation ids count from 1 in row order.
-
-    A record is a list of annotations, or one annotation that needs no id (panoptic).
-    """
-    head = {"info": dict(context.info), "licenses": [], "categories": list(categories)}
-    yield to_json(head)[:-1] + b',"images":['
-    for position, sample in enumerate(samples):
-        height, width = sample.size_hw
-        entry = {"id": sample.image_id, "file_name": sample.key, "width": width, "height": height}
-        yield (b",\n" if position else b"\n") + to_json(entry)
-    yield b'\n],"annotations":['
-    number = 0
-    for sample in samples:
-        is_list = isinstance(sample.record, list)
-        for annotation in sample.record if is_list else [sample.record]:
-            number += 1
-            numbered = {"id": number, "image_id": sample.image_id, **annotation}
-            if not is_list:
-                del numbered["id"]
-            yield (b",\n" if number > 1 else b"\n") + to_json(numbered)
-    yield b"\n]}\n"
 
 
 def _written(sample: Sample, draw: Callable[[Segment], tuple[Any, float]]) -> Written:

@@ -9,8 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.class_masks import mask_items
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.coco_document import document_pieces
 from maskmill.pipeline.datasets.documents.coco_outline import outline
 from maskmill.pipeline.datasets.formats import coco
 from maskmill.pipeline.datasets.samples import (
@@ -28,7 +30,7 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import labels_from_categories, labels_or
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.picture import index_png, open_picture
 from maskmill.pipeline.masks.run_lengths import distinct
 from maskmill.pipeline.masks.values import cast_to_mask, stored_values
@@ -59,7 +61,7 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
     for split, chosen in samples.by_split("default"):
         with out.open(f"annotations/stuff_{split}.json") as stream:
             categories = context.labels.coco_categories()
-            for piece in coco.document_pieces(chosen, categories, context):
+            for piece in document_pieces(chosen, categories, context):
                 stream.write(piece)
 
 
@@ -122,7 +124,7 @@ def _categories(tree: FileTree, options: ReadOptions) -> LabelMap:
     for name in tree.names():
         categories = outline(tree, name).categories if name.endswith(".json") else []
         if categories:
-            return labels_from_categories(categories, "coco stuff")
+            return labels_of_categories(categories, "coco stuff")
     return labels_or(options.labels, "a folder of pixel maps without a COCO JSON")
 
 

@@ -37,7 +37,6 @@ from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    labels_with_background,
 )
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import (
@@ -48,7 +47,7 @@ from maskmill.pipeline.masks.polygons import (
 )
 from maskmill.pipeline.masks.run_lengths import mask_to_points, points_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import Color, LabelMap
+from maskmill.schemas.labels import Color, LabelMap, labels_with_background
 
 SHAPES = ("mask", "polygon")
 

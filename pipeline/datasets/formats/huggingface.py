@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Final
 
+from maskmill.pipeline.datasets.class_lists import read_labels
 from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.heads import heads
@@ -27,7 +28,6 @@ from maskmill.pipeline.datasets.samples import (
 )
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import (
-    labels_in_order,
     labels_or,
     parse_json,
     text_lines,
@@ -114,14 +114,9 @@ def _folder_items(tree: FileTree, name: str) -> Iterator[SampleItem]:
 
 
 def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
-    if NAMES not in tree.names():
-        return labels_or(options.labels, "a Hugging Face dataset without id2label.json")
-    document = parse_json(tree.read(NAMES), NAMES)
-    try:
-        names = [str(document[key]) for key in sorted(document, key=int)]
-    except (TypeError, ValueError) as error:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{NAMES}: {error!r}") from error
-    return labels_in_order("huggingface", names)
+    if NAMES in tree.names():
+        return read_labels(tree, NAMES, kind="json")
+    return labels_or(options.labels, "a Hugging Face dataset without id2label.json")
 
 
 def recognise(tree: FileTree) -> str | None:

@@ -83,7 +83,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         DocumentFailure: a row without a mask.
     """
     name, group, row = item.payload
-    data = _masks(context.tree, name, group)[row]  # type: ignore[arg-type]
+    data = _masks(context.tree, name, group)[row]
     if data is None:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{item.key}: the row of {name} has no mask")
     mask, what = decode_mask(data, context, item.key)

@@ -15,7 +15,7 @@ import numpy as np
 
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.heads import heads
-from maskmill.pipeline.datasets.documents.json_elements import json_elements
+from maskmill.pipeline.datasets.documents.json_arrays import BETWEEN, placed_elements
 from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mask, mask_to_brush
 from maskmill.pipeline.datasets.documents.label_studio_config import (
     CONFIG,
@@ -48,13 +48,13 @@ from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    labels_with_background,
     parse_json,
     to_json,
 )
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.labels import labels_with_background
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -66,12 +66,9 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     items = ItemSpool()
     used: set[str] = set()
     for name in documents(tree, ".json"):
-        for element in json_elements(
-            lambda start, length, name=name: tree.read_range(name, start, length),  # type: ignore[misc]
-            name,
-        ):
+        for element in placed_elements(tree, name, ""):
             task = element.value
-            if element.array or not isinstance(task, dict) or "data" not in task:
+            if not isinstance(task, dict) or "data" not in task:
                 raise DocumentFailure(
                     ErrorCode.MALFORMED, f"{name} is not a list of Label Studio tasks"
                 )
@@ -82,6 +79,10 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
                     payload={"document": name, "place": [element.start, element.length]},
                 )
             )
+    if not items:
+        raise DocumentFailure(
+            ErrorCode.MALFORMED, f"{tree.uri} holds no list of Label Studio tasks"
+        )
     labels = config_labels(tree) or labels_with_background("labels", sorted(used))
     return DatasetIndex(labels=labels, items=items)
 
@@ -93,7 +94,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         DocumentFailure: no region to take the size from, an unknown label, a damaged brush.
     """
     text = context.tree.read_range(item.payload["document"], *item.payload["place"])
-    task = parse_json(text, item.key)
+    task = parse_json(text.strip(BETWEEN), item.key)
     regions = _regions(task)
     size_hw = _size(task, regions, item.key)
     by_name = index_by_name(context.labels)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.class_lists import read_labels
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.binary_png import (
     base64_to_bytes,
@@ -41,14 +42,12 @@ from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    labels_with_background,
     parse_json,
-    text_lines,
 )
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.labels import LabelMap, labels_with_background
 
 VERSION: Final = "6.3.1"
 IGNORE_NAME: Final = "__ignore__"
@@ -231,8 +230,7 @@ def _key(document: Mapping[str, Any], name: str) -> str:
 def _listed_labels(tree: FileTree) -> LabelMap | None:
     if tree.selected is not None or LABELS_FILE not in tree.names():
         return None
-    names = [line.strip() for line in text_lines(tree.read(LABELS_FILE), LABELS_FILE)]
-    return labels_with_background("labelme", [name for name in names if name != IGNORE_NAME])
+    return labels_with_background("labelme", read_labels(tree, LABELS_FILE, kind="names").names)
 
 
 def _indented(document: dict[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.samples import (
@@ -24,7 +25,7 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import labels_or, parse_json
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.per_class import class_of_file, merge_binary, split_binary
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
@@ -52,7 +53,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     JPEGs between other files are photographs, not masks, unless ``--unknown nearest`` asks for
     lossy masks.
 
-    Labels: ``labels.json`` beside the masks, else ``--labels``.
+    Labels: a class list beside the masks (CLASS_LISTS), else ``--labels``.
 
     Raises:
         DocumentFailure: no picture.
@@ -164,9 +165,8 @@ def _key_of(prefix: str, skipped: tuple[str, ...], name: str) -> str | None:
 
 
 def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
-    if tree.selected is None and LABELS in tree.names():
-        return LabelMap.from_dict(parse_json(tree.read(LABELS), LABELS))
-    return labels_or(options.labels, "a folder of masks")
+    listed = class_list(tree, _prefix(tree))
+    return listed or labels_or(options.labels, "a folder of masks")
 
 
 def recognise(tree: FileTree) -> str | None:

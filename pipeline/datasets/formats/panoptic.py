@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.coco_document import document_pieces
 from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
 from maskmill.pipeline.datasets.documents.heads import heads
-from maskmill.pipeline.datasets.formats.coco import document_pieces, has_own_folder
+from maskmill.pipeline.datasets.formats.coco import has_own_folder
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
@@ -34,7 +36,7 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
-from maskmill.pipeline.datasets.vocabulary import labels_from_categories, labels_or
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.picture import open_picture, png_bytes
 from maskmill.pipeline.masks.run_lengths import distinct
@@ -61,7 +63,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             ErrorCode.MALFORMED, f"{tree.uri} holds no panoptic JSON with a PNG folder beside it"
         )
     categories = next(iter(found.values())).categories
-    labels = labels_from_categories(categories, "panoptic")
+    labels = labels_of_categories(categories, "panoptic")
     class_of = {str(entry["id"]): labels.index_of(str(entry["name"])) for entry in categories}
     return DatasetIndex(labels=labels, items=items, extras={"class_of": class_of})
 

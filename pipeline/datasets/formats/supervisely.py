@@ -35,7 +35,6 @@ from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    labels_with_background,
     parse_json,
     to_json,
 )
@@ -43,7 +42,7 @@ from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import rings_to_mask
 from maskmill.schemas.arrays import BoolMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import Color, LabelMap
+from maskmill.schemas.labels import Color, LabelMap, labels_with_background
 
 META: Final = "meta.json"
 DATASET: Final = "ds0"

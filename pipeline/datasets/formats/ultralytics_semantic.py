@@ -12,7 +12,6 @@ from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.data_yaml import (
     DEFAULT_SPLIT,
     YAML,
-    class_names,
     data_yaml,
     read_yaml,
     split_folders,
@@ -30,7 +29,7 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import labels_in_order, labels_or
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.schemas.arrays import IGNORE_INDEX
 from maskmill.schemas.errors import ErrorCode, MaskFailure
@@ -45,12 +44,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no such folder, or a data.yaml that is none.
         SettingsError: no class names.
     """
-    document = read_yaml(tree)
-    names = class_names(document)
-    if names is None:
-        labels = labels_or(options.labels, "an Ultralytics folder without data.yaml")
-    else:
-        labels = labels_in_order("ultralytics", names)
+    listed, document = read_yaml(tree)
+    labels = listed or labels_or(options.labels, "an Ultralytics folder without data.yaml")
     items = items_by_split(tree, options, MASKS, "images/", split_folders(document))
     return DatasetIndex(labels=labels, items=items)
 
@@ -81,8 +76,8 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
 
 def recognise(tree: FileTree) -> str | None:
     """``masks/`` and a yaml with names at the top."""
-    names = read_yaml(tree) if MASKS.rstrip("/") in tree.tops() else {}
-    return f"{MASKS} beside a yaml with names" if names else None
+    labels = read_yaml(tree)[0] if MASKS.rstrip("/") in tree.tops() else None
+    return None if labels is None else f"{MASKS} beside a yaml with names"
 
 
 ULTRALYTICS_SEMANTIC = DatasetFormat(

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.class_lists import class_list, read_labels
 from maskmill.pipeline.datasets.class_masks import (
     mask_items,
     object_numbers,
@@ -17,7 +18,7 @@ from maskmill.pipeline.datasets.class_masks import (
     read_class_mask,
 )
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
-from maskmill.pipeline.datasets.documents.labelmap_txt import labelmap_to_text, text_to_labelmap
+from maskmill.pipeline.datasets.documents.labelmap_txt import labelmap_to_text
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -47,7 +48,7 @@ VOC_PALETTE: Final = bytes(channel for index in range(256) for channel in voc_co
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every class mask. Labels: ``labelmap.txt``, else ``--labels``, else VOC's own.
+    """Every class mask. Labels: ``labelmap.txt`` or another list, ``--labels``, VOC's own.
 
     Raises:
         DocumentFailure: no SegmentationClass folder, or a broken labelmap.txt.
@@ -148,8 +149,8 @@ def _splits(tree: FileTree, prefix: str) -> dict[str, str]:
 
 def _labels(tree: FileTree, prefix: str, options: ReadOptions) -> LabelMap:
     if prefix + LABELMAP in tree.names():
-        return text_to_labelmap(tree.read(prefix + LABELMAP), LABELMAP)
-    return options.labels or builtin("voc")
+        return read_labels(tree, prefix + LABELMAP, kind="labelmap")
+    return class_list(tree, prefix) or options.labels or builtin("voc")
 
 
 def recognise(tree: FileTree) -> str | None:

@@ -6,8 +6,7 @@ no width. Sizes are not in the labels: reading needs the pictures.
 
 import posixpath
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.data_yaml import (
     DEFAULT_SPLIT,
     YAML,
-    class_names,
     data_yaml,
     read_yaml,
     split_folders,
@@ -39,10 +37,10 @@ from maskmill.pipeline.datasets.samples import (
     present_classes,
 )
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import labels_or, labels_with_background
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.labels import LabelMap, labels_with_background
 
 LOWEST, HIGHEST = -0.01, 1.01
 DECIMALS: Final = 9
@@ -62,8 +60,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     ]
     if not names:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no labels/**/*.txt")
-    document = read_yaml(tree)
-    labels, classes = _labels(document, options)
+    listed, document = read_yaml(tree)
+    labels, classes = _labels(listed, options)
     splits = split_folders(document)
     pictures = picture_beside(options.images or tree)
     items = ItemSpool()
@@ -149,14 +147,13 @@ def _foreground(labels: LabelMap) -> list[int]:
     return [entry.index for entry in labels.classes if not entry.is_background]
 
 
-def _labels(document: Mapping[str, Any], options: ReadOptions) -> tuple[LabelMap, list[int]]:
+def _labels(listed: LabelMap | None, options: ReadOptions) -> tuple[LabelMap, list[int]]:
     """The label map, and the class index of each YOLO class."""
-    names = class_names(document)
-    if names is None:
+    if listed is None:
         labels = labels_or(options.labels, "a YOLO folder without data.yaml")
         return labels, _foreground(labels)
-    labels = labels_with_background("yolo", names)
-    return labels, [labels.index_of(name) for name in names]
+    labels = labels_with_background("yolo", listed.names)
+    return labels, [labels.index_of(name) for name in listed.names]
 
 
 def _region(

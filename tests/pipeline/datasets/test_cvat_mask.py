@@ -114,7 +114,7 @@ CLASS, OBJECT = "SegmentationClass/sub dir/a.b.png", "SegmentationObject/sub dir
     [
         (OBJECT, None, "background becomes a shape"),
         ("labelmap.txt", None, "labelmap.txt is missing"),
-        ("labelmap.txt", b"background:0,0,0::\ncat:128,0,0::\nbig:dog:0,128,0::\n", "fields '5'"),
+        ("labelmap.txt", b"background:0,0,0::\ncat:128,0,0::\nbig:dog:0,128,0::\n", "5 fields"),
         ("labelmap.txt", b"cat:128,0,0::\nbig dog:0,128,0::\n", "no background line"),
         ("labelmap.txt", b"background:0,0,0::\ncat:128,0,0::\nbig dog:128,0,0::\n", "one colour"),
         ("labelmap.txt", b"background:0,0,0::\ncat:128,0,0::\n", "0,128,0 is not declared"),

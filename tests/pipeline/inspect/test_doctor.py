@@ -352,6 +352,21 @@ def test_the_document_is_plain_json(tmp_path: Path) -> None:
     assert sum(row["share"] for row in document["values"]) == pytest.approx(1)
 
 
+def test_indices_that_nothing_names_get_no_names(tmp_path: Path) -> None:
+    write_grey(tmp_path, classes=[0, 1, 2, 5])
+    found = inspect(tmp_path)
+    assert (found.convention.name, found.convention.labels) == ("indices", "")
+    assert "give --labels" in found.convention.reason
+    assert "--labels FILE" in found.next_step()
+
+
+def test_a_dataset_without_masks_is_told_what_it_is(tmp_path: Path) -> None:
+    document = {"version": "5.0.1", "shapes": [], "imagePath": "a.jpg"}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.raises(SettingsError, match=r"a\.json is a labelme document.*--from labelme"):
+        inspect(tmp_path)
+
+
 def test_nothing_to_inspect(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(SettingsError, match="no mask"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from maskmill.pipeline.masks.color import colors_to_mask, mask_to_colors, shared_colors
+from maskmill.pipeline.masks.color import mask_to_colors, shared_colors
 from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
 from maskmill.pipeline.masks.void import void_color
 from maskmill.schemas.errors import ErrorCode, MaskFailure
@@ -42,7 +42,9 @@ def plain(pixels, labels):
 def test_equal_to_one_comparison_per_class(values, num_classes):
     labels = LabelMap.from_names("n", [str(index) for index in range(num_classes)])
     pixels = builtin_palette()[values % num_classes]
-    np.testing.assert_array_equal(colors_to_mask(pixels, labels, name="m"), plain(pixels, labels))
+    np.testing.assert_array_equal(
+        COLOR.decode(encoded(pixels), labels, name="m"), plain(pixels, labels)
+    )
 
 
 def builtin_palette():
@@ -67,7 +69,7 @@ def test_unknown_ignore_keeps_the_rest_and_says_so():
     pixels[1, 1:3] = (9, 9, 9)
     notes = []
     options = DecodeOptions(unknown="ignore", note=notes.append)
-    mask = colors_to_mask(pixels, LFW, name="m", options=options)
+    mask = COLOR.decode(encoded(pixels), LFW, name="m", options=options)
     assert (mask == 255).sum() == 2 and (mask == 1).sum() == 14
     assert len(notes) == 1 and "9,9,9 at 2 pixels" in notes[0]
 
@@ -79,7 +81,7 @@ def test_nearest_snaps_within_the_limit_and_ignores_beyond():
     pixels[0, 2] = (128, 128, 128)
     notes = []
     options = DecodeOptions(unknown="nearest", max_distance=20, note=notes.append)
-    mask = colors_to_mask(pixels, LFW, name="m", options=options)
+    mask = COLOR.decode(encoded(pixels), LFW, name="m", options=options)
     assert mask[0, :3].tolist() == [1, 2, 255]
     assert (mask[1:] == 1).all()
     assert "2 pixels snapped" in notes[0] and "1 farther than 20" in notes[0]
@@ -89,7 +91,7 @@ def test_nearest_snaps_within_the_limit_and_ignores_beyond():
 @given(hnp.arrays(np.uint8, (5, 7, 3)))
 def test_nearest_is_the_nearest(pixels):
     options = DecodeOptions(unknown="nearest", max_distance=500)
-    mask = colors_to_mask(pixels, LFW, name="m", options=options)
+    mask = COLOR.decode(encoded(pixels), LFW, name="m", options=options)
     table = np.vstack([LFW.color_table(), [(224, 224, 192)]]).astype(int)
     squares = ((pixels[:, :, None].astype(int) - table) ** 2).sum(-1)
     chosen = np.where(mask == 255, 3, mask)[..., None]
@@ -140,20 +142,20 @@ def test_void_is_ignore_unless_a_class_has_its_colour():
     with pytest.raises(MaskFailure) as caught:
         mask_to_colors(mask, full)
     assert caught.value.code is ErrorCode.CANNOT_HOLD
-    assert COLOR.lossless_for(full, with_ignore=False) and not COLOR.lossless_for(full)
     np.testing.assert_array_equal(mask_to_colors(mask[:, :2], full)[0, 0], [255, 255, 255])
 
 
 def test_shared_colours_are_refused_both_ways_where_they_occur():
     labels = LabelMap.from_names("twins", ["a", "b", "c"], colors=[(0, 0, 0), (9, 9, 9), (9, 9, 9)])
-    assert not COLOR.lossless_for(labels)
     zeros = np.zeros((2, 2), np.uint8)
     np.testing.assert_array_equal(COLOR.decode(COLOR.encode(zeros, labels), labels), zeros)
     pixels = np.full((1, 3, 3), 9, np.uint8)
     pixels[0, 0], pixels[0, 2] = (0, 0, 0), (1, 1, 1)
     for unknown, expected in (("ignore", [0, 255, 255]), ("nearest", [0, 255, 0])):
         options = DecodeOptions(unknown=unknown)
-        assert colors_to_mask(pixels, labels, name="m", options=options).tolist() == [expected]
+        assert COLOR.decode(encoded(pixels), labels, name="m", options=options).tolist() == [
+            expected
+        ]
     for act in (
         lambda: COLOR.encode(zeros + 2, labels),
         lambda: COLOR.decode(encoded(np.full((2, 2, 3), 9, np.uint8)), labels),
@@ -205,9 +207,14 @@ def test_16_bit_colours_are_not_cut_to_8():
 def test_noise_of_many_colours_is_reported_not_exhausted():
     pixels = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
     with pytest.raises(MaskFailure, match="unknown colours in all"):
-        colors_to_mask(pixels, LFW, name="m")
+        COLOR.decode(encoded(pixels), LFW, name="m")
     options = DecodeOptions(unknown="nearest", max_distance=1000)
-    assert set(np.unique(colors_to_mask(pixels, LFW, name="m", options=options))) <= {0, 1, 2, 255}
+    assert set(np.unique(COLOR.decode(encoded(pixels), LFW, name="m", options=options))) <= {
+        0,
+        1,
+        2,
+        255,
+    }
 
 
 def test_pictures_beyond_one_block_of_memory():

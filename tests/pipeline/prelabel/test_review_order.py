@@ -24,7 +24,7 @@ def layout(tmp_path) -> RunLayout:
         }
         for place, name in enumerate(NAMES, 1)
     ]  # fmt: skip
-    made.commit_block(0, pa.Table.from_pylist(rows, schema=METADATA))
+    made.write_table(made.block_path(0), pa.Table.from_pylist(rows, schema=METADATA))
     return made
 
 

@@ -1,0 +1,159 @@
+"""Label maps in JSON and YAML: our own, COCO categories, datumaro's meta, names by index.
+
+Facts: COCO's data format page, ultralytics' data.yaml, datumaro's dataset_meta.json, Hugging Face's
+id2label.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.labels import (
+    LabelMap,
+    checked_color,
+    labels_in_order,
+    labels_with_background,
+)
+
+
+def json_to_labels(text: str, name: str) -> LabelMap:
+    """Any of the documents that name classes.
+
+    Raises:
+        SettingsError: none of them, or one that does not follow its form.
+    """
+    document = parse_json(text, name)
+    if isinstance(document, list):
+        if document and all(isinstance(entry, str) for entry in document):
+            return labels_in_order(map_name(name), document)
+        return labels_from_categories(document, map_name(name))
+    if "classes" in document:
+        return LabelMap.from_dict(document)
+    if isinstance(document.get("categories"), list) and document["categories"]:
+        return labels_from_categories(document["categories"], map_name(name))
+    if isinstance(document.get("label_map"), dict):
+        return _from_dataset_meta(document, name)
+    by_index = document.get("id2label", document)
+    if isinstance(by_index, dict) and by_index and all(key.isdigit() for key in by_index):
+        return labels_in_order(map_name(name), _by_index(by_index, name))
+    if "names" in document:
+        return _from_names_of(document, name)
+    raise SettingsError(f"{name} has neither 'classes' nor 'categories'")
+
+
+def _from_dataset_meta(document: Mapping[str, Any], name: str) -> LabelMap:
+    """datumaro's ``dataset_meta.json``: names by index, and colours in their order."""
+    names = _by_index(document["label_map"], name)
+    colors = document.get("segmentation_colors") or []
+    if colors and len(colors) != len(names):
+        raise SettingsError(f"{name}: {len(names)} labels and {len(colors)} segmentation_colors")
+    try:
+        painted = {label: checked_color(one) for label, one in zip(names, colors, strict=False)}
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name}: segmentation_colors: {error}") from error
+    return labels_in_order(map_name(name), names, painted)
+
+
+def yaml_to_labels(text: str, name: str) -> LabelMap:
+    """``names`` of data.yaml: a list, or names by index.
+
+    Raises:
+        SettingsError: not YAML, or without such names.
+    """
+    document = parse_yaml(text, name)
+    if not isinstance(document, Mapping) or "names" not in document:
+        raise SettingsError(f"{name} has no 'names'")
+    return _from_names_of(document, name)
+
+
+def _from_names_of(document: Mapping[str, Any], name: str) -> LabelMap:
+    """``names`` of data.yaml: a list, or names by index; ``nc`` must agree where it is there."""
+    found = document["names"]
+    names = _by_index(found, name) if isinstance(found, Mapping) else found
+    if not isinstance(names, list) or not names:
+        raise SettingsError(f"{name}: 'names' names no class")
+    if document.get("nc", len(names)) != len(names):
+        raise SettingsError(f"{name}: nc is {document['nc']}, but there are {len(names)} names")
+    return labels_in_order(map_name(name), [str(one) for one in names])
+
+
+def _by_index(names: Mapping[Any, Any], name: str) -> list[str]:
+    try:
+        ordered = {int(key): str(label) for key, label in names.items()}
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name}: class numbers must be integers ({error})") from error
+    missing = next((index for index in range(len(names)) if index not in ordered), None)
+    if missing is not None:
+        raise SettingsError(f"{name}: class numbers must be 0, 1, 2, …; there is no {missing}")
+    return [ordered[index] for index in range(len(names))]
+
+
+def labels_from_categories(categories: Sequence[Any], name: str) -> LabelMap:
+    """COCO ``categories`` in the order of their ids, behind a background at index 0.
+
+    COCO does not list background; a category that is called so is it. Ids are kept where all are
+    above 0, else they are the class indices. A name that comes twice is one class.
+
+    Raises:
+        SettingsError: an entry without id or name, or with values of the wrong kind.
+    """
+    try:
+        ordered = sorted(categories, key=lambda entry: int(entry["id"]))
+        first: dict[str, Mapping[str, Any]] = {}
+        for entry in ordered:
+            first.setdefault(str(entry["name"]), entry)
+        return labels_with_background(
+            name,
+            list(first),
+            colors={
+                label: checked_color(entry["color"])
+                for label, entry in first.items()
+                if "color" in entry
+            },
+            category_ids={label: int(entry["id"]) for label, entry in first.items()},
+            things=[label for label, entry in first.items() if entry.get("isthing", 0)],
+            supercategories={
+                label: str(entry.get("supercategory") or "") for label, entry in first.items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SettingsError(f"{name}: a category needs id and name ({error!r})") from error
+
+
+def parse_json(text: str, name: str) -> Any:
+    """A JSON document.
+
+    Raises:
+        SettingsError: not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise SettingsError(f"{name} is not JSON we read: nested too deeply") from error
+    except ValueError as error:
+        raise SettingsError(f"{name} is not JSON: {error}") from error
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """A YAML document of plain values; tags that would make objects are refused.
+
+    Raises:
+        SettingsError: not YAML, nested too deeply, or a tag.
+    """
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise SettingsError(f"{name} is not YAML we read: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise SettingsError(
+            f"{name} is not YAML we read: {' '.join(str(error).split())}"
+        ) from error
+
+
+def map_name(name: str) -> str:
+    """What a map is called that does not name itself: the stem of its file."""
+    return PurePosixPath(name).stem or "labels"
