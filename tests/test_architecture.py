@@ -47,6 +47,7 @@ HOMES = {
     "torchvision": ("pipeline/models/", "pipeline/pictures/"),
     "timm": ("pipeline/models/",),
     "PIL": (
+        "maskmill/",  # pictures go in and come out there
         "pipeline/pictures/",
         "pipeline/masks/",
         "pipeline/datasets/",

@@ -39,7 +39,7 @@ def prelabel(source, out, *arguments, cwd=ROOT, **environment):
 
 
 def promised(out: Path) -> dict[str, object]:
-    """What must not depend on the engine: masks and COCO by the byte, rows but for their history."""
+    """What no engine may change: masks and COCO by the byte, rows but for their history."""
     masks = {str(path.relative_to(out)): path.read_bytes() for path in (out / "masks").rglob("*.*")}
     rows = pq.read_table(out / "metadata").sort_by("image_id")
     return {
@@ -201,7 +201,7 @@ def test_another_kind_of_run_is_refused_by_its_name(tmp_path):
 
 
 def test_what_is_written_beside_the_masks_can_be_asked_for_later(tmp_path):
-    """Overlays of a finished run are added, and nothing else changes; other settings are refused."""
+    """Overlays of a finished run are added, and nothing else changes."""
     write_small_pictures(tmp_path / "in", 3, seed=1)
     out = tmp_path / "out"
     assert prelabel(tmp_path / "in", out, "--engine", "local").returncode == 0
