@@ -99,7 +99,8 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
     listing = _list_dataset(source, guess.format, labels)
     if format != "auto":
         return listing
-    return replace(listing, notes=(f"{source} is read as {guess.format}: {guess.reason}",))
+    told = f"{source} is read as {guess.format}: {guess.reason}"
+    return replace(listing, notes=(told, *listing.notes))
 
 
 def guess_format(source: str) -> Recognition:
@@ -221,7 +222,7 @@ def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> Sid
         for item in index.items
     )
     side = AuditSide(uri=source, format=format_name, labels=index.labels, extras=index.extras)
-    return SideListing(side=side, files=files)
+    return SideListing(side=side, files=files, notes=index.notes)
 
 
 @lru_cache(maxsize=4)
