@@ -65,6 +65,8 @@ HOMES = {
     ),
     "jinja2": ("pipeline/audit/report/",),
     "defusedxml": ("pipeline/datasets/",),
+    "ijson": ("pipeline/datasets/",),
+    "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/",),
     "obstore": ("pipeline/storage/",),
