@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from maskmill.jobs.options import exits_cleanly
-from maskmill.jobs.signals import stop_on_signals
+from maskmill.jobs.signals import leave_if_stopped, stop_on_signals
 from maskmill.jobs.streams import escape_output
 
 COMMANDS = {
@@ -66,4 +66,7 @@ def run_command() -> None:
     """What the console script and ``python -m maskmill`` run, in a process of our own."""
     escape_output()
     stop_on_signals()
-    main()
+    try:
+        main()
+    finally:
+        leave_if_stopped()

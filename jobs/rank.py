@@ -68,5 +68,7 @@ def _say(out: str, images: int, shown: list[dict[str, Any]], paths: list[str]) -
             escape(printable(row["rarest_class"] or "–")),
         )
     console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(table)
+    with console.capture() as drawn:  # rich would end the process where the reader has gone
+        console.print(table)
+    click.echo(drawn.get(), nl=False)
     click.echo(printable(f"{out}: {images:,} images ranked; written to {' and '.join(paths)}"))

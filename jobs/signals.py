@@ -50,6 +50,19 @@ def stop_on_signals() -> None:
             signal.signal(number, _stop)
 
 
+def leave_if_stopped() -> None:
+    """End the process here where a signal has ended its command.
+
+    Python's own way out waits for threads that are deep in native code, and nothing cuts it short.
+    """
+    if not _stopping:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(128 + _stopping[0])
+
+
 @contextmanager
 def handlers_kept() -> Iterator[None]:
     """A block after which signals are handled as before it, whatever was installed meanwhile.

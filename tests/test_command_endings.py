@@ -22,7 +22,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 COMMAND = """
 import sys, time
 from maskmill.jobs.options import exits_cleanly
-from maskmill.jobs.signals import stop_on_signals
+from maskmill.jobs.signals import leave_if_stopped, stop_on_signals
 
 @exits_cleanly
 def command():
@@ -35,7 +35,10 @@ def command():
         print("cleaned up", flush=True)
 
 stop_on_signals()
-command()
+try:
+    command()
+finally:
+    leave_if_stopped()
 """
 
 
@@ -68,6 +71,11 @@ def is_alive(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
     return [int(line) for line in found.stdout.split()]
+
+
+def descendants_of(pid: int) -> list[int]:
+    children = children_of(pid)
+    return [*children, *(one for child in children for one in descendants_of(child))]
 
 
 def gone_within(seconds: float, pids: list[int]) -> bool:
@@ -153,6 +161,51 @@ def test_no_worker_outlives_its_command(tmp_path: Path) -> None:
         assert gone_within(5, [process.pid, *workers])
         _, err = process.communicate(timeout=20)
         assert "Traceback" not in err
+
+
+def stop_labelling(folder: Path, engine: str, number: signal.Signals) -> None:
+    """Stop a run under way; it must end in time, with its sentence, and be there to continue."""
+    source, out = folder / "photos", folder / f"out-{engine}-{number.name}"
+    options = [
+        "--model",
+        "deeplabv3_mobilenet_v3_large",
+        "--untrained",
+        "--block-images",
+        "2",
+        "--engine",
+    ]
+    command = [*MASKMILL, "prelabel", str(source), str(out), *options, engine]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("metadata/*.parquet")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    started = [process.pid, *descendants_of(process.pid)]
+    process.send_signal(number)
+    assert gone_within(5, started), (engine, number)
+    printed, err = process.communicate(timeout=20)
+    assert (process.returncode, printed) == (CODES[number], "")
+    assert err.splitlines()[-1].startswith("maskmill: stopped")
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "photos").mkdir()
+    for number in range(200):
+        Image.new("RGB", (640, 480), (number, 90, 30)).save(folder / "photos" / f"{number}.png")
+    return folder
+
+
+def test_labelling_by_threads_stops_in_time(many_photos: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stop_labelling(many_photos, "local", number)
+
+
+@pytest.mark.slow
+def test_labelling_by_ray_stops_in_time(many_photos: Path) -> None:
+    for number in CODES:
+        stop_labelling(many_photos, "ray", number)
 
 
 def test_handlers_are_given_back() -> None:

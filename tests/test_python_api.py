@@ -207,8 +207,12 @@ def test_the_examples_of_the_manual_run(
 
 LEFT_ALONE = """
 import json, logging, os, signal, sys, warnings
-import torch, ray, ray.data
+import torch
 import maskmill.commands, maskmill.model
+
+engine, source, out, own_ray = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "own"
+if engine == "ray":
+    import ray.data
 
 def state():
     return {
@@ -221,11 +225,10 @@ def state():
         "warnings": [str(one) for one in warnings.filters],
         "levels": {n: logging.getLogger(n).level for n in ("", "ray", "ray.data")},
         "streams": (id(sys.stdout), id(sys.stderr), os.readlink("/proc/self/fd/2")),
-        "ray": ray.is_initialized(),
+        "ray": "ray" in sys.modules and sys.modules["ray"].is_initialized(),
     }
 
 torch.set_num_threads(2)
-engine, source, out, own_ray = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "own"
 if own_ray:
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 """Nothing of the user's folders is imported, whatever it is called, however it gets on the path."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from maskmill.search_path import clean_environment
@@ -28,8 +30,8 @@ def hostile(folder: Path, names: Iterable[str]) -> Path:
     return folder
 
 
-def run_from(folder: Path, path: str, start: list[str], *words: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": path}
+def run_from(folder: Path, path: str, start: list[str], *words: str, **variables: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     done = subprocess.run(
         [*start, *words], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -62,6 +64,23 @@ def test_commands_work_among_them_all(tmp_path: Path) -> None:
             here, str(named), start, *["prelabel", "masks", "out", "--untrained", "--dry-run"]
         )
         assert said.startswith("70 images")
+
+
+@pytest.mark.slow
+def test_both_engines_label_among_them_all(tmp_path: Path) -> None:
+    """Also below a TMPDIR that is too long for the names of Ray's sockets."""
+    here = hostile(tmp_path / "here", (*PACKAGES, *MODULES))
+    named = hostile(tmp_path / "named", (*PACKAGES, *MODULES))
+    long = tmp_path / ("long" * 25)
+    for folder in (here / "photos", long):
+        folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 30), (number, 90, 30)).save(here / "photos" / f"{number}.png")
+    options = ["--untrained", "--image-size", "65", "--json"]
+    for engine, start in (("local", "module"), ("ray", "script")):
+        words = ["prelabel", "photos", f"out-{engine}-{start}", *options, "--engine", engine]
+        said = run_from(here, str(named), STARTS[start], *words, TMPDIR=str(long))
+        assert json.loads(said)["ledger"]["ok"] == 3
 
 
 def test_packages_installed_into_a_folder_are_still_found(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from maskmill.jobs.engines.machine import local_cores
 from maskmill.jobs.engines.native_stderr import native_stderr_in_file
@@ -72,6 +71,7 @@ def cluster(address: str | None) -> Iterator[Cluster]:
         stack.enter_context(_environment_kept(is_own=address is None))
         import ray  # it reads some of the variables when it is imported
 
+        stack.enter_context(_quiet())  # until the very end: what is stopped has much to say
         if ray.is_initialized():
             watch = stack.enter_context(_shared())
         else:
@@ -187,8 +187,28 @@ def _environment_kept(*, is_own: bool) -> Iterator[None]:
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray as silent as a library is to be; what broke is said by RunFailed."""
+    importlib.import_module("ray.data")  # it sets levels of its own when it is imported
+    levels = {"ray": logging.ERROR, "ray.data": logging.CRITICAL}
+    loud = {name: logging.getLogger(name).level for name in levels}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"ray\..*")
+        try:
+            _set_levels(levels)
+            yield
+        finally:
+            _set_levels(loud)
+
+
+def _set_levels(levels: dict[str, int]) -> None:
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
 def _data_context() -> Iterator[None]:
-    """Ray Data as we need it, and as silent as a library is to be."""
+    """Ray Data as we need it."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
@@ -200,22 +220,13 @@ def _data_context() -> Iterator[None]:
         "execution_no_progress_timeout_s": NO_PROGRESS_SECONDS,
     }
     before = {name: getattr(context, name) for name in wanted}
-    levels = {"ray": logging.ERROR, "ray.data": logging.CRITICAL}  # what broke RunFailed says
-    loud = {name: logging.getLogger(name).level for name in levels}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"ray\..*")
-        _apply(context, wanted, levels)
-        try:
-            yield
-        finally:
-            _apply(context, before, loud)
-
-
-def _apply(context: Any, settings: dict[str, Any], levels: dict[str, int]) -> None:
-    for name, value in settings.items():
-        setattr(context, name, value)
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+    try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 def _check_answer(address: str) -> None:
