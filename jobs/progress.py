@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from maskmill.pipeline.storage.retries import RETRIES
+
 LINE_SECONDS = 10.0
 
 
@@ -59,7 +61,8 @@ class ProgressMeter:
             pace = (
                 f"{self.rate:.1f} images/s, {_clock((self._total - self._done) / self.rate)} left"
             )
-        return f"{pace}, {self._failed} failed"
+        storage = RETRIES.sentence()
+        return f"{pace}, {self._failed} failed" + (f", {storage}" if storage else "")
 
     def stop(self) -> None:
         """Leave the terminal as it was."""

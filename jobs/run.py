@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import click
 import pyarrow as pa
 
-from maskmill.jobs.engines.choice import RunOptions, choose_engine
+from maskmill.jobs.engines.choice import RunOptions, choose_engine, engine_notes
 from maskmill.jobs.progress import progress_meter
 from maskmill.pipeline.runs.identity import refuse_difference
 from maskmill.pipeline.runs.layout import RunLayout
@@ -148,6 +148,7 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
     options = options or RunOptions()
     layout = job.layout
     with run_lock(layout) as lock, ExitStack() as stack:
+        _say([lock.note] if lock.note else [])
         plan, record = _planned(job)
         pending = pending_blocks(
             layout,
@@ -157,12 +158,14 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
             outputs=job.needed_files(plan),
         )
         name = choose_engine(options, layout, pending, local_items=job.local_items)
+        _say(engine_notes(options, name) if pending.num_rows else [])
         workers = LazyWorkers(options.start(name, layout), stack)
         session = _Session(name if pending.num_rows else "")
         is_fresh = bool(pending.num_rows) or record is None or record.state != "finished"
         if record is None or pending.num_rows:
             plan, record = _opened(job, plan, record, workers)
             _work(job, plan, pending, workers, session, lock.check)
+        lock.check()
         ledger = _balanced(job, plan, record, session)
         result = job.finish(plan, record, workers, is_fresh=is_fresh)
         record.close(layout, ledger, session.to_dict(job.noun) if pending.num_rows else None)

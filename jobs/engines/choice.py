@@ -1,5 +1,6 @@
 """Which engine does a run: what was asked for, or the one that is done sooner."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ class RunOptions:
 
         with cluster(self.address) as found:
             yield RayEngine(found, workers=self.workers, gpus_per_worker=self.gpus_per_worker)
+
+
+def engine_notes(options: RunOptions, name: str) -> list[str]:
+    """What the user should hear about the engine."""
+    address = os.environ.get("RAY_ADDRESS")
+    if name == "local" or options.address or not address:
+        return []
+    return [f"RAY_ADDRESS={address} is left aside: --address auto joins that cluster"]
 
 
 def choose_engine(

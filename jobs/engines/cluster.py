@@ -40,7 +40,7 @@ KEEP_IDLE_WORKERS = {
 NO_PROGRESS_SECONDS = 1800
 ANSWER_SECONDS = 10
 SHUTDOWN_SECONDS = 3.0
-PARTS = ("schemas", "pipeline", "jobs")
+PARTS = (".schemas", ".pipeline", ".jobs")
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 
@@ -248,13 +248,13 @@ def staged_package() -> Iterator[str]:
 
     An installed package is such a folder; a checkout's lacks what lies beside it.
     """
-    package = importlib.import_module("maskmill")
-    parts = {name: importlib.import_module(f"maskmill.{name}") for name in PARTS}
+    door, *parts = (importlib.import_module(f"maskmill{name}") for name in ("", *PARTS))
     with tempfile.TemporaryDirectory(prefix="maskmill-code-") as folder:
         target = Path(folder) / "maskmill"
-        shutil.copytree(_folder_of(package), target, ignore=_NOT_CODE)
-        for name, part in parts.items():
-            shutil.copytree(_folder_of(part), target / name, ignore=_NOT_CODE, dirs_exist_ok=True)
+        shutil.copytree(_folder_of(door), target, ignore=_NOT_CODE)
+        for name, part in zip(PARTS, parts, strict=True):
+            place = target / name[1:]
+            shutil.copytree(_folder_of(part), place, ignore=_NOT_CODE, dirs_exist_ok=True)
         yield str(target)
 
 

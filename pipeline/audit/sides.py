@@ -16,7 +16,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     mapping_by_name,
     read_rules,
 )
-from maskmill.pipeline.datasets.recognition import Recognition, recognise
+from maskmill.pipeline.datasets.recognition import Recognition, recognitions
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
@@ -99,18 +99,28 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
     listing = _list_dataset(source, guess.format, labels)
     if format != "auto":
         return listing
-    return replace(listing, notes=(f"{source} is read as {guess.format}: {guess.reason}",))
+    told = f"{source} is read as {guess.format}: {guess.reason}"
+    return replace(listing, notes=(told, *listing.notes))
 
 
 def guess_format(source: str) -> Recognition:
-    """What a side is: a dataset that is recognised, a COCO document, else ``auto`` mask files."""
+    """What a side is: a dataset that is recognised, a COCO document, else ``auto`` mask files.
+
+    Raises:
+        SettingsError: datasets of two formats in one place.
+    """
     filesystem, path = resolve(source)
     kind = filesystem.get_file_info(path).type
     is_document = kind == fs.FileType.File and path.lower().endswith(DOCUMENTS)
     if kind == fs.FileType.Directory or is_document:
-        found = recognise(open_tree(source))
-        if found is not None and found.format not in BY_FILE:
-            return found
+        found = [one for one in recognitions(open_tree(source)) if one.format not in BY_FILE]
+        if len(found) > 1:
+            told = " and ".join(f"{one.format} ({one.reason})" for one in found)
+            raise SettingsError(
+                f"{source} is {told}; say which with --prediction-format or --truth-format"
+            )
+        if found:
+            return found[0]
     if path.lower().endswith(".json"):
         return Recognition("coco", "a JSON document that is nothing else")
     return Recognition("auto", "mask files")
@@ -221,7 +231,7 @@ def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> Sid
         for item in index.items
     )
     side = AuditSide(uri=source, format=format_name, labels=index.labels, extras=index.extras)
-    return SideListing(side=side, files=files)
+    return SideListing(side=side, files=files, notes=index.notes)
 
 
 @lru_cache(maxsize=4)

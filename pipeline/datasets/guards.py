@@ -1,6 +1,7 @@
 """Documents come from anywhere: a field of the wrong kind is their failure, not a crash."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import replace
 from functools import wraps
 from typing import Final
 
@@ -39,7 +40,7 @@ def document_reader(
         try:
             found = index(tree, options)
             items = ItemSpool(_with_usable_keys(found.items))
-            return DatasetIndex(labels=found.labels, items=items, extras=found.extras)
+            return replace(found, items=items)
         except WRONG_SHAPE as error:
             raise _misshapen(tree.uri, error) from error
 

@@ -5,10 +5,14 @@ What a format is known by stands beside its reader, as ``recogniser`` of its Dat
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.schemas.errors import FileFailure
+
+OWN_RUN: Final = "prelabel"
+"""A run of ours holds masks and a COCO document as well; it is a run and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +43,5 @@ def recognitions(tree: FileTree) -> Iterator[Recognition]:
             continue
         if reason is not None:
             yield Recognition(name, reason)
+            if name == OWN_RUN:
+                return

@@ -28,6 +28,8 @@ class Line:
 
 
 LINES: Final[dict[str, Line]] = {
+    # first, since recognition asks in this order and a run holds masks and a COCO document too
+    "prelabel": Line("prelabel_run:PRELABEL", "from", "a finished run of maskmill prelabel"),
     "coco": Line("coco:COCO", "both", "COCO instances JSON, compressed RLE"),
     "coco_uncompressed": Line("coco:UNCOMPRESSED", "both", "COCO instances JSON, RLE as lists"),
     "coco_polygons": Line("coco:POLYGONS", "both", "COCO instances JSON, polygons"),
@@ -68,7 +70,6 @@ LINES: Final[dict[str, Line]] = {
     "huggingface": Line("huggingface:FOLDER", "both", "Hugging Face imagefolder"),
     "huggingface_parquet": Line("huggingface_parquet:PARQUET", "both", "Hugging Face Parquet"),
     "tfrecord": Line("tfrecord:TFRECORD", "to", "TFRecord shards of TF DeepLab"),
-    "prelabel": Line("prelabel_run:PRELABEL", "from", "a finished run of maskmill prelabel"),
     "masks": Line("mask_folder:MASKS", "from", "a folder of masks, each file's kind detected"),
     "masks_per_class": Line(
         "mask_folder:PER_CLASS", "both", "a folder with one binary mask per class"

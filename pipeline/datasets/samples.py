@@ -70,12 +70,14 @@ class ReadOptions:
 class DatasetIndex:
     """What the driver learns in one pass: the classes, the items, and facts workers need.
 
-    ``extras`` is plain JSON and travels to every worker; keep it small.
+    ``extras`` is plain JSON and travels to every worker; keep it small. ``notes`` say what of the
+    source belongs to no item and is left out, with its count.
     """
 
     labels: LabelMap
     items: Iterable[SampleItem]
     extras: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

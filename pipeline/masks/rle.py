@@ -80,16 +80,6 @@ def counts_to_strings(many: Sequence[Counts], size: tuple[int, int]) -> list[str
     return [rle["counts"].decode("ascii") for rle in rles]
 
 
-def counts_to_string(counts: Counts | Sequence[int]) -> str:
-    """Compressed COCO string of run lengths.
-
-    >>> counts_to_string([9, 3, 1, 1, 1, 1, 1, 3, 4])
-    '931N00023'
-    """
-    lengths = np.asarray(counts, np.int64)
-    return counts_to_strings([lengths], (int(lengths.sum()), 1))[0]
-
-
 def string_to_counts(text: str) -> Counts:
     """Run lengths of a compressed COCO string. Trusts nothing but returns any length found.
 

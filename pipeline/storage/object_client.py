@@ -1,6 +1,7 @@
 """The obstore client of one bucket, and its failures as ``OSError``s."""
 
 import errno
+import os
 import re
 from datetime import timedelta
 from functools import lru_cache
@@ -16,6 +17,8 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _LONGEST_REQUEST: Final = timedelta(hours=6)  # a stall ends a request, not its length
 
+_opened_in: Final[set[int]] = set()  # the process that opened the first client
+
 
 class Changed(OSError):
     """A conditional write that the store refused: the object is not what it was said to be."""
@@ -30,6 +33,7 @@ def open_store(settings: S3Settings, retries: int) -> "S3Store":
     """A client that repeats a request up to ``retries`` times by itself; one per settings."""
     from obstore.store import S3Store
 
+    _opened_in.add(os.getpid())
     options: dict[str, Any] = {
         "region": settings.region,
         "virtual_hosted_style_request": settings.virtual_addressing,
@@ -52,6 +56,17 @@ def open_store(settings: S3Settings, retries: int) -> "S3Store":
     else:
         options["credential_provider"] = settings.signer
     return S3Store(settings.bucket, **options)
+
+
+def refuse_fork() -> None:
+    """Fail where a fork inherited our clients: their threads stayed behind, and it would wait for
+    ever.
+
+    Raises:
+        RuntimeError: it did.
+    """
+    if _opened_in and os.getpid() not in _opened_in:
+        raise RuntimeError("a process that used S3 was forked; start its children by spawn")
 
 
 def _bucket_endpoint(settings: S3Settings, endpoint: str) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
-from maskmill.pipeline.storage.object_client import as_os_error, open_store
+from maskmill.pipeline.storage.object_client import as_os_error, open_store, refuse_fork
 from maskmill.pipeline.storage.retries import Persistence
 from maskmill.pipeline.storage.s3_settings import S3Settings, environment_key, s3_settings
 
@@ -207,6 +207,7 @@ class Bucket:
     def _insist(
         self, key: str, operation: Callable[[], Result], *, persistent: bool = True
     ) -> Result:
+        refuse_fork()
         try:
             return self._persistence.insist(operation) if persistent else operation()
         except Exception as error:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.datasets.class_mapping import map_mask
 from maskmill.pipeline.datasets.proof import compare, mapping_back
-from maskmill.pipeline.datasets.recognition import recognise
+from maskmill.pipeline.datasets.recognition import recognitions
 from maskmill.pipeline.datasets.registry import (
     DATASET_FORMATS,
     LINES,
@@ -266,7 +266,8 @@ def test_each_format_is_recognised_for_what_it_is(tmp_path: Path) -> None:
         samples = samples_of([ring(9), ring(11)])
         write_dataset(samples, tmp_path / name, name, pictures=True)
         archives = sorted((tmp_path / name).glob("*.zip"))
-        found = recognise(open_tree(str(archives[0] if archives else tmp_path / name)))
-        if found is None or found.format != RECOGNISED_AS.get(name, name) or not found.reason:
+        found = list(recognitions(open_tree(str(archives[0] if archives else tmp_path / name))))
+        formats = [one.format for one in found if one.reason]
+        if formats != [RECOGNISED_AS.get(name, name)]:
             wrong.append(f"{name}: {found}")
     assert wrong == []

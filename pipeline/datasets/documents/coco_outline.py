@@ -1,10 +1,10 @@
 """One pass over a COCO document of any size: pictures, categories, and where annotations lie."""
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from maskmill.pipeline.datasets.documents.json_arrays import (
 )
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import parse_json
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
+
+WRONG_ENTRY: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 Place = list[int]
 """[start, length] of one or more neighbouring annotations in the file."""
@@ -31,9 +32,11 @@ class CocoOutline:
 
     images: dict[int, tuple[str, Any, Any]] = field(default_factory=dict)
     categories: list[dict[str, Any]] = field(default_factory=list)
+    unusable: Counter[str] = field(default_factory=Counter)  # entries by array
     _owners: "array[int]" = field(default_factory=lambda: array("q"))
     _starts: "array[int]" = field(default_factory=lambda: array("q"))
     _ends: "array[int]" = field(default_factory=lambda: array("q"))
+    _counts: "array[int]" = field(default_factory=lambda: array("q"))
 
     @property
     def has_annotations(self) -> bool:
@@ -42,12 +45,25 @@ class CocoOutline:
 
     def add(self, image_id: int, start: int, length: int) -> None:
         """Note one annotation; the next neighbour of a picture's last one prolongs that."""
-        if self._owners and self._owners[-1] == image_id:
+        if self._owners and (self._owners[-1], self._ends[-1]) == (image_id, start):
             self._ends[-1] = start + length
+            self._counts[-1] += 1
             return
         self._owners.append(image_id)
         self._starts.append(start)
         self._ends.append(start + length)
+        self._counts.append(1)
+
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What of the document ``name`` belongs to no picture, counted."""
+        lacking = [
+            f"{name}: {count} entries of {kind!r} lack a field that each must have, left out"
+            for kind, count in self.unusable.items()
+        ]
+        pairs = zip(self._owners, self._counts, strict=True)
+        strays = sum(count for owner, count in pairs if owner not in self.images)
+        stray = f"{name}: {strays} annotations of pictures that it does not list, left out"
+        return (*lacking, *([stray] if strays else []))
 
     def places(self) -> Callable[[int], list[Place]]:
         """Where the annotations of a picture lie, by its id."""
@@ -67,33 +83,28 @@ class CocoOutline:
 def outline(tree: FileTree, name: str) -> CocoOutline:
     """Pictures, categories and annotation places of one document.
 
+    Entries that lack their ids or names are counted in ``unusable`` and left out.
+
     Raises:
-        DocumentFailure: malformed JSON, or entries without their ids.
+        DocumentFailure: malformed JSON.
     """
     result = CocoOutline()
     first = last = 0
     for element in placed_elements(tree, name, "annotations"):
-        with entry_failures(name, "annotations"):
+        try:
             result.add(int(element.value["image_id"]), element.start, element.length)
+        except WRONG_ENTRY:
+            result.unusable["annotations"] += 1
         first, last = first or element.start, element.start + element.length
     for image in elements_outside(tree, name, "images.item", (first, last)):
-        with entry_failures(name, "images"):
+        try:
             told = str(image["file_name"]).replace("\\", "/")
             result.images[int(image["id"])] = (told, image.get("height"), image.get("width"))
+        except WRONG_ENTRY:
+            result.unusable["images"] += 1
     categories = elements_outside(tree, name, "categories.item", (first, last))
     result.categories += [one for one in categories if isinstance(one, dict)]
     return result
-
-
-@contextmanager
-def entry_failures(name: str, array: str) -> Iterator[None]:
-    """An entry that lacks what every one must have is a failure of its document."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DocumentFailure(
-            ErrorCode.MALFORMED, f"{name}: bad entry in {array!r}: {error!r}"
-        ) from error
 
 
 def annotations_at(tree: FileTree, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -76,6 +76,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         labels=labels,
         items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
         extras={"class_of": _class_of(categories, labels)},
+        notes=tuple(note for name, one in found.items() for note in one.notes(name)),
     )
 
 

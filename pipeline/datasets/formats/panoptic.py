@@ -65,7 +65,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     categories = next(iter(found.values())).categories
     labels = labels_of_categories(categories, "panoptic")
     class_of = {str(entry["id"]): labels.index_of(str(entry["name"])) for entry in categories}
-    return DatasetIndex(labels=labels, items=items, extras={"class_of": class_of})
+    notes = tuple(note for name, one in found.items() for note in one.notes(name))
+    return DatasetIndex(labels=labels, items=items, extras={"class_of": class_of}, notes=notes)
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:

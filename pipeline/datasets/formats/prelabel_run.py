@@ -1,7 +1,6 @@
 """A finished run of ours: masks and rows of ``maskmill prelabel``'s OUT (read)."""
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -20,6 +19,7 @@ from maskmill.pipeline.datasets.samples import (
     SampleItem,
 )
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -36,7 +36,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         SettingsError: the run is not finished.
     """
     try:
-        record = json.loads(tree.read(RECORD))
+        record = parse_json(tree.read(RECORD), RECORD)
         labels = LabelMap.from_dict(record["label_map"])
         state = record["state"]
     except (KeyError, TypeError, ValueError) as error:

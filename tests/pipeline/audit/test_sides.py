@@ -80,6 +80,7 @@ def save_run(folder, labels=LABELS):
     (folder / "metadata").mkdir()
     record = {"label_map": labels.to_dict(), "state": "finished"}
     (folder / "run.json").write_text(json.dumps(record))
+    (folder / "annotations.json").write_text('{"images": [], "annotations": []}')
     rows = []
     for number in range(3):
         row = dict.fromkeys(METADATA.names) | {
@@ -129,6 +130,21 @@ def test_masks_of_objects_are_not_taken_for_truth(tmp_path, name, files, archive
     assert guess_format(source).format == name
     if name == "voc":
         assert [file.key for file in list_side(source).files] == ["a"]
+
+
+def test_datasets_of_two_formats_in_one_place_are_asked_about(tmp_path):
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.fromarray(mask()).save(tmp_path / "SegmentationClass/a.png")
+    (tmp_path / "a.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(SettingsError, match=r"is coco \(a\.json .*\) and voc \(a folder"):
+        guess_format(str(tmp_path))
+
+
+def test_what_was_recognised_is_said_with_its_reason(tmp_path):
+    samples = [Sample(key="0.jpg", mask=mask(0), labels=LABELS, image="0.jpg")]
+    write_dataset(samples, tmp_path / "set", "labelme")
+    listing = list_side(str(tmp_path / "set"))
+    assert len(listing.files) == 1 and "is read as labelme: 0.json is a" in listing.notes[0]
 
 
 def test_an_empty_folder_is_an_empty_side(tmp_path):

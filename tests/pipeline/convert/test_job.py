@@ -17,6 +17,7 @@ from maskmill.pipeline.convert.conversion import ConversionRequest, plan_convers
 from maskmill.pipeline.convert.job import Converted, ConvertJob
 from maskmill.pipeline.convert.manifest import manifest_file
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.samples import SampleItem
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
@@ -157,10 +158,17 @@ def test_sources_that_collide_or_escape(tmp_path: Path) -> None:
 
     for names, told in ((("../a.jpg",), "leaves its folder"), (("a.jpg", "a.jpg"), "two samples"),
                         (("/etc/a.jpg",), "leaves its folder")):  # fmt: skip
-        with pytest.raises(SettingsError, match=told):
-            outputs_of(replace(request_for(coco(*names), "voc"), from_format="coco"))
+        with pytest.raises(SettingsError, match=told), manifest_file(map(item_of, names)):
+            pass
+        # documents of others: the entry is refused when it is read, under a key that can be
+        request = replace(request_for(coco(*names), "voc"), from_format="coco")
+        assert len(outputs_of(request)) == len(names)
     request = replace(request_for(coco("a.jpg", "a.png", "b.jpg"), "voc"), from_format="coco")
     assert outputs_of(request) == ["a.jpg", "a.png", "b"]
+
+
+def item_of(key: str) -> SampleItem:
+    return SampleItem(key=key)
 
 
 def outputs_of(request: ConversionRequest) -> list[str]:

@@ -65,3 +65,20 @@ def test_a_deeply_nested_annotation_is_refused_before_it_is_parsed(tmp_path: Pat
     (tmp_path / "a.json").write_text('{"images": ' + "[" * 100_000)
     with pytest.raises(DocumentFailure, match="nested too deeply"):
         dataset_format("coco").load_reader().index(open_tree(str(tmp_path)), ReadOptions())
+
+
+def test_what_belongs_to_no_picture_is_counted(tmp_path: Path) -> None:
+    mask = {"category_id": 1, "segmentation": [[0, 0, 2, 0, 2, 2]]}
+    annotations = [
+        {"id": 1, "image_id": 1, **mask}, {"id": 2, **mask}, {"id": 3, "image_id": 9, **mask},
+        {"id": 4, "image_id": 9, **mask}, {"id": 5, "image_id": 1, **mask},
+        {"id": 6, "image_id": "x", "category_id": 77}, {"id": 7, "image_id": 1, **mask},
+    ]  # fmt: skip
+    images = [image(1), image(2, id=None), image(3, file_name=None)]
+    assert outcomes(tmp_path, images, annotations=annotations) == {"1.jpg": "ok"}
+    index = dataset_format("coco").load_reader().index(open_tree(str(tmp_path)), ReadOptions())
+    assert index.notes == (
+        "a.json: 2 entries of 'annotations' lack a field that each must have, left out",
+        "a.json: 2 entries of 'images' lack a field that each must have, left out",
+        "a.json: 2 annotations of pictures that it does not list, left out",
+    )

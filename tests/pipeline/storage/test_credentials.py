@@ -4,6 +4,7 @@ import json
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -185,6 +186,7 @@ def test_credentials_that_expire_are_renewed_while_a_run_lasts(account, monkeypa
     )
     write_process(process, *second, timedelta(minutes=1))
     ours.delete_access_key(UserName="changing", AccessKeyId=first[0])
+    time.sleep(0.2)  # for a tenth of a second the client does not ask again
     layout.write("x", b"2")
     assert layout.read("x") == b"2"
     layout.clear("")

@@ -203,6 +203,38 @@ def test_the_tally_is_a_sentence():
     assert tally.sentence() == "1,234 retries, storage is slow"
 
 
+FORK = """
+import os, sys
+from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.schemas.errors import ImageFailure
+def read():
+    try:
+        read_bytes(sys.argv[1])
+    except ImageFailure as failure:
+        print("failed", flush=True)
+read()
+if os.fork() == 0:
+    try:
+        read()
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_fork_fails_and_does_not_wait_for_ever(bucket: str):
+    uri = f"s3://{bucket}/x?scheme=http&endpoint_override=127.0.0.1:{free_port()}&region=x"
+    result = subprocess.run(
+        [sys.executable, "-c", FORK, f"{uri}&retry_seconds=0.1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout.splitlines()[0] == "failed", result.stderr
+    assert "start its children by spawn" in result.stdout.splitlines()[1]
+
+
 # --- what cannot be ----------------------------------------------------------------------------
 
 

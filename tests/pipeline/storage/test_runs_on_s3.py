@@ -1,0 +1,71 @@
+"""Whole runs with their folder on S3: on a bad day, and when another run takes the folder."""
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from maskmill.jobs.engines.choice import RunOptions
+from maskmill.jobs.run import run
+from maskmill.pipeline.runs.lock import run_lock
+from maskmill.pipeline.storage.retries import RETRIES
+from maskmill.schemas.errors import RunFailed, RunRefused
+from tests.jobs.fifth_job import CountLetters, LettersJob
+from tests.s3_servers import FaultProxy
+
+ONE_BY_ONE = RunOptions(engine="local", workers=1)
+
+
+@pytest.fixture
+def job(place: str, tmp_path: Path) -> LettersJob:
+    """Thirty files of ten blocks, 465 letters."""
+    for number in range(1, 31):
+        (tmp_path / f"{number:02d}.txt").write_text("x" * number)
+    return LettersJob(str(tmp_path), place)
+
+
+def record_of(job: LettersJob) -> dict[str, object]:
+    return json.loads(job.layout.read("run.json"))
+
+
+def test_a_run_through_throttling_ends_as_any_other(job, proxy: FaultProxy):
+    job = LettersJob(job.source, job.out, block=10)
+    proxy.faults.slow_down = 0.2
+    before = RETRIES.retries
+    outcome = run(job, ONE_BY_ONE)
+    assert (outcome.ledger.ok, outcome.ledger.failed, outcome.result) == (30, 0, 465)
+    assert record_of(job)["state"] == "finished"
+    assert RETRIES.retries - before == sum(proxy.refused.values()) > 0
+    assert not job.layout.exists(job.layout.lock)
+    assert run(job, ONE_BY_ONE).done_now == 0
+
+
+def test_a_run_that_loses_its_folder_stops_and_goes_on_later(job, monkeypatch):
+    plainly = CountLetters.letters
+
+    def with_a_rival(self: CountLetters, entry: dict) -> dict:
+        time.sleep(0.2)
+        if entry["key"] == "05.txt":
+            rival = {"token": "t", "holder": "elsewhere, process 7", "seconds": 2.0}
+            job.layout.write(job.layout.lock, json.dumps(rival).encode())
+            time.sleep(2.0)  # longer than between two renewals
+        return plainly(self, entry)
+
+    monkeypatch.setattr("maskmill.jobs.run.run_lock", partial(run_lock, lease_seconds=2.0))
+    monkeypatch.setattr(CountLetters, "letters", with_a_rival)
+    with pytest.raises(RunFailed, match=r"held by another run \(elsewhere, process 7\) now"):
+        run(job, ONE_BY_ONE)
+    assert record_of(job)["state"] == "running"
+    assert 0 < len(job.layout.committed_blocks()) < 10
+    assert json.loads(job.layout.read(job.layout.lock))["token"] == "t"
+
+    monkeypatch.setattr(CountLetters, "letters", plainly)
+    job.layout.write(job.layout.lock, json.dumps({"holder": "the rival", "seconds": 3}).encode())
+    with pytest.raises(RunRefused, match=r"the rival.*its lease ends in [123] s"):
+        run(job, ONE_BY_ONE)
+    time.sleep(4.1)
+    outcome = run(job, ONE_BY_ONE)
+    assert (outcome.ledger.ok, outcome.ledger.pending, outcome.result) == (30, 0, 465)
+    assert record_of(job)["state"] == "finished"
