@@ -41,7 +41,7 @@ MAX_FUNCTION_LINES = 40
 BANNED = {"utils", "util", "helpers", "common", "misc", "base", "core", "manager"}
 HOMES = {
     "ray": ("jobs/",),
-    "click": ("jobs/", "maskmill/"),  # from Python the commands check their options, too
+    "click": ("jobs/",),
     "rich": ("jobs/",),
     "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
     "torchvision": ("pipeline/models/", "pipeline/pictures/"),

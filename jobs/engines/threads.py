@@ -11,7 +11,7 @@ from maskmill.pipeline.runs.isolation import spread_over
 LANES = 2
 """Blocks under way at once: while the last items of one are worked on, the next one has begun."""
 
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.0
 
 
 class Abandoned(Exception):
