@@ -192,9 +192,7 @@ def _wanted(module: SameConv2d, found: ConvolutionFacts | None) -> ConvolutionFa
     strided = module.stride[0] > 1 and module.kernel_size[0] > 1
     return ConvolutionFacts(
         stride=module.stride[0],
-        dilation=module.dilation[0]
-        if module.kernel_size[0] > 1 or found is None
-        else found.dilation,
+        dilation=module.dilation[0],
         explicit=module.explicit if strided or found is None else found.explicit,
         activation=module.activation,
         epsilon=found.epsilon if found is not None else None,
