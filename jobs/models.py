@@ -155,7 +155,8 @@ def import_file(
       maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
     """
     from maskmill.pipeline.models.registry import MODELS
-    from maskmill.pipeline.models.weights.imported import Training, import_model
+    from maskmill.pipeline.models.weights.imported import import_model
+    from maskmill.pipeline.models.weights.training_facts import Training
     from maskmill.schemas.label_files import load_label_map
 
     spec = import_model(

@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from maskmill.pipeline.models.weights.checkpoint_file import index_path
-from maskmill.pipeline.models.weights.imported import Training
 from maskmill.pipeline.models.weights.state import read_graph
 from maskmill.pipeline.models.weights.tf_deeplab_file import (
     TfDeepLabFile,
@@ -17,6 +16,7 @@ from maskmill.pipeline.models.weights.tf_deeplab_file import (
     read_deeplab_graph,
 )
 from maskmill.pipeline.models.weights.tf_import import graph_to_network
+from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.schemas.errors import ModelError, SettingsError
 
 DEFAULT_SIZE = 513

@@ -4,12 +4,12 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maskmill.pipeline.models.spec import ModelSpec, WeightsOrigin
 from maskmill.pipeline.models.weights.cache import cache_dir, weights_sha256
+from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -21,15 +21,6 @@ _BUILDERS = {
     "deeplab": "maskmill.pipeline.models.networks.tf_deeplab:build_layout",
 }
 _TRAINED_ON = {19: "cityscapes", 21: "voc", 32: "ade20k32", 151: "ade20k"}
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What a checkpoint does not tell of how it was trained; None: not said."""
-
-    output_stride: int | None = None
-    atrous_rates: tuple[int, ...] | None = None
-    multi_grid: tuple[int, ...] | None = None
 
 
 def import_model(

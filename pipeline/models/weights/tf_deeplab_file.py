@@ -14,7 +14,6 @@ from maskmill.pipeline.models.networks.tf_deeplab import MOBILENET, TfDeepLab, T
 from maskmill.pipeline.models.networks.tf_mobilenetv2 import MobileNetV2Layout
 from maskmill.pipeline.models.weights.checkpoint_file import read_checkpoint
 from maskmill.pipeline.models.weights.graphdef_file import read_graphdef
-from maskmill.pipeline.models.weights.imported import Training
 from maskmill.pipeline.models.weights.tf_graph_facts import (
     ConvolutionFacts,
     GraphFacts,
@@ -37,6 +36,7 @@ from maskmill.pipeline.models.weights.tf_scopes import (
     folded,
     scope_of,
 )
+from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.schemas.errors import ModelError, SettingsError
 
 _MEAN_RGB = (123.15, 115.90, 103.06)  # feature_extractor.py's, for ResNet without beta

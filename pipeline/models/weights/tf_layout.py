@@ -7,9 +7,9 @@ from pathlib import Path
 from maskmill.pipeline.models.networks import tf_resnet, tf_xception
 from maskmill.pipeline.models.networks.tf_deeplab import MOBILENET, TfDeepLabLayout
 from maskmill.pipeline.models.networks.tf_mobilenetv2 import REPEATS, expanded
-from maskmill.pipeline.models.weights.imported import Training
 from maskmill.pipeline.models.weights.tf_graph_facts import ConvolutionFacts, GraphFacts
 from maskmill.pipeline.models.weights.tf_scopes import Variables, encoder_scope, scope_of
+from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.schemas.errors import ModelError, SettingsError
 
 LOGITS = "logits/semantic/weights"

@@ -62,6 +62,8 @@ def stand_in_for_tensorflow_1(research: Path) -> None:
         sys.modules[f"tf_keras.legacy_tf_layers{name}"] = importlib.import_module(
             f"tf_keras.src.legacy_tf_layers{name}"
         )
+    # What Keras called so until TensorFlow 2.6; resnet_v1_beta.py's convolutions are Keras layers.
+    tf.keras.layers.Conv2D._convolution_op = tf.keras.layers.Conv2D.convolution_op
     sys.path[:0] = [str(research), str(research / "slim")]
 
 

@@ -9,8 +9,9 @@ import torch
 from maskmill.pipeline.labelling.picture import label_picture
 from maskmill.pipeline.models.loading import load_network
 from maskmill.pipeline.models.segmenter import Segmenter
-from maskmill.pipeline.models.weights.imported import Training, import_model
+from maskmill.pipeline.models.weights.imported import import_model
 from maskmill.pipeline.models.weights.origins import resolve_weights
+from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.plan import ViewSettings, plan_views
 from maskmill.pipeline.views.preparation import prepare

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from maskmill.pipeline.models.registry import find_model
-from maskmill.pipeline.models.weights.imported import Training, import_model, imported_models
+from maskmill.pipeline.models.weights.imported import import_model, imported_models
+from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.schemas.errors import ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
 from tests.pipeline.models.tensorflow.seeded import variable
