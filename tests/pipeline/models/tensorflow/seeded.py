@@ -25,6 +25,7 @@ def variable(name: str, shape: tuple[int, ...]) -> np.ndarray:
         taps = shape[0] * shape[1] * (1 if last == "depthwise_weights" else shape[2])
         gain = 1 if "separable_conv" in name else 2  # no ReLU stands between those
         values = draw.standard_normal(_PERIOD) * math.sqrt(gain / taps)
+        values /= 64 if shape[0] == 7 else 1  # the 7x7 root sees pixels of 0 … 255, not of -1 … 1
     else:  # beta, moving_mean, biases; what optimizers keep
         values = draw.standard_normal(_PERIOD) * 0.1
     return np.resize(values.astype(np.float32), shape)
