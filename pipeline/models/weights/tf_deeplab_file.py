@@ -36,6 +36,7 @@ from maskmill.pipeline.models.weights.tf_scopes import (
     folded,
     scope_of,
 )
+from maskmill.pipeline.models.weights.tf_wiring import network_sources
 from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.schemas.errors import ModelError, SettingsError
 
@@ -104,11 +105,13 @@ def _filled(
     variables: Variables, layout: TfDeepLabLayout, facts: GraphFacts | None, notes: tuple[str, ...]
 ) -> TfDeepLabFile:
     with torch.device("meta"):
-        modules = _convolutions(_network(variables, layout))
+        network = _network(variables, layout)
+    modules = _convolutions(network)
     scopes = {name: scope_of(name, layout.encoder) for name in modules}
     _check_leftovers(variables, set(scopes.values()))
     if facts is not None:
         _check_facts(variables, layout, facts, {scopes[n]: m for n, m in modules.items()})
+        _check_wiring(variables.path, facts, network, scopes)
     state = {}
     for name, module in modules.items():
         epsilon = _epsilon(scopes[name], layout, facts)
@@ -185,6 +188,27 @@ def _check_facts(
             f"{variables.path} does not scale pixels to -1 … 1 as DeepLab does with "
             f"{encoder_scope(layout.encoder)} (factor and offset {scaling})"
         )
+
+
+def _check_wiring(
+    path: Path, facts: GraphFacts, network: nn.Module, scopes: Mapping[str, str]
+) -> None:
+    """Raise where other convolutions feed one of the graph's than feed ours.
+
+    Raises:
+        ModelError: naming the first that differs.
+    """
+    ours = {
+        scopes[name]: frozenset(scopes[source] for source in sources)
+        for name, sources in network_sources(network.eval()).items()
+    }
+    for scope, sources in facts.fed:
+        if sources != ours[scope]:
+            other = sorted(sources ^ ours[scope])
+            raise ModelError(
+                f"{path}: {scope} is not fed as in DeepLab (by {', '.join(other)} in one of the "
+                "two only); changed networks cannot be imported"
+            )
 
 
 def _wanted(module: SameConv2d, found: ConvolutionFacts | None) -> ConvolutionFacts:

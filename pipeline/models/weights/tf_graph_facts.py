@@ -1,11 +1,12 @@
 """What a frozen DeepLab graph tells beside its weights: strides, rates, paddings, crop, scaling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskmill.pipeline.models.networks.frozen_graph import Activation
 from maskmill.pipeline.models.weights.graphdef_file import GraphDef, GraphNode
 from maskmill.pipeline.models.weights.tf_scopes import Variables
+from maskmill.pipeline.models.weights.tf_wiring import graph_sources
 from maskmill.schemas.errors import ModelError
 
 _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative"})
@@ -31,7 +32,8 @@ class GraphFacts:
 
     ``crop_hw`` is the size the graph pads pictures to, ``window`` and ``step`` are those of image
     pooling (None: the whole map). ``scale`` and ``offset``: the network's input is
-    scale * pixel - offset, where the graph says so in the usual way.
+    scale * pixel - offset, where the graph says so in the usual way. ``fed`` is which scopes feed
+    each convolution, as often as it is used.
     """
 
     convolutions: Mapping[str, ConvolutionFacts]
@@ -41,6 +43,7 @@ class GraphFacts:
     scale: float | None = None
     offset: float | None = None
     notes: tuple[str, ...] = ()
+    fed: Sequence[tuple[str, frozenset[str]]] = ()
 
 
 def graph_variables(graph: GraphDef, prefix: str) -> Variables:
@@ -58,12 +61,14 @@ def graph_facts(graph: GraphDef, prefix: str) -> GraphFacts:
     """
     _check_operations(graph)
     found: dict[str, ConvolutionFacts] = {}
+    scopes: dict[str, str] = {}
     repeated, first = False, None
     for node in graph.nodes.values():
         if node.op in _CONVOLUTIONS:
             first = first or node
             scope, facts = _convolution(graph, node, prefix)
             repeated |= scope in found
+            scopes[node.name] = scope
             if found.setdefault(scope, facts) != facts:
                 raise ModelError(f"{graph.path} uses the weights {scope} in two different ways")
     if first is None:
@@ -72,7 +77,8 @@ def graph_facts(graph: GraphDef, prefix: str) -> GraphFacts:
     window, step = _pooling(graph)
     scale, offset = _input_scaling(graph, first)
     notes = _notes(graph, first, repeated=repeated)
-    return GraphFacts(found, _crop(graph), window, step, scale, offset, notes)
+    fed = graph_sources(graph, scopes)
+    return GraphFacts(found, _crop(graph), window, step, scale, offset, notes, fed)
 
 
 def _check_operations(graph: GraphDef) -> None:

@@ -150,6 +150,17 @@ def test_changed_networks_are_not_taken_for_deeplab(tmp_path):
     )
 
 
+def test_rewired_networks_are_not_taken_for_deeplab(tmp_path):
+    early = convolution("logits/semantic/Conv2D", "MobilenetV2/Conv/Relu6", "logits/semantic")
+    said = refused(changed(tmp_path, {"logits/semantic/Conv2D": early}))
+    assert "logits/semantic is not fed as in DeepLab" in said
+    sums = [name for name in golden_nodes(SMALL) if name == "MobilenetV2/expanded_conv_4/add"]
+    without = node(sums[0], "Identity", ("MobilenetV2/expanded_conv_4/project/Identity",))
+    said = refused(changed(tmp_path, {sums[0]: without}))
+    assert "MobilenetV2/expanded_conv_5/expand is not fed as in DeepLab" in said
+    assert "MobilenetV2/expanded_conv_3/project" in said
+
+
 def test_graphs_of_other_tools(tmp_path):
     fake = node("act_quant/FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVars", ("mul",))
     assert "quantisation-aware training: convert it to .tflite" in refused(
@@ -176,21 +187,14 @@ def test_broken_weights_are_refused(tmp_path):
     assert "holds NaN or infinity" in refused(write_graph(SMALL, tmp_path, nodes))
 
 
-def test_a_graph_embedded_in_another_keeps_its_answers(tmp_path):
-    """Names after ``import/``: only what is asked of names changes, so the facts must not."""
-    nodes = {}
-    plain = import_model(write_graph(SMALL, tmp_path), name="plain", labels=THREE)
-    for name, whole in golden_nodes(SMALL).items():
-        nodes[name] = whole
+def test_what_a_graph_says_itself_is_not_asked(tmp_path):
+    graph = write_graph(SMALL, tmp_path)
+    stride = Training(output_stride=8)
+    said = refused(graph, SettingsError, training=stride)
+    assert "tells its output stride and rates itself" in said
+    plain = import_model(graph, name="plain", labels=THREE)
     assert plain.output_stride == 16
     assert find_model("plain") == plain
-    with pytest.raises(SettingsError, match="tells its output stride and rates itself"):
-        import_model(
-            tmp_path / "frozen_inference_graph.pb",
-            name="again",
-            labels=THREE,
-            training=Training(output_stride=8),
-        )
 
 
 def test_a_checkpoint_says_what_was_assumed(tmp_path):
