@@ -17,6 +17,7 @@ BENCHMARKS = {
     "memory": ["prelabel_memory.py"],
     "large_picture": ["large_picture.py"],
     "upsampling": ["upsampling.py"],
+    "min_confidence": ["min_confidence.py"],
     "seams": ["seams.py"],
     "mask_codecs": ["mask_codecs.py"],
     "conversion": ["conversion.py"],

@@ -36,12 +36,13 @@ from maskmill.pipeline.labelling.view_blocks import (
     value_writer,
     view_bounds,
 )
-from maskmill.pipeline.views.geometry import AxisMap
+from maskmill.pipeline.views.geometry import AxisMap, GridView
+from maskmill.pipeline.views.plan import ViewPlan
 from maskmill.schemas.arrays import LabelMask, ignore_index_of
 
-_BAND_VALUES = 1 << 20
+BAND_VALUES = 1 << 20
 """Bounds, or averages, computed at once."""
-_CHUNK_PIXELS = 1 << 17
+CHUNK_PIXELS = 1 << 17
 """Pixels computed at once."""
 _BLOCK_SIDES = (8, 32)
 """Least and greatest side of a block in pixels."""
@@ -52,13 +53,16 @@ _EPS = float(np.finfo(np.float32).eps)
 class FusedPicture:
     """A mask, and the confidence of the average on a lattice of its pixels.
 
-    ``rows`` and ``cols`` map the mask's pixels onto ``confidence.top1``.
+    ``rows`` and ``cols`` map the mask's pixels onto ``confidence.top1``. ``answers`` and ``plan``
+    are what it was made of, where a pixel's own probabilities may be asked for.
     """
 
     mask: LabelMask
     confidence: GridConfidence
     rows: AxisMap
     cols: AxisMap
+    answers: Sequence[GridView] = ()
+    plan: ViewPlan | None = None
 
 
 def fuse_argmax(
@@ -145,7 +149,7 @@ def _fused(
     placed = (place(view, size_hw, threshold) for view in views)
     for strip in strips(placed, size_hw[0]):
         result.classes = _class_count(strip.views, result.classes, dtype)
-        for rows, cols, covering in _regions(strip.top, strip.bottom, size_hw[1], strip.views):
+        for rows, cols, covering in regions_of(strip.top, strip.bottom, size_hw[1], strip.views):
             _label_region(result.mask, rows, cols, covering)
         if lattices is not None:
             ys = lattices[0][slice(*np.searchsorted(lattices[0], (strip.top, strip.bottom)))]
@@ -181,7 +185,7 @@ def _points(
     views: Sequence[PlacedView], ys: IndexArray, xs: IndexArray, factors: Float32Array
 ) -> list[PointConfidence]:
     """The confidence at pixel rows by columns, a bounded number of rows at a time."""
-    step = max(1, _BAND_VALUES // (len(factors) * len(xs)))
+    step = max(1, BAND_VALUES // (len(factors) * len(xs)))
     points = []
     for start in range(0, len(ys), step):
         values, total = average_probabilities(views, ys[start : start + step], xs)
@@ -190,7 +194,7 @@ def _points(
     return points
 
 
-def _regions(
+def regions_of(
     top: int, bottom: int, width: int, views: Sequence[PlacedView]
 ) -> Iterator[tuple[range, range, list[PlacedView]]]:
     """The parts of a strip that are covered by the same views throughout."""
@@ -216,21 +220,21 @@ def _label_region(mask: LabelMask, rows: range, cols: range, views: Sequence[Pla
             dtype=mask.dtype,
         )
         return
-    side = _block_side(views)
-    col_blocks = _blocks(cols, side)
-    band = max(1, _BAND_VALUES // (len(views[0].planes) * len(col_blocks.starts))) * side
+    side = block_side(views)
+    col_blocks = blocks_of(cols, side)
+    band = max(1, BAND_VALUES // (len(views[0].planes) * len(col_blocks.starts))) * side
     for start in range(rows.start, rows.stop, band):
         part = range(start, min(start + band, rows.stop))
-        _label_band(mask, _blocks(part, side), col_blocks, views)
+        _label_band(mask, blocks_of(part, side), col_blocks, views)
 
 
-def _block_side(views: Sequence[PlacedView]) -> int:
+def block_side(views: Sequence[PlacedView]) -> int:
     """About one and a half cells of the finest grid: few blocks, and few grid points in each."""
     finest = min(min(grid_step(placed.view.rows, placed.view.cols)) for placed in views)
     return min(_BLOCK_SIDES[1], max(_BLOCK_SIDES[0], finest * 3 // 2))
 
 
-def _blocks(pixels: range, side: int) -> AxisRuns:
+def blocks_of(pixels: range, side: int) -> AxisRuns:
     """Pixels cut into runs of ``side``, the last one shorter; numbered from 0."""
     starts = np.arange(pixels.start, pixels.stop, side)
     return AxisRuns(np.arange(len(starts)), starts, np.diff(starts, append=pixels.stop))
@@ -240,23 +244,23 @@ def _label_band(
     mask: LabelMask, rows: AxisRuns, cols: AxisRuns, views: Sequence[PlacedView]
 ) -> None:
     """Fills the blocks with one possible winner and computes the others."""
-    found = candidates(*_sum_bounds(views, rows, cols))
+    found = candidates(*sum_bounds(views, rows, cols))
     first = found.first(mask.dtype).reshape(len(rows.starts), len(cols.starts))
     left, right = int(cols.starts[0]), int(cols.starts[-1] + cols.lengths[-1])
     top, bottom = int(rows.starts[0]), int(rows.starts[-1] + rows.lengths[-1])
     stripes = first.repeat(cols.lengths, axis=1)
     mask[top:bottom, left:right] = stripes.repeat(rows.lengths, axis=0)
     contested = found.contested(np.arange(first.size))
-    step = max(1, _CHUNK_PIXELS // int(rows.lengths.max() * cols.lengths.max()))
+    step = max(1, CHUNK_PIXELS // int(rows.lengths.max() * cols.lengths.max()))
     for start in range(0, len(contested), step):
         cells = contested[start : start + step]
         row, col = np.divmod(cells, len(cols.starts))
         y, x = rows.pixels(row), cols.pixels(col)
-        labels = contest(found, cells, (len(y), len(x)), _sum_writer(views, y, x), mask.dtype)
+        labels, _ = contest(found, cells, (len(y), len(x)), sum_writer(views, y, x), mask.dtype)
         mask.reshape(-1)[(y * mask.shape[1])[:, None] + x] = labels
 
 
-def _sum_bounds(
+def sum_bounds(
     views: Sequence[PlacedView], rows: AxisRuns, cols: AxisRuns
 ) -> tuple[Float32Array, Float32Array]:
     """(C, n, m) each: bounds of the weighted sum in each block, with room for rounding."""
@@ -274,7 +278,7 @@ def _sum_bounds(
     return lowest - margin, highest + margin
 
 
-def _sum_writer(views: Sequence[PlacedView], ys: IndexArray, xs: IndexArray) -> ValueWriter:
+def sum_writer(views: Sequence[PlacedView], ys: IndexArray, xs: IndexArray) -> ValueWriter:
     """What writes the weighted sum of the views for one class per block; see ``value_writer``."""
     writers = [value_writer(view, ys, xs) for view in views]
     scratch = np.empty((len(ys), len(xs), ys.shape[1]), dtype=np.float32)

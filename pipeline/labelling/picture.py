@@ -5,6 +5,7 @@ probabilities, one after the other, so that no more than a grid of each is ever 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,12 @@ from maskmill.pipeline.labelling.bilinear import IndexArray
 from maskmill.pipeline.labelling.binary import two_class_grid
 from maskmill.pipeline.labelling.confidence import grid_confidence, grid_probabilities
 from maskmill.pipeline.labelling.fusion import FusedPicture, fuse, grid_step
-from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax
+from maskmill.pipeline.labelling.unsure import ignore_below
+from maskmill.pipeline.labelling.unsure_views import ignore_below_average
+from maskmill.pipeline.labelling.upsample import upsample_argmax
 from maskmill.pipeline.views.geometry import AxisMap, GridView
 from maskmill.pipeline.views.plan import ViewPlan
 from maskmill.schemas.arrays import LogitGrid
-
-_BAND_PIXELS = 32_000_000
-"""Pixels whose probability is held at once: 128 MB."""
 
 
 def label_picture(
@@ -49,15 +49,16 @@ def label_picture(
         confidence = grid_confidence(only.grid)
         grid = _decided(only.grid, threshold)
         mask = upsample_argmax(grid, only.rows, only.cols, size_hw, dtype=dtype)
-        return FusedPicture(mask, confidence, only.rows, only.cols)
+        return FusedPicture(mask, confidence, only.rows, only.cols, answers, plan)
     steps = [grid_step(answer.rows, answer.cols) for answer in answers]
-    return fuse(
+    fused = fuse(
         _views(answers, plan),
         size_hw,
         dtype=dtype,
         threshold=0.5 if threshold is None else threshold,
         step_hw=(min(step[0] for step in steps), min(step[1] for step in steps)),
     )
+    return replace(fused, answers=answers, plan=plan)
 
 
 def average_answer(
@@ -85,19 +86,22 @@ def average_answer(
 
 
 def ignore_unsure(picture: FusedPicture, min_confidence: float, ignore_index: int) -> None:
-    """Writes ``ignore_index`` to the mask where the highest probability is below the minimum.
+    """Writes ``ignore_index`` to the mask where a pixel's own highest probability is too low.
 
-    Large pictures are done in bands of rows, for the probabilities take four times the mask.
+    Of one answer that is the softmax of the logits at the pixel's position, of several the average
+    of their probabilities there. ``picture`` is what :func:`label_picture` made.
+
+    Raises:
+        ValueError: a picture that does not know what it was made of.
     """
-    height, width = picture.mask.shape
-    step = max(1, _BAND_PIXELS // width)
-    for start in range(0, height, step):
-        band = picture.mask[start : start + step]
-        rows = picture.rows.shifted(start)
-        top1 = sample_bilinear(
-            picture.confidence.top1, rows, picture.cols, (band.shape[0], band.shape[1])
-        )
-        band[top1 < min_confidence] = ignore_index
+    if picture.plan is None:
+        raise ValueError("this picture does not hold the answers it was made of")
+    if len(picture.answers) == 1:
+        only = picture.answers[0]
+        ignore_below(picture.mask, only.grid, only.rows, only.cols, min_confidence, ignore_index)
+        return
+    views = _views(picture.answers, picture.plan)
+    ignore_below_average(picture.mask, views, min_confidence, ignore_index)
 
 
 def _decided(grid: LogitGrid, threshold: float | None) -> LogitGrid:

@@ -56,8 +56,8 @@ def contest(
     pixels: tuple[int, int],
     values_of: Callable[[IndexArray, Float32Array], None],
     dtype: npt.DTypeLike,
-) -> LabelMask:
-    """(R, S, n): the candidate of highest value at R by S pixels in each of n cells.
+) -> tuple[LabelMask, Float32Array]:
+    """(R, S, n) each: the candidate of highest value at R by S pixels in n cells, and that value.
 
     Cells are the last axis because that is the long one, and come in descending number of
     candidates: those that have a k-th one are the first so many. Ties go to the lowest class.
@@ -85,4 +85,4 @@ def contest(
         np.greater(values[part], best[part], out=better[part])
         np.copyto(labels[part], classes.astype(dtype), where=better[part])
         np.maximum(best[part], values[part], out=best[part])
-    return labels
+    return labels, best

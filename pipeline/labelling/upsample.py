@@ -24,9 +24,9 @@ from maskmill.schemas.arrays import LabelMask, LogitGrid, ignore_index_of
 
 _BAND_VALUES = 1 << 20
 """Values of the grid compared at once; with what is derived from them about 16 MB."""
-_CHUNK_PIXELS = 1 << 17
+CHUNK_PIXELS = 1 << 17
 """Pixels interpolated at once; with values, labels and addresses about 2.5 MB (a core's cache)."""
-_LONGEST_RUN = 64
+LONGEST_RUN = 64
 """Pixels per side of the blocks that are interpolated."""
 ROUNDING = 8 * float(np.finfo(np.float32).eps)
 """Bound, relative to a class's largest magnitude, of the rounding of one interpolated value."""
@@ -67,13 +67,13 @@ def upsample_argmax(
         ValueError: a grid that is empty or not finite, a map that leaves the grid, a dtype
             that is too small.
     """
-    grid = _checked_grid(grid, size_hw, dtype)
+    grid = checked_grid(grid, size_hw, dtype)
     row_samples = axis_samples(rows, size_hw[0], grid.shape[1])
     col_samples = axis_samples(cols, size_hw[1], grid.shape[2])
-    row_runs, col_runs = axis_runs(row_samples, _LONGEST_RUN), axis_runs(col_samples, _LONGEST_RUN)
-    grid = _two_points(grid)
+    row_runs, col_runs = axis_runs(row_samples, LONGEST_RUN), axis_runs(col_samples, LONGEST_RUN)
+    grid = two_points(grid)
     mask = np.empty(size_hw, dtype=dtype)
-    for band in _bands(row_runs, grid.shape[0] * grid.shape[2]):
+    for band in bands_of(row_runs, grid.shape[0] * grid.shape[2]):
         cells = _cell_candidates(grid, band.cells, col_runs.cells)
         _fill(mask, cells, band, col_runs)
         _interpolate_blocks(
@@ -98,10 +98,10 @@ def upsample_plain(
     Raises:
         ValueError: as ``upsample_argmax``.
     """
-    grid = _checked_grid(grid, size_hw, dtype)
+    grid = checked_grid(grid, size_hw, dtype)
     row = axis_samples(rows, size_hw[0], grid.shape[1])
     col = axis_samples(cols, size_hw[1], grid.shape[2])
-    values = _two_points(grid).astype(precision)
+    values = two_points(grid).astype(precision)
     down = row.weight.astype(precision)[:, None]
     values = values[:, row.lower] * (1 - down) + values[:, row.lower + 1] * down
     right = col.weight.astype(precision)
@@ -131,9 +131,9 @@ def sample_bilinear(
     if plane.ndim != 2 or 0 in plane.shape or height < 1 or width < 1:
         raise ValueError(f"cannot sample a plane of shape {plane.shape} at {size_hw} pixels")
     row, col = axis_samples(rows, height, plane.shape[0]), axis_samples(cols, width, plane.shape[1])
-    plane = _two_points(np.asarray(plane, dtype=np.float32)[None])[0]
+    plane = two_points(np.asarray(plane, dtype=np.float32)[None])[0]
     result = np.empty(size_hw, dtype=np.float32)
-    step = max(1, _CHUNK_PIXELS // width)
+    step = max(1, CHUNK_PIXELS // width)
     for start in range(0, height, step):
         lower, down = row.lower[start : start + step], row.weight[start : start + step, None]
         band = plane[lower] * (1 - down) + plane[lower + 1] * down
@@ -143,7 +143,7 @@ def sample_bilinear(
     return result
 
 
-def _checked_grid(grid: LogitGrid, size_hw: tuple[int, int], dtype: npt.DTypeLike) -> LogitGrid:
+def checked_grid(grid: LogitGrid, size_hw: tuple[int, int], dtype: npt.DTypeLike) -> LogitGrid:
     """The grid as contiguous float32, or a ValueError that says what is wrong with the call."""
     if grid.ndim != 3 or 0 in grid.shape:
         raise ValueError(f"a logit grid is (classes, height, width), not {grid.shape}")
@@ -158,7 +158,7 @@ def _checked_grid(grid: LogitGrid, size_hw: tuple[int, int], dtype: npt.DTypeLik
     return grid
 
 
-def _two_points(grid: LogitGrid) -> LogitGrid:
+def two_points(grid: LogitGrid) -> LogitGrid:
     """The grid with axes of one point doubled, so that every cell has two ends."""
     for axis in (1, 2):
         if grid.shape[axis] == 1:
@@ -166,7 +166,7 @@ def _two_points(grid: LogitGrid) -> LogitGrid:
     return grid
 
 
-def _bands(runs: AxisRuns, values_per_row: int) -> Iterator[AxisRuns]:
+def bands_of(runs: AxisRuns, values_per_row: int) -> Iterator[AxisRuns]:
     """The runs in groups that touch a bounded number of grid rows."""
     rows = max(1, _BAND_VALUES // values_per_row)
     group = np.abs(runs.cells - runs.cells[0]) // rows
@@ -184,12 +184,12 @@ def _cell_candidates(grid: LogitGrid, row_cells: IndexArray, col_cells: IndexArr
     magnitude = np.maximum(part.max(axis=(1, 2)), -part.min(axis=(1, 2)))
     margin = (magnitude * ROUNDING + np.finfo(np.float32).tiny)[:, None, None]
     with np.errstate(over="ignore"):  # beyond the largest float: infinite, and rightly a candidate
-        lowest = _over_corners(part, np.minimum) - margin
-        highest = _over_corners(part, np.maximum) + margin
+        lowest = over_corners(part, np.minimum) - margin
+        highest = over_corners(part, np.maximum) + margin
     return _Cells(top, left, right - left - 1, candidates(lowest, highest))
 
 
-def _over_corners(part: LogitGrid, extreme: np.ufunc) -> Float32Array:
+def over_corners(part: LogitGrid, extreme: np.ufunc) -> Float32Array:
     """(C, n - 1, m - 1): the extreme of the four corners of each cell of (C, n, m) points."""
     rows = extreme(part[:, :-1], part[:, 1:])
     result: Float32Array = extreme(rows[:, :, :-1], rows[:, :, 1:])
@@ -215,17 +215,17 @@ def _interpolate_blocks(
     rows, cols = runs
     cell = (rows.cells - cells.first_row)[:, None] * cells.cols + (cols.cells - cells.first_col)
     blocks = cells.found.contested(cell.reshape(-1))
-    step = max(1, _CHUNK_PIXELS // int(rows.lengths.max() * cols.lengths.max()))
+    step = max(1, CHUNK_PIXELS // int(rows.lengths.max() * cols.lengths.max()))
     for start in range(0, len(blocks), step):
         row, col = np.divmod(blocks[start : start + step], len(cols.cells))
         y, x = rows.pixels(row), cols.pixels(col)
         corner = rows.cells[row] * grid.shape[2] + cols.cells[col]
-        values_of = _bilinear_values(grid, corner, weights[0][y], weights[1][x])
-        labels = contest(cells.found, cell[row, col], (len(y), len(x)), values_of, mask.dtype)
+        values_of = bilinear_values(grid, corner, weights[0][y], weights[1][x])
+        labels, _ = contest(cells.found, cell[row, col], (len(y), len(x)), values_of, mask.dtype)
         mask.reshape(-1)[(y * mask.shape[1])[:, None] + x] = labels
 
 
-def _bilinear_values(
+def bilinear_values(
     grid: LogitGrid, corner: IndexArray, down: Float32Array, right: Float32Array
 ) -> Callable[[IndexArray, Float32Array], None]:
     """What writes the values of one class per block at the block's pixels.

@@ -10,7 +10,11 @@ _UNTRAINED_STEP = 2.0**-10  # random weights answer with about a tenth
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding, bias, activation; kernel 1, 3, stride 1, 2."""
+    """Convolution with TensorFlow's SAME padding, bias, activation; odd kernels, stride 1, 2.
+
+    ``explicit``: padded by half the kernel on every side before a stride, whatever the size, as
+    the ``conv2d_same`` of TensorFlow's ResNet and Xception does; SAME pads even sizes after only.
+    """
 
     def __init__(
         self,
@@ -22,6 +26,7 @@ class SameConv2d(nn.Conv2d):
         stride: int = 1,
         dilation: int = 1,
         depthwise: bool = False,
+        explicit: bool = False,
     ) -> None:
         super().__init__(
             channels_in,
@@ -33,6 +38,7 @@ class SameConv2d(nn.Conv2d):
             groups=channels_in if depthwise else 1,
         )
         self.activation = activation
+        self.explicit = explicit or kernel == 1
         self.step: Tensor | None = None
         self.zero: Tensor | None = None
 
@@ -52,7 +58,7 @@ class SameConv2d(nn.Conv2d):
 
     def _convolved(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
-        if self.stride[0] == 1:
+        if self.stride[0] == 1 or self.explicit:
             return super().forward(pixels)
         if not torch.compiler.is_exporting() and height % 2 and width % 2:
             return super().forward(pixels)  # odd sizes: SAME is symmetric, no copy needed

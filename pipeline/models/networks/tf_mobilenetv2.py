@@ -30,9 +30,10 @@ _DECODER_CHANNELS = 256
 class MobileNetV2Layout:
     """What distinguishes one file of this family from another.
 
-    ``widths`` are the channels of the stem and of the seven groups. ``alignment`` is the rule of
-    the graph's own bilinear resizes (see geometry.onto_grid). ``rounded``: the file
-    is quantised, and what its convolutions answer is kept on its int8 grids, as it was trained.
+    ``widths`` are the channels of the stem and of the seven groups, ``hidden`` those within each
+    block (empty: six times its input; multipliers such as 0.75 round them). ``alignment`` is the
+    rule of the graph's own bilinear resizes (see geometry.onto_grid). ``rounded``: the file is
+    quantised, and what its convolutions answer is kept on its int8 grids, as it was trained.
     """
 
     widths: tuple[int, ...]
@@ -43,16 +44,17 @@ class MobileNetV2Layout:
     low_level_channels: int = 48
     alignment: str = "align_corners"
     rounded: bool = False
+    hidden: tuple[int, ...] = ()
 
 
 class InvertedResidual(nn.Module):
     """Expand by 1x1, filter by a depthwise 3x3, project by 1x1; added to its input if it fits."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, expand: bool, stride: int, dilation: int
+        self, channels_in: int, channels_out: int, *, hidden: int, stride: int, dilation: int
     ) -> None:
         super().__init__()
-        hidden = channels_in * _EXPANSION if expand else channels_in
+        expand = hidden != channels_in
         self.expand = SameConv2d(channels_in, hidden, activation="relu6") if expand else None
         self.depthwise = SameConv2d(
             hidden, hidden, 3, activation="relu6", stride=stride, dilation=dilation, depthwise=True
@@ -71,10 +73,14 @@ class InvertedResidual(nn.Module):
 class MobileNetV2Backbone(nn.Module):
     """Stem and 17 inverted residual blocks; past the output stride, stride becomes dilation."""
 
-    def __init__(self, widths: tuple[int, ...], output_stride: int) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], output_stride: int, hidden: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
         self.stem = SameConv2d(3, widths[0], 3, activation="relu6", stride=2)
-        self.blocks = nn.ModuleList(_blocks(widths, output_stride))
+        hidden = hidden or expanded(widths)
+        self.blocks = nn.ModuleList(_blocks(widths, output_stride, hidden))
+        self.channels, self.low_level_channels = widths[-1], hidden[_LOW_LEVEL_BLOCK]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) -> last features (N, C, H / OS, W / OS), low-level features at stride 4."""
@@ -148,9 +154,9 @@ class TfMobileNetV2DeepLab(nn.Module):
     def __init__(self, layout: MobileNetV2Layout) -> None:
         super().__init__()
         self.layout = layout
-        self.backbone = MobileNetV2Backbone(layout.widths, layout.output_stride)
+        self.backbone = MobileNetV2Backbone(layout.widths, layout.output_stride, layout.hidden)
         self.aspp = ImagePoolingAspp(layout.widths[-1], layout.aspp_channels)
-        low_level_in = layout.widths[2] * _EXPANSION
+        low_level_in = self.backbone.low_level_channels
         self.decoder = Decoder(low_level_in, layout) if layout.decoder else None
         channels = _DECODER_CHANNELS if layout.decoder else layout.aspp_channels
         self.classifier = SameConv2d(channels, layout.num_classes, activation="none")
@@ -202,8 +208,19 @@ def _legacy_axis(features: Tensor, dim: int, size: int) -> Tensor:
     return below.lerp(features.index_select(dim, upper.long()), share)
 
 
-def _blocks(widths: tuple[int, ...], output_stride: int) -> list[InvertedResidual]:
-    blocks, channels, reached, dilation = [], widths[0], 2, 1
+def expanded(widths: tuple[int, ...]) -> tuple[int, ...]:
+    """The channels within each block where nothing is rounded: six times those of its input."""
+    channels = [widths[0]]
+    for group, repeats in enumerate(REPEATS):
+        channels += [widths[group + 1]] * repeats
+    return (channels[0], *(_EXPANSION * before for before in channels[1:-1]))
+
+
+def _blocks(
+    widths: tuple[int, ...], output_stride: int, hidden: tuple[int, ...]
+) -> list[InvertedResidual]:
+    blocks: list[InvertedResidual] = []
+    channels, reached, dilation = widths[0], 2, 1
     for group, (repeats, group_stride) in enumerate(zip(REPEATS, _STRIDES, strict=True)):
         for repeat in range(repeats):
             wanted = group_stride if repeat == 0 else 1
@@ -212,7 +229,7 @@ def _blocks(widths: tuple[int, ...], output_stride: int) -> list[InvertedResidua
                 InvertedResidual(
                     channels,
                     widths[group + 1],
-                    expand=group > 0,
+                    hidden=hidden[len(blocks)],
                     stride=stride,
                     dilation=dilation,
                 )

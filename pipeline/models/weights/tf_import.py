@@ -15,6 +15,7 @@ from maskmill.pipeline.models.networks.tf_mobilenetv2 import (
     REPEATS,
     MobileNetV2Layout,
     TfMobileNetV2DeepLab,
+    expanded,
 )
 from maskmill.schemas.errors import ModelError
 
@@ -116,12 +117,16 @@ def _layout(graph: FrozenGraph, named: dict[str, FrozenConvolution]) -> MobileNe
     firsts = [sum(REPEATS[:group]) for group in range(len(REPEATS))]
     widths = [_channels(named, "backbone.stem")]
     widths += [_channels(named, f"backbone.blocks.{first}.project") for first in firsts]
+    hidden = tuple(
+        _channels(named, f"backbone.blocks.{block}.depthwise") for block in range(sum(REPEATS))
+    )
     stride = 1
     for name, entry in named.items():
         stride *= entry.stride if name.startswith("backbone") else 1
     decoder = "decoder.low_level" in named
     return MobileNetV2Layout(
         widths=tuple(widths),
+        hidden=() if hidden == expanded(tuple(widths)) else hidden,
         output_stride=stride,
         num_classes=_channels(named, "classifier"),
         decoder=decoder,

@@ -40,6 +40,7 @@ def test_a_contest_is_an_argmax_over_candidates_only():
     def values_of(classes, out):
         out[:] = values[classes, :, :, cells[: len(classes)]].transpose(1, 2, 0)
 
-    labels = contest(found, cells, (2, 3), values_of, np.uint8)
+    labels, highest = contest(found, cells, (2, 3), values_of, np.uint8)
     masked = np.where(allowed[:, None, None], values, -np.inf)
     assert np.array_equal(labels, masked.argmax(axis=0)[..., cells])
+    assert np.array_equal(highest, masked.max(axis=0)[..., cells])

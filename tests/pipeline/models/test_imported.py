@@ -112,6 +112,25 @@ def test_broken_and_vanished_imports_say_what_to_do(graph_file, cache):
         imported_models()
 
 
+def test_cards_of_before_tensorflows_own_files_are_read(graph_file, cache):
+    """They held the layout of a TfMobileNetV2DeepLab and one number for mean and deviation."""
+    spec = import_model(graph_file, name="fruit", labels=LABELS, image_size=129)
+    path = cache / "models" / "imported" / "fruit" / "model.json"
+    card = json.loads(path.read_text())
+    layout = {name: value for name, value in card["options"].items() if name != "hidden"}
+    kept = ("image_size", "labels", "licence", "file", "sha256")
+    old = {"layout": layout, "mean": 127.5, "std": 127.5, **{key: card[key] for key in kept}}
+    path.write_text(json.dumps(old))
+    found = imported_models()["fruit"]
+    assert dict(found.options) == {k: v for k, v in dict(spec.options).items() if k != "hidden"}
+    assert (found.architecture, found.preprocessing) == (spec.architecture, spec.preprocessing)
+    assert load_network(found, resolve_weights(found)).layout.widths == layout_widths(spec)
+
+
+def layout_widths(spec):
+    return dict(spec.options)["widths"]
+
+
 def test_an_unknown_name_lists_imported_ones_too(graph_file, cache):
     import_model(graph_file, name="fruit", labels=LABELS)
     with pytest.raises(SettingsError, match=r"no model 'nope'; there are: .*fruit"):

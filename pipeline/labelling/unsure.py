@@ -1,0 +1,185 @@
+"""Pixels whose highest probability is below a minimum, without the softmax of every pixel.
+
+Let p be the softmax of the logits at a pixel. Its logits are a weighted mean of those at the four
+corners of its cell (bilinear interpolation), and -ln p_b = ln Σ_c exp(z_c - z_b) is convex in
+them, so it is at most the greatest of the corners': where all four corners give some class b a
+probability of the minimum or more, so does every pixel of the cell. From the other side,
+z_c - z_b is at least the least of its corners', which bounds p_b from above for each class b that
+may be the highest there. Only in the cells that neither bound decides are pixels computed, and
+there only the classes whose share of the sum can be seen.
+
+The bounds hold for any rectangle of pixels with its own corners: large cells are looked at again
+in parts, so that the cost follows the length of the line at which the minimum is crossed.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.pipeline.labelling.bilinear import (
+    AxisRuns,
+    axis_runs,
+    axis_samples,
+)
+from maskmill.pipeline.labelling.binary import two_class_grid
+from maskmill.pipeline.labelling.unsure_pixels import Blocks, Float32Array, Picture, compute_pixels
+from maskmill.pipeline.labelling.upsample import LONGEST_RUN, bands_of, checked_grid, two_points
+from maskmill.pipeline.views.geometry import AxisMap
+from maskmill.schemas.arrays import LabelMask, LogitGrid
+
+_State = npt.NDArray[np.uint8]
+
+_SURE, _UNSURE, _MIXED = 0, 1, 2
+_MARGIN = 1e-5
+"""Of a bound, for rounding and for the classes left out."""
+_WINNERS = 4
+"""Cells in which more classes may be the highest are computed."""
+_PART = 16
+"""Pixels per side of the parts of a large cell."""
+_BOUND_VALUES = 1 << 20
+"""Corner values compared at once."""
+
+
+def ignore_below(
+    mask: LabelMask,
+    grid: LogitGrid,
+    rows: AxisMap,
+    cols: AxisMap,
+    minimum: float,
+    ignore_index: int,
+) -> None:
+    """Writes ``ignore_index`` where the highest probability of a pixel's own logits is too low.
+
+    The logits of a pixel are the grid's, interpolated bilinearly at its position; their softmax is
+    what is compared, so that this equals upsampling all logits and taking softmax and maximum, but
+    for pixels within rounding of the minimum (about 1e-5 of it).
+
+    Args:
+        mask: (H, W), written to. Memory beyond it does not grow with H and W.
+        grid: (C, h, w) float32 logits, finite; one channel is a sigmoid head, two classes.
+        rows: maps pixel rows of the mask to grid rows.
+        cols: the same for columns.
+        minimum: a probability; pixels below it are ignored.
+        ignore_index: what to write.
+
+    Raises:
+        ValueError: a grid that is empty or not finite, or a map that leaves it.
+    """
+    grid = checked_grid(two_class_grid(grid) if len(grid) == 1 else grid, mask.shape, mask.dtype)
+    if minimum <= 1 / len(grid) or 0 in mask.shape:
+        return  # the highest of C probabilities is never lower
+    row = axis_samples(rows, mask.shape[0], grid.shape[1])
+    col = axis_samples(cols, mask.shape[1], grid.shape[2])
+    grid = two_points(grid)
+    flat = grid.reshape(len(grid), -1)
+    picture = Picture(flat, grid.shape[2], row.weight, col.weight, minimum, mask, ignore_index)
+    row_runs, col_runs = axis_runs(row, LONGEST_RUN), axis_runs(col, LONGEST_RUN)
+    for band in bands_of(row_runs, grid.shape[0] * grid.shape[2]):
+        _do_band(picture, grid, band, col_runs)
+
+
+def _do_band(picture: Picture, grid: LogitGrid, rows: AxisRuns, cols: AxisRuns) -> None:
+    """Decide the cells of a band of grid rows."""
+    first, last = int(rows.cells.min()), int(rows.cells.max()) + 2
+    sure = _sure_cells(grid[:, first:last], picture.minimum)
+    open_cells = ~sure[rows.cells - first][:, cols.cells]
+    row, col = np.nonzero(open_cells)
+    blocks = Blocks(
+        rows.starts[row],
+        cols.starts[col],
+        rows.lengths[row],
+        cols.lengths[col],
+        rows.cells[row] * grid.shape[2] + cols.cells[col],
+    )
+    _do_blocks(picture, blocks)
+
+
+def _sure_cells(part: LogitGrid, minimum: float) -> npt.NDArray[np.bool_]:
+    """(n - 1, m - 1): whether one class has the minimum at all four corners of each cell."""
+    powers = np.exp(part - part.max(axis=0))
+    powers *= 1 / powers.sum(axis=0)
+    enough = powers >= minimum * (1 + _MARGIN)
+    rows = enough[:, :-1] & enough[:, 1:]
+    sure: npt.NDArray[np.bool_] = (rows[:, :, :-1] & rows[:, :, 1:]).any(axis=0)
+    return sure
+
+
+def _do_blocks(picture: Picture, blocks: Blocks) -> None:
+    """Decide blocks by the values at their own corner pixels; compute what stays open."""
+    step = max(1, _BOUND_VALUES // (4 * len(picture.flat)))
+    for start in range(0, len(blocks.top), step):
+        some = blocks.of(slice(start, start + step))
+        corners = _corner_values(picture, some)
+        state = _states(corners, picture.minimum)
+        _fill(picture, some.of(state == _UNSURE))
+        mixed = np.flatnonzero(state == _MIXED)
+        large = (some.height[mixed] > 2 * _PART) & (some.width[mixed] > 2 * _PART)
+        if large.any():
+            _do_blocks(picture, _parts(some.of(mixed[large])))
+        compute_pixels(picture, some.of(mixed[~large]), corners.take(mixed[~large], axis=2))
+
+
+def _corner_values(picture: Picture, blocks: Blocks) -> Float32Array:
+    """(C, 4, n): the logits at the corner pixels of each block."""
+    at = blocks.corner
+    above_left, above_right = (picture.flat.take(at + beside, axis=1) for beside in (0, 1))
+    at = at + picture.stride
+    below_left, below_right = (picture.flat.take(at + beside, axis=1) for beside in (0, 1))
+    values = np.empty((len(picture.flat), 4, len(at)), dtype=np.float32)
+    ends = (blocks.left, blocks.left + blocks.width - 1)
+    for place, row in enumerate((blocks.top, blocks.top + blocks.height - 1)):
+        down = picture.down[row]
+        near = above_left + (below_left - above_left) * down
+        far = above_right + (below_right - above_right) * down
+        for side, col in enumerate(ends):
+            values[:, 2 * place + side] = near + (far - near) * picture.right[col]
+    return values
+
+
+def _states(corners: Float32Array, minimum: float) -> _State:
+    """(n,): whether all pixels between four corners are sure, or unsure, or it is not known."""
+    powers = np.exp(corners - corners.max(axis=0))
+    powers *= 1 / powers.sum(axis=0)
+    sure = (powers.min(axis=1) >= minimum * (1 + _MARGIN)).any(axis=0)
+    lowest, highest = corners.min(axis=1), corners.max(axis=1)
+    possible = highest >= lowest.max(axis=0)
+    unsure = ~sure & (possible.sum(axis=0) <= _WINNERS)
+    rank = np.cumsum(possible, axis=0)
+    for winner in range(1, _WINNERS + 1):
+        cells = np.flatnonzero(unsure & (rank[-1] >= winner))
+        if not len(cells):
+            break
+        best = (rank[:, cells] >= winner).argmax(axis=0)
+        some = corners.take(cells, axis=2)
+        lead = np.take_along_axis(some, best[None, None], axis=0)
+        total = np.exp(np.minimum((some - lead).min(axis=1), 80)).sum(axis=0)
+        unsure[cells] = total * (minimum * (1 - _MARGIN)) > 1
+    return np.where(sure, _SURE, np.where(unsure, _UNSURE, _MIXED)).astype(np.uint8)
+
+
+def _fill(picture: Picture, blocks: Blocks) -> None:
+    """Ignore whole blocks."""
+    for top, left, height, width in zip(
+        blocks.top.tolist(),
+        blocks.left.tolist(),
+        blocks.height.tolist(),
+        blocks.width.tolist(),
+        strict=True,
+    ):
+        picture.mask[top : top + height, left : left + width] = picture.ignore
+
+
+def _parts(blocks: Blocks) -> Blocks:
+    """Each block cut into parts of at most ``_PART`` pixels a side."""
+    down, right = -(-blocks.height // _PART), -(-blocks.width // _PART)
+    count = down * right
+    whole = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(whole)) - np.repeat(np.cumsum(count) - count, count)
+    row, col = np.divmod(place, right[whole])
+    top, left = row * _PART, col * _PART
+    return Blocks(
+        blocks.top[whole] + top,
+        blocks.left[whole] + left,
+        np.minimum(blocks.height[whole] - top, _PART),
+        np.minimum(blocks.width[whole] - left, _PART),
+        blocks.corner[whole],
+    )
