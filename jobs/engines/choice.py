@@ -36,7 +36,7 @@ class RunOptions:
     def start(self, name: str, layout: RunLayout) -> Iterator[Workers]:
         """The engine of that name for the length of a block."""
         if name == "local":
-            threads = min(self.workers or local_cores(), local_cores())
+            threads = self.workers or local_cores()
             yield LocalEngine(layout, threads=threads, allow_gpu=self.gpus_per_worker != 0)
             return
         from maskmill.jobs.engines.cluster import cluster
@@ -70,8 +70,19 @@ def choose_engine(
     if options.engine == "local" and options.address:
         raise SettingsError("--engine local runs in this process, and --address names a cluster")
     if options.engine != "auto":
-        return options.engine
+        return _with_room(options, options.engine)
     large = num_items(pending) > local_items * local_cores()
     if options.address or large or under_way(layout, pending["block"].to_pylist()):
         return "ray"
-    return "ray" if local_gpus() > 1 and options.gpus_per_worker != 0 else "local"
+    several_gpus = local_gpus() > 1 and options.gpus_per_worker != 0
+    return "ray" if several_gpus else _with_room(options, "local")
+
+
+def _with_room(options: RunOptions, name: str) -> str:
+    """The engine, once there is room in this process for the workers asked for."""
+    if name == "local" and (options.workers or 1) > local_cores():
+        raise SettingsError(
+            f"{options.workers} workers are too many: there are {local_cores()} cores; lower "
+            "--workers"
+        )
+    return name

@@ -1,6 +1,8 @@
 """Segmenter: a network on a device; pictures at network size in, logits on their grid out."""
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +46,7 @@ class PictureLogits:
 
 
 class Segmenter:
-    """A network with its weights, on one device, at one precision.
+    """A network with its weights, on one device, at one precision. Threads may share it.
 
     ``group_size`` pictures go through the network at once, always exactly so many, so that a
     picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
@@ -76,6 +78,7 @@ class Segmenter:
         self.spec, self.notes = model.spec, model.notes
         self.num_classes = num_classes_of(model.network)
         self.network = self._placed(model.network)
+        self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
@@ -123,7 +126,7 @@ class Segmenter:
         pixels = network_input(group, self.spec.preprocessing, self.device)
         dtype = DTYPES[self.precision]
         autocast = dtype != torch.float32 and not self._fused
-        with torch.autocast(self.device.type, dtype, enabled=autocast):
+        with self._turn, torch.autocast(self.device.type, dtype, enabled=autocast):
             logits = self.network(pixels)
         grid: LogitGrid = logits.float().cpu().numpy()
         return grid
@@ -159,6 +162,14 @@ def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tens
     used.copy_(pixels).sub_(mean).div_(std)
     slot[height:] = 0
     slot[:height, width * 3 :] = 0
+
+
+def _has_hooks(network: nn.Module) -> bool:
+    """Whether a call leaves something in the network: then threads must take turns.
+
+    timm's encoders without a plain list of stages (Xception) collect their features so.
+    """
+    return any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 def _checked_sha256(path: Path | None, expected: str | None) -> str:

@@ -18,10 +18,11 @@ SMALL = {
 """A network without weights on small pictures: quick, and the same everywhere."""
 
 
-def run_in_process(source: Path, out: Path, **settings: object) -> RunLayout:
+def run_in_process(
+    source: Path, out: Path, command: str = "prelabel", **settings: object
+) -> RunLayout:
     """Label ``source`` with random weights, block after block, and finish the run."""
-    job = PrelabelJob(
-        PrelabelSettings(**{"source": str(source), "out": str(out), **SMALL, **settings})
-    )
+    values = {"source": str(source), "out": str(out), **SMALL, **settings}
+    job = PrelabelJob(PrelabelSettings(**values), command)
     run(job, RunOptions(engine="local"))
     return job.layout
