@@ -9,8 +9,9 @@ It is applied here to the undilated network rather than by timm's ``output_strid
 leaves a shortcut convolution out of xception71 at output stride 8, so those weights would not fit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -28,11 +29,15 @@ _PROBE_SIZE: Final = 64  # a multiple of 32: every reduction is then an exact ra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
-    """How timm builds an encoder, and which convolutions multi-grid dilates, first to last."""
+    """How timm builds an encoder, and which convolutions multi-grid dilates, first to last.
+
+    ``builder``: (output stride, eager rates) -> encoder, in the place of timm and the rule here.
+    """
 
     timm_name: str
     multi_grid: tuple[str, ...] = ()
     options: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    builder: Callable[[int, bool], nn.Module] | None = None
 
 
 _BOTTLENECKS = tuple(f"layer4.{unit}.conv2" for unit in range(3))
@@ -69,33 +74,56 @@ def build_encoder(
     multi_grid: Sequence[int] | None = None,
     eager_rates: bool = False,
     early_padding: bool = False,
+    last_rates: Sequence[int] | None = None,
 ) -> nn.Module:
-    """An untrained encoder: (N, 3, H, W) float -> five feature maps, strides 2, 4, 8, …
+    """An untrained encoder: (N, 3, H, W) float -> feature maps, mostly five: strides 2, 4, 8, …
 
     Strides stop growing at ``output_stride``. ``multi_grid``: factors on the rate of the last
     stage's units, for example (1, 2, 4); None leaves the rates to the rule above.
     ``eager_rates``: see :func:`trade_strides_for_rates`. ``early_padding``: see
-    :func:`pad_before_expansion`.
+    :func:`pad_before_expansion`. ``last_rates``: rates of the last stage's units at output stride
+    16 (twice that at 8), for projects that follow no rule.
 
     Raises:
         SettingsError: an unknown encoder, an output stride other than 8 and 16, or multi-grid
             where the encoder has none or another number of units.
     """
-    if name not in ENCODERS:
-        raise SettingsError(f"no encoder {name!r}; there are: {', '.join(ENCODERS)}")
+    spec = encoder_spec(name)
     if output_stride not in OUTPUT_STRIDES:
         raise SettingsError(f"output stride {output_stride} is not one of 8, 16")
-    spec = ENCODERS[name]
+    encoder = (spec.builder or partial(_timm_encoder, spec))(output_stride, eager_rates)
+    if multi_grid is not None:
+        _apply_multi_grid(encoder, name, spec, 32 // output_stride, multi_grid)
+    if last_rates is not None:
+        _apply_multi_grid(encoder, name, spec, 16 // output_stride, last_rates)
+    if early_padding:
+        pad_before_expansion(encoder, name)
+    return encoder
+
+
+def encoder_spec(name: str) -> EncoderSpec:
+    """The entry of an encoder, ours or another project's.
+
+    Raises:
+        SettingsError: an unknown encoder.
+    """
+    if name in ENCODERS:
+        return ENCODERS[name]
+    from maskmill.pipeline.models.networks.foreign_encoders import FOREIGN_ENCODERS
+
+    if name not in FOREIGN_ENCODERS:
+        known = ", ".join((*ENCODERS, *FOREIGN_ENCODERS))
+        raise SettingsError(f"no encoder {name!r}; there are: {known}")
+    return FOREIGN_ENCODERS[name]
+
+
+def _timm_encoder(spec: EncoderSpec, output_stride: int, eager: bool) -> nn.Module:
     import timm  # its import takes a second, and most models have no need of it
 
     encoder: nn.Module = timm.create_model(
         spec.timm_name, features_only=True, pretrained=False, **spec.options
     )
-    trade_strides_for_rates(encoder, output_stride, eager=eager_rates)
-    if multi_grid is not None:
-        _apply_multi_grid(encoder, name, spec, 32 // output_stride, multi_grid)
-    if early_padding:
-        pad_before_expansion(encoder, name)
+    trade_strides_for_rates(encoder, output_stride, eager=eager)
     return encoder
 
 
