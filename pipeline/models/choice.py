@@ -129,8 +129,9 @@ def _from_file(
         )
     if name is not None and found.spec.name == name:
         return None
+    naming: tuple[str, ...] = ()
     if labels:
-        label_map, naming = load_label_map(labels), ()
+        label_map = load_label_map(labels)
     elif found.labels is not None:
         label_map, naming = found.labels, (f"class names are those {found.labels.name}",)
     else:

@@ -16,7 +16,7 @@ from maskmill.pipeline.models.network_options import NetworkOptions
 from maskmill.pipeline.models.spec import Alignment, ModelSpec, load_attribute
 from maskmill.pipeline.models.weights import huggingface
 from maskmill.pipeline.models.weights.beside import Told
-from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS, ForeignLayout
+from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
 from maskmill.pipeline.models.weights.foreign_shapes import (
     BATCH_COUNTER,
     PARALLEL_BUILDER,
@@ -31,6 +31,7 @@ from maskmill.pipeline.models.weights.foreign_state import (
     out_of_context,
     renamed_state,
 )
+from maskmill.pipeline.models.weights.layout_rules import ForeignLayout
 from maskmill.schemas.errors import ModelError
 
 TORCHVISION_BUILDER: Final = "maskmill.pipeline.models.networks.deeplabv3:build"
@@ -220,7 +221,7 @@ def _adapt_huggingface(
             "known here for this network"
         )
     stride = output_stride or told.output_stride or LAYOUTS["huggingface"].output_stride
-    notes = ()
+    notes: tuple[str, ...] = ()
     if output_stride is None and told.output_stride is None:
         notes = (
             f"no config.json beside the weights: output stride {stride}, TensorFlow's padding and "

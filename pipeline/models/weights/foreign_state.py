@@ -6,9 +6,10 @@ from typing import Final
 from torch import Tensor
 
 from maskmill.pipeline.models.weights import huggingface
-from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS, ForeignLayout
+from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
 from maskmill.pipeline.models.weights.foreign_names import encoder_names
 from maskmill.pipeline.models.weights.foreign_shapes import some_of
+from maskmill.pipeline.models.weights.layout_rules import ForeignLayout
 from maskmill.pipeline.models.weights.state import left_out
 from maskmill.schemas.errors import ModelError
 

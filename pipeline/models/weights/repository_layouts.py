@@ -77,10 +77,11 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
             ("decoder.last_conv.4.", "decoder.refine.1.conv."),
             ("decoder.last_conv.5.", "decoder.refine.1.norm."),
             ("decoder.last_conv.8.", "classifier."),
-            ("backbone.features.", "mobilenet."),
+            ("backbone.low_level_features.", "mobilenet."),
+            ("backbone.high_level_features.", "mobilenet."),
             ("backbone.", "encoder."),
         ),
-        dropped=("backbone.low_level_features.", "backbone.high_level_features."),
+        dropped=("backbone.features.",),  # the same tensors once more
         alignment="align_corners",
         output_stride=16,
         preprocessing=SHORTEST_513,
