@@ -9,36 +9,25 @@ It is applied here to the undilated network rather than by timm's ``output_strid
 leaves a shortcut convolution out of xception71 at output stride 8, so those weights would not fit.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-import torch
 from torch import nn
 
+from maskmill.pipeline.models.networks.foreign_encoders import FOREIGN_ENCODERS
+from maskmill.pipeline.models.networks.rates import EncoderSpec as EncoderSpec
+from maskmill.pipeline.models.networks.rates import pad_before_expansion as pad_before_expansion
+from maskmill.pipeline.models.networks.rates import set_rate as set_rate
+from maskmill.pipeline.models.networks.rates import (
+    trade_strides_for_rates as trade_strides_for_rates,
+)
 from maskmill.schemas.errors import SettingsError
 
 OUTPUT_STRIDES: Final = (8, 16)
 LOW_LEVEL: Final = 1
 """Position of the stride-4 features that the decoder reads among the five an encoder returns."""
-
-_PROBE_SIZE: Final = 64  # a multiple of 32: every reduction is then an exact ratio of sizes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderSpec:
-    """How timm builds an encoder, and which convolutions multi-grid dilates, first to last.
-
-    ``builder``: (output stride, eager rates) -> encoder, in the place of timm and the rule here.
-    """
-
-    timm_name: str
-    multi_grid: tuple[str, ...] = ()
-    options: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    builder: Callable[[int, bool], nn.Module] | None = None
-
 
 _BOTTLENECKS = tuple(f"layer4.{unit}.conv2" for unit in range(3))
 _DEEP_STEM = MappingProxyType({"stem_type": "deep", "stem_width": 32})
@@ -109,8 +98,6 @@ def encoder_spec(name: str) -> EncoderSpec:
     """
     if name in ENCODERS:
         return ENCODERS[name]
-    from maskmill.pipeline.models.networks.foreign_encoders import FOREIGN_ENCODERS
-
     if name not in FOREIGN_ENCODERS:
         known = ", ".join((*ENCODERS, *FOREIGN_ENCODERS))
         raise SettingsError(f"no encoder {name!r}; there are: {known}")
@@ -132,49 +119,6 @@ def feature_channels(encoder: nn.Module) -> tuple[int, ...]:
     return tuple(encoder.feature_info.channels())  # type: ignore[operator, union-attr]
 
 
-def trade_strides_for_rates(encoder: nn.Module, output_stride: int, *, eager: bool = False) -> None:
-    """Dilate an undilated network in place so that no feature map is coarser than asked.
-
-    A convolution that loses its stride reads features that are as fine as it always did, so it
-    keeps the old rate. ``eager`` gives it the new rate at once, as segmentation-models-pytorch
-    does; the results differ.
-    """
-    for conv, reduction in _input_reductions(encoder):
-        after = reduction * conv.stride[0]
-        rate = max(1, (after if eager else reduction) // output_stride)
-        if after > output_stride:
-            conv.stride = (max(1, output_stride // reduction),) * 2
-        if rate > 1:
-            set_rate(conv, rate)
-
-
-def pad_before_expansion(encoder: nn.Module, name: str) -> None:
-    """Pad the inverted residuals of MobileNetV2 before their 1×1 expansion, the stem not at all.
-
-    VainF's DeepLabV3Plus-Pytorch does so; the border then is what batch norm makes of zero.
-
-    Raises:
-        SettingsError: any other encoder.
-    """
-    if name != "mobilenetv2":
-        raise SettingsError(f"early padding belongs to mobilenetv2, not to {name!r}")
-    convs = {
-        path: module for path, module in encoder.named_modules() if isinstance(module, nn.Conv2d)
-    }
-    convs["conv_stem"].padding = (0, 0)
-    for path, conv in convs.items():
-        if path.endswith(".conv_pw") and path.replace("conv_pw", "conv_pwl") in convs:
-            depthwise = convs[path.replace("conv_pw", "conv_dw")]
-            conv.padding, depthwise.padding = depthwise.padding, (0, 0)
-
-
-def set_rate(conv: nn.Conv2d, rate: int) -> None:
-    """Dilate one convolution in place; the padding keeps the size. 1×1 kernels stay as they are."""
-    if conv.kernel_size[0] > 1:
-        conv.dilation = (rate, rate)
-        conv.padding = (rate * (conv.kernel_size[0] // 2), rate * (conv.kernel_size[1] // 2))
-
-
 def atrous_rates(network: nn.Module) -> dict[str, int]:
     """Module name -> rate, for every convolution with a kernel larger than 1×1."""
     return {
@@ -182,25 +126,6 @@ def atrous_rates(network: nn.Module) -> dict[str, int]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1
     }
-
-
-def _input_reductions(encoder: nn.Module) -> list[tuple[nn.Conv2d, int]]:
-    """Each convolution with how much coarser than the image its input is, seen in one forward."""
-    seen: list[tuple[nn.Conv2d, int]] = []
-
-    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if isinstance(module, nn.Conv2d) and inputs[0].shape[-1] > 1:
-            seen.append((module, _PROBE_SIZE // inputs[0].shape[-1]))
-
-    hooks = [module.register_forward_pre_hook(note) for module in encoder.modules()]
-    device = next(encoder.parameters()).device
-    training = encoder.training
-    with torch.no_grad():
-        encoder.eval()(torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE, device=device))
-    encoder.train(training)
-    for hook in hooks:
-        hook.remove()
-    return seen
 
 
 def _apply_multi_grid(

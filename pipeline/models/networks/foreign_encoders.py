@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from maskmill.pipeline.models.networks import drn, xception
-from maskmill.pipeline.models.networks.encoders import (
+from maskmill.pipeline.models.networks.rates import (
     EncoderSpec,
     pad_before_expansion,
     set_rate,
