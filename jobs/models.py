@@ -1,4 +1,4 @@
-"""`maskmill models`: list, info, pull, import, export."""
+"""`maskmill models`: list, info, pull, recognise, import, export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ def models() -> None:
       maskmill models list
       maskmill models info deeplabv3_mobilenetv2_x05_voc
       maskmill models pull deeplabv3_mobilenetv2_x05_voc
+      maskmill models recognise best.pth
       maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
       maskmill models export deeplabv3_mobilenetv2_x05_voc deeplab.onnx
     """
@@ -101,6 +102,46 @@ def pull(names: tuple[str, ...]) -> None:
     for name in names:
         path = resolve_weights(find_model(name), say=lambda text: click.echo(text, err=True))
         click.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+@models.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--output-stride", type=click.Choice(["8", "16"]), help="If you know it.")
+@click.option(
+    "--network-option",
+    "network_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What else you know of the network: rates=6,12,18.",
+)
+@json_option
+@exits_cleanly
+def recognise(
+    file: Path, output_stride: str | None, network_options: tuple[str, ...], as_json: bool
+) -> None:
+    """Say what the weights in FILE are: network, output stride, classes, and who saves them so.
+
+    Only names, shapes and plain values are read; nothing in the file is run.
+
+    \b
+    Example:
+      maskmill models recognise best.pth
+    """
+    from maskmill.pipeline.models.network_options import parse_network_options
+    from maskmill.pipeline.models.recognition import facts_of
+    from maskmill.pipeline.models.recognition import recognise as recognise_file
+
+    found = recognise_file(
+        file,
+        output_stride=int(output_stride) if output_stride else None,
+        options=parse_network_options(network_options),
+    )
+    if as_json:
+        say_json(facts_of(found))
+        return
+    click.echo(f"{file}: {found.describe()}")
+    for note in found.notes:
+        click.echo(f"note: {note}")
 
 
 @models.command("import")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from maskmill.pipeline.models.spec import ModelSpec, labels_of, load_attribute
-from maskmill.pipeline.models.weights.foreign import adapt_checkpoint, foreign_layout
+from maskmill.pipeline.models.weights.foreign import adapt_checkpoint
 from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
+from maskmill.pipeline.models.weights.foreign_state import foreign_layout, renamed_state
 from maskmill.pipeline.models.weights.state import (
     classes_in_state,
     classifier_name,
@@ -79,9 +80,13 @@ def num_classes_of(network: nn.Module) -> int:
 
 def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedModel:
     notes: tuple[str, ...] = ()
-    outline = _outline(spec, len(labels_of(spec).classes))
+    if spec.layout:  # recognised before: its options are settled, only names are left to change
+        if foreign_layout(state) != spec.layout:
+            raise ModelError(f"{where} does not hold weights of {spec.architecture}")
+        state, _ = renamed_state(spec.layout, state, where)
+    outline = _outline(spec, 1 if spec.layout else len(labels_of(spec).classes))
     num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
-    if _is_foreign(outline, state):
+    if not spec.layout and _is_foreign(outline, state):
         asked = spec.output_stride if spec.stride_asked else None
         adapted = adapt_checkpoint(state, output_stride=asked, where=where)
         _check_family(spec, LAYOUTS[adapted.layout].title, where)

@@ -142,7 +142,10 @@ class Segmenter:
 def network_input(
     group: Sequence[NetworkPicture], preprocessing: Preprocessing, device: torch.device
 ) -> Tensor:
-    """(N, 3, H, W) float32, channels last: normalised, padded with 0 at right and bottom."""
+    """(N, 3, H, W) float32, channels last: normalised, padded at right and bottom.
+
+    Padding is 0, or the grey that the preprocessing names, normalised.
+    """
     height, width = group[0].network_hw
     values = torch.empty((len(group), height, width * 3), device=device)
     for slot, picture in zip(values, group, strict=True):
@@ -160,8 +163,12 @@ def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tens
     std = torch.tensor(preprocessing.std).repeat(width).to(slot.device, non_blocking=True)
     used = slot[:height, : width * 3]
     used.copy_(pixels).sub_(mean).div_(std)
-    slot[height:] = 0
-    slot[:height, width * 3 :] = 0
+    slot[height:] = slot[:height, width * 3 :] = 0
+    if preprocessing.pad_value is not None:
+        grey = torch.tensor(preprocessing.pad_value) - torch.tensor(preprocessing.mean)
+        fill = (grey / torch.tensor(preprocessing.std)).to(slot.device)
+        slot[height:] = fill.repeat(slot.shape[1] // 3)
+        slot[:height, width * 3 :] = fill.repeat(slot.shape[1] // 3 - width)
 
 
 def _has_hooks(network: nn.Module) -> bool:

@@ -67,7 +67,8 @@ class ModelSpec:
     that of the logits. ``precisions`` are the number formats that ``auto`` may choose, those in
     which the labels stay the same. Models without ``weights`` must be trained or given a file.
     ``stride_asked``: the user asked for this output stride, so that another project's checkpoint,
-    which does not tell its own, is to be run at it.
+    which does not tell its own, is to be run at it. ``layout``: the project in
+    weights.foreign_layouts that names the tensors of its file; empty where that is this one.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ModelSpec:
     options: tuple[tuple[str, Any], ...] = ()
     own_labels: LabelMap | None = None
     stride_asked: bool = False
+    layout: str = ""
 
     @property
     def trained(self) -> bool:

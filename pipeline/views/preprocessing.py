@@ -19,7 +19,8 @@ class Preprocessing:
     The picture is scaled so that its longest (or shortest) side has ``size`` pixels, or to
     ``size`` x ``size`` (``exact``); other side by round(); bilinear, antialiased, on uint8. With
     ``pad`` it stands at the top left of a square of ``size`` pixels whose rest is the mean colour
-    (0 after normalisation). Normalisation is (x - mean) / std on values 0..255, per channel.
+    (0 after normalisation), or of grey ``pad_value`` (0..255). Normalisation is (x - mean) / std
+    on values 0..255, per channel.
     """
 
     resize: ResizeRule
@@ -28,6 +29,7 @@ class Preprocessing:
     upscale: bool = True
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    pad_value: float | None = None
 
     def sized(self, size: int | None) -> "Preprocessing":
         """The same rule at another size; None keeps it.

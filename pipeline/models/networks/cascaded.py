@@ -49,6 +49,7 @@ def build_parallel(
     aspp_rates: Sequence[int] | None = None,
     eager_rates: bool = False,
     early_padding: bool = False,
+    last_rates: Sequence[int] | None = None,
     aspp_channels: int = 256,
     aspp_separable: Separable = "none",
     aspp_project_kernel: int = 1,
@@ -70,6 +71,7 @@ def build_parallel(
         multi_grid=multi_grid,
         eager_rates=eager_rates,
         early_padding=early_padding,
+        last_rates=last_rates,
     )
     context: list[nn.Module] = [
         ASPP(

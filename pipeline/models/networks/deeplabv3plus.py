@@ -30,12 +30,13 @@ class Decoder(nn.Module):
         *,
         channels: int,
         project_channels: int,
+        project_kernel: int,
         convs: int,
         separable: Separable,
         align_corners: bool,
     ) -> None:
         super().__init__()
-        self.low_level = conv_norm_relu(low_level_channels, project_channels)
+        self.low_level = conv_norm_relu(low_level_channels, project_channels, project_kernel)
         widths = [in_channels + project_channels, *[channels] * convs]
         self.refine = nn.Sequential(
             *(
@@ -96,6 +97,7 @@ def build(
     multi_grid: Sequence[int] | None = None,
     eager_rates: bool = False,
     early_padding: bool = False,
+    last_rates: Sequence[int] | None = None,
     aspp_rates: Sequence[int] | None = None,
     aspp_channels: int = 256,
     aspp_separable: Separable = "none",
@@ -105,6 +107,7 @@ def build(
     dropout: float = 0.1,
     decoder_channels: int = 256,
     decoder_project_channels: int = 48,
+    decoder_project_kernel: int = 1,
     decoder_convs: int = 2,
     decoder_separable: Separable = "none",
     align_corners: bool = True,
@@ -127,6 +130,7 @@ def build(
         multi_grid=multi_grid,
         eager_rates=eager_rates,
         early_padding=early_padding,
+        last_rates=last_rates,
     )
     channels = feature_channels(body)
     return DeepLabV3Plus(
@@ -138,7 +142,8 @@ def build(
         ),
         Decoder(
             aspp_channels, channels[LOW_LEVEL], channels=decoder_channels,
-            project_channels=decoder_project_channels, convs=decoder_convs,
+            project_channels=decoder_project_channels, project_kernel=decoder_project_kernel,
+            convs=decoder_convs,
             separable=decoder_separable, align_corners=align_corners,
         ),
         aspp_channels=aspp_channels, channels=decoder_channels, num_classes=num_classes,

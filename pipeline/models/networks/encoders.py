@@ -10,30 +10,24 @@ leaves a shortcut convolution out of xception71 at output stride 8, so those wei
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-import torch
 from torch import nn
 
+from maskmill.pipeline.models.networks.foreign_encoders import FOREIGN_ENCODERS
+from maskmill.pipeline.models.networks.rates import EncoderSpec as EncoderSpec
+from maskmill.pipeline.models.networks.rates import pad_before_expansion as pad_before_expansion
+from maskmill.pipeline.models.networks.rates import set_rate as set_rate
+from maskmill.pipeline.models.networks.rates import (
+    trade_strides_for_rates as trade_strides_for_rates,
+)
 from maskmill.schemas.errors import SettingsError
 
 OUTPUT_STRIDES: Final = (8, 16)
 LOW_LEVEL: Final = 1
 """Position of the stride-4 features that the decoder reads among the five an encoder returns."""
-
-_PROBE_SIZE: Final = 64  # a multiple of 32: every reduction is then an exact ratio of sizes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderSpec:
-    """How timm builds an encoder, and which convolutions multi-grid dilates, first to last."""
-
-    timm_name: str
-    multi_grid: tuple[str, ...] = ()
-    options: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
 
 _BOTTLENECKS = tuple(f"layer4.{unit}.conv2" for unit in range(3))
 _DEEP_STEM = MappingProxyType({"stem_type": "deep", "stem_width": 32})
@@ -69,82 +63,60 @@ def build_encoder(
     multi_grid: Sequence[int] | None = None,
     eager_rates: bool = False,
     early_padding: bool = False,
+    last_rates: Sequence[int] | None = None,
 ) -> nn.Module:
-    """An untrained encoder: (N, 3, H, W) float -> five feature maps, strides 2, 4, 8, …
+    """An untrained encoder: (N, 3, H, W) float -> feature maps, mostly five: strides 2, 4, 8, …
 
     Strides stop growing at ``output_stride``. ``multi_grid``: factors on the rate of the last
     stage's units, for example (1, 2, 4); None leaves the rates to the rule above.
     ``eager_rates``: see :func:`trade_strides_for_rates`. ``early_padding``: see
-    :func:`pad_before_expansion`.
+    :func:`pad_before_expansion`. ``last_rates``: rates of the last stage's units at output stride
+    16 (twice that at 8), for projects that follow no rule.
 
     Raises:
         SettingsError: an unknown encoder, an output stride other than 8 and 16, or multi-grid
             where the encoder has none or another number of units.
     """
-    if name not in ENCODERS:
-        raise SettingsError(f"no encoder {name!r}; there are: {', '.join(ENCODERS)}")
+    spec = encoder_spec(name)
     if output_stride not in OUTPUT_STRIDES:
         raise SettingsError(f"output stride {output_stride} is not one of 8, 16")
-    spec = ENCODERS[name]
+    encoder = (spec.builder or partial(_timm_encoder, spec))(output_stride, eager_rates)
+    if multi_grid is not None:
+        _apply_multi_grid(encoder, name, spec, 32 // output_stride, multi_grid)
+    if last_rates is not None:
+        _apply_multi_grid(encoder, name, spec, 16 // output_stride, last_rates)
+    if early_padding:
+        pad_before_expansion(encoder, name)
+    return encoder
+
+
+def encoder_spec(name: str) -> EncoderSpec:
+    """The entry of an encoder, ours or another project's.
+
+    Raises:
+        SettingsError: an unknown encoder.
+    """
+    if name in ENCODERS:
+        return ENCODERS[name]
+    if name not in FOREIGN_ENCODERS:
+        known = ", ".join((*ENCODERS, *FOREIGN_ENCODERS))
+        raise SettingsError(f"no encoder {name!r}; there are: {known}")
+    return FOREIGN_ENCODERS[name]
+
+
+def _timm_encoder(spec: EncoderSpec, output_stride: int, eager: bool) -> nn.Module:
     import timm  # its import takes a second, and most models have no need of it
 
     encoder: nn.Module = timm.create_model(
         spec.timm_name, features_only=True, pretrained=False, **spec.options
     )
-    trade_strides_for_rates(encoder, output_stride, eager=eager_rates)
-    if multi_grid is not None:
-        _apply_multi_grid(encoder, name, spec, 32 // output_stride, multi_grid)
-    if early_padding:
-        pad_before_expansion(encoder, name)
+    trade_strides_for_rates(encoder, output_stride, eager=eager)
     return encoder
 
 
 def feature_channels(encoder: nn.Module) -> tuple[int, ...]:
     """Channels of the five feature maps of an encoder of :func:`build_encoder`."""
     return tuple(encoder.feature_info.channels())  # type: ignore[operator, union-attr]
-
-
-def trade_strides_for_rates(encoder: nn.Module, output_stride: int, *, eager: bool = False) -> None:
-    """Dilate an undilated network in place so that no feature map is coarser than asked.
-
-    A convolution that loses its stride reads features that are as fine as it always did, so it
-    keeps the old rate. ``eager`` gives it the new rate at once, as segmentation-models-pytorch
-    does; the results differ.
-    """
-    for conv, reduction in _input_reductions(encoder):
-        after = reduction * conv.stride[0]
-        rate = max(1, (after if eager else reduction) // output_stride)
-        if after > output_stride:
-            conv.stride = (max(1, output_stride // reduction),) * 2
-        if rate > 1:
-            set_rate(conv, rate)
-
-
-def pad_before_expansion(encoder: nn.Module, name: str) -> None:
-    """Pad the inverted residuals of MobileNetV2 before their 1×1 expansion, the stem not at all.
-
-    VainF's DeepLabV3Plus-Pytorch does so; the border then is what batch norm makes of zero.
-
-    Raises:
-        SettingsError: any other encoder.
-    """
-    if name != "mobilenetv2":
-        raise SettingsError(f"early padding belongs to mobilenetv2, not to {name!r}")
-    convs = {
-        path: module for path, module in encoder.named_modules() if isinstance(module, nn.Conv2d)
-    }
-    convs["conv_stem"].padding = (0, 0)
-    for path, conv in convs.items():
-        if path.endswith(".conv_pw") and path.replace("conv_pw", "conv_pwl") in convs:
-            depthwise = convs[path.replace("conv_pw", "conv_dw")]
-            conv.padding, depthwise.padding = depthwise.padding, (0, 0)
-
-
-def set_rate(conv: nn.Conv2d, rate: int) -> None:
-    """Dilate one convolution in place; the padding keeps the size. 1×1 kernels stay as they are."""
-    if conv.kernel_size[0] > 1:
-        conv.dilation = (rate, rate)
-        conv.padding = (rate * (conv.kernel_size[0] // 2), rate * (conv.kernel_size[1] // 2))
 
 
 def atrous_rates(network: nn.Module) -> dict[str, int]:
@@ -154,25 +126,6 @@ def atrous_rates(network: nn.Module) -> dict[str, int]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1
     }
-
-
-def _input_reductions(encoder: nn.Module) -> list[tuple[nn.Conv2d, int]]:
-    """Each convolution with how much coarser than the image its input is, seen in one forward."""
-    seen: list[tuple[nn.Conv2d, int]] = []
-
-    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if isinstance(module, nn.Conv2d) and inputs[0].shape[-1] > 1:
-            seen.append((module, _PROBE_SIZE // inputs[0].shape[-1]))
-
-    hooks = [module.register_forward_pre_hook(note) for module in encoder.modules()]
-    device = next(encoder.parameters()).device
-    training = encoder.training
-    with torch.no_grad():
-        encoder.eval()(torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE, device=device))
-    encoder.train(training)
-    for hook in hooks:
-        hook.remove()
-    return seen
 
 
 def _apply_multi_grid(

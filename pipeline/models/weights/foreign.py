@@ -12,18 +12,26 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from maskmill.pipeline.models.network_options import NetworkOptions
 from maskmill.pipeline.models.spec import Alignment, ModelSpec, load_attribute
-from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS, ForeignLayout
+from maskmill.pipeline.models.weights import huggingface
+from maskmill.pipeline.models.weights.beside import Told
+from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
 from maskmill.pipeline.models.weights.foreign_shapes import (
     BATCH_COUNTER,
     PARALLEL_BUILDER,
     PLUS_BUILDER,
+    encoder_of,
     infer_options,
-    mobilenet_to_timm,
     shapes_of,
     some_of,
 )
-from maskmill.pipeline.models.weights.state import left_out
+from maskmill.pipeline.models.weights.foreign_state import (
+    foreign_layout,
+    out_of_context,
+    renamed_state,
+)
+from maskmill.pipeline.models.weights.layout_rules import ForeignLayout
 from maskmill.schemas.errors import ModelError
 
 TORCHVISION_BUILDER: Final = "maskmill.pipeline.models.networks.deeplabv3:build"
@@ -38,6 +46,7 @@ class AdaptedCheckpoint:
 
     layout: str
     builder: str
+    encoder: str
     options: tuple[tuple[str, Any], ...]
     num_classes: int
     output_stride: int
@@ -56,122 +65,126 @@ class AdaptedCheckpoint:
             output_stride=self.output_stride,
             grid_stride=self.grid_stride,
             alignment=self.alignment,
+            layout=self.layout,
         )
 
 
-def foreign_layout(state: Mapping[str, Tensor]) -> str | None:
-    """Name in LAYOUTS of the project whose keys these are; None where it is none of them."""
-    for name, layout in LAYOUTS.items():
-        if any(key.startswith(layout.signature) for key in _unprefixed(state)):
-            return name
-    return None
-
-
 def adapt_checkpoint(
-    state: Mapping[str, Tensor], *, output_stride: int | None = None, where: str = "weights"
+    state: Mapping[str, Tensor],
+    *,
+    output_stride: int | None = None,
+    told: Told | None = None,
+    wanted: NetworkOptions | None = None,
+    where: str = "weights",
 ) -> AdaptedCheckpoint:
     """Rename a foreign state dict, and find the builder and options of its network.
 
     Args:
-        state: tensors by name, wrappers such as ``{"state_dict": …}`` already taken off.
-        output_stride: 8 or 16; None for the project's default, as weights do not tell.
+        state: tensors by name, wrappers such as ``{"state_dict": …}`` already taken off; on the
+            meta device too.
+        output_stride: 8 or 16; None for what is told, else the project's default.
+        told: what stands beside the weights in plain values.
+        wanted: what the user says of the network.
         where: what to call the checkpoint in messages.
 
     Raises:
         ModelError: no known layout, an unknown encoder, or tensors that are missing, left over
             or of another shape; the message names them.
     """
+    told, wanted = told or Told(), wanted or NetworkOptions()
     name = foreign_layout(state)
     if name is None:
         raise ModelError(
             f"{where} is none of the known layouts ({', '.join(LAYOUTS)}); "
             f"its keys begin with {some_of(list(state))}"
         )
-    layout = LAYOUTS[name]
-    state = _unprefixed(state)
-    renamed, notes = _rename(layout, state, where)
+    renamed, notes = renamed_state(name, state, where)
     if name == "torchvision":
-        return _adapt_torchvision(renamed, notes, output_stride, where)
-    stride = output_stride or layout.output_stride
-    renamed = _reorder(layout, mobilenet_to_timm(renamed))
-    builder, options = infer_options(renamed, where)
+        return _adapt_torchvision(renamed, list(notes), output_stride, where)
+    if name == "huggingface":
+        return _adapt_huggingface(renamed, output_stride, told, where)
+    return _adapt_plain(name, renamed, list(notes), output_stride, told, wanted, where)
+
+
+def _adapt_plain(
+    name: str, renamed: dict[str, Tensor], notes: list[str], output_stride: int | None,
+    told: Told, wanted: NetworkOptions, where: str,
+) -> AdaptedCheckpoint:  # fmt: skip
+    layout = LAYOUTS[name]
+    plain = out_of_context(renamed)
+    encoder = encoder_of(plain, layout.encoders, wanted.encoder or told.encoder, where)
+    builder, options = infer_options(plain, encoder, where)
+    stride = output_stride or told.output_stride or layout.output_stride
+    if encoder == "drn_d_54":
+        stride = 8
     options |= {"output_stride": stride, **dict(layout.options)}
-    if name.startswith("smp") and not any(key.startswith("encoder.model.") for key in state):
+    options |= dict(dict(layout.encoder_options).get(encoder, ()))
+    if name.startswith("smp") and encoder not in _TIMM_ENCODERS:
         options["eager_rates"] = True  # its own encoders; those of timm follow timm
-    if name.startswith("vainf") and options["encoder"] == "mobilenetv2":
-        options["early_padding"] = True
     if builder == PARALLEL_BUILDER:
         options["multi_grid"] = None
-        renamed = _into_context(renamed)
-    if output_stride is None:
-        other = 8 if stride == 16 else 16
-        notes.append(
-            f"weights do not tell their output stride and rates: {stride} is assumed, as is usual "
-            f"for {layout.title}; --output-stride {other} if it was trained at {other}"
-        )
+    alignment = _apply_told(options, told, layout.alignment)
+    alignment = wanted.apply(options, alignment)
+    if layout.remark:
+        notes.append(layout.remark)
+    notes += _assumptions(layout, options, encoder, output_stride, told, wanted)
     adapted = AdaptedCheckpoint(
-        layout=name, builder=builder, options=tuple(sorted(options.items())),
+        layout=name, builder=builder, encoder=encoder, options=tuple(sorted(options.items())),
         num_classes=int(renamed["classifier.weight"].shape[0]), output_stride=stride,
-        grid_stride=4 if builder == PLUS_BUILDER else stride, alignment=layout.alignment,
+        grid_stride=4 if builder == PLUS_BUILDER else stride, alignment=alignment,
         state=renamed, notes=tuple(notes),
     )  # fmt: skip
     return _checked(adapted, where)
 
 
-def _unprefixed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without a prefix that all keys share, such as Lightning's ``model.``."""
-    for prefix in ("module.", "model.", "net.", "network."):
-        if all(key.startswith(prefix) for key in state):
-            return _unprefixed({key.removeprefix(prefix): value for key, value in state.items()})
-    return dict(state)
+_TIMM_ENCODERS: Final = (
+    "mobilenetv2", "mobilenetv3_large", "tf_mobilenetv3_large", "xception65", "xception71",
+)  # fmt: skip
 
 
-def _rename(
-    layout: ForeignLayout, state: Mapping[str, Tensor], where: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    renamed: dict[str, Tensor] = {}
-    unmapped, dropped = [], set()
-    for key, value in state.items():
-        rule = next((rule for rule in layout.rules if key.startswith(rule[0])), None)
-        if rule is not None:
-            renamed[rule[1] + key.removeprefix(rule[0])] = value
-        elif key.startswith(layout.dropped) and layout.dropped:
-            dropped.add(key.split(".")[0])
-        else:
-            unmapped.append(key)
-    if unmapped:
-        raise ModelError(
-            f"{where} looks like {layout.title}, but {len(unmapped)} of its tensors have no place "
-            f"in that network: {some_of(unmapped)}"
+def _apply_told(options: dict[str, Any], told: Told, alignment: Alignment) -> Alignment:
+    """Options as the settings beside the weights have them; the alignment that goes with them."""
+    if told.rates is not None:
+        options["aspp_rates"] = told.rates
+    if told.last_rates is not None:
+        options["last_rates"] = told.last_rates
+    if told.align_corners is None:
+        return alignment
+    if "align_corners" in options:
+        options["align_corners"] = told.align_corners
+    return "align_corners" if told.align_corners else "half_pixel"
+
+
+def _assumptions(
+    layout: ForeignLayout, options: Mapping[str, Any], encoder: str, output_stride: int | None,
+    told: Told, wanted: NetworkOptions,
+) -> list[str]:  # fmt: skip
+    """What weights do not tell, what was taken, and how to say otherwise."""
+    stride = options["output_stride"]
+    notes = []
+    if output_stride is None and told.output_stride is None and encoder != "drn_d_54":
+        other = 8 if stride == 16 else 16
+        notes.append(
+            f"weights do not tell their output stride and rates: {stride} is assumed, as is usual "
+            f"for {layout.title}; --output-stride {other} if it was trained at {other}"
         )
-    return renamed, [left_out(head) for head in sorted(dropped)]
-
-
-def _reorder(layout: ForeignLayout, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Input channels of the convolutions after a concatenation, in the order used here."""
-    state = dict(state)
-    if layout.pool_first:
-        _roll_inputs(state, "aspp.project", state["aspp.branches.0.conv.weight"].shape[0])
-    if layout.edges_first:
-        _roll_inputs(state, "decoder.refine.0", state["decoder.low_level.conv.weight"].shape[0])
-    return state
-
-
-def _roll_inputs(state: dict[str, Tensor], layer: str, first: int) -> None:
-    """Move the ``first`` leading input channels of a layer behind the others, in place."""
-    for key in [key for key in state if key.startswith(f"{layer}.depthwise") and state[key].ndim]:
-        state[key] = state[key].roll(-first, 0)
-    state[f"{layer}.conv.weight"] = state[f"{layer}.conv.weight"].roll(-first, 1)
-
-
-def _into_context(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    places = {"aspp": "context.0", "refine": "context.1"}
-
-    def renamed(key: str) -> str:
-        part, rest = key.split(".", 1)
-        return f"{places.get(part, part)}.{rest}"
-
-    return {renamed(key): value for key, value in state.items()}
+    if told.source and (told.output_stride or told.rates):
+        notes.append(f"output stride and rates are those of {told.source} in the file")
+    if told.rates is None and wanted.rates is None:
+        rates = options.get("aspp_rates") or tuple(rate * 16 // stride for rate in (6, 12, 18))
+        said = ",".join(map(str, rates))
+        notes.append(
+            f"atrous rates {said} are assumed, the project's own at that stride; "
+            "--network-option rates=A,B,C if it was trained with others"
+        )
+    last = options.get("last_rates")
+    if last is not None and told.last_rates is None and wanted.last_rates is None:
+        said = ",".join(map(str, last))
+        notes.append(
+            f"the encoder's last stage is taken to have the project's rates {said} (at output "
+            "stride 16); --network-option last_rates=A,B,C if not"
+        )
+    return notes
 
 
 def _adapt_torchvision(
@@ -189,10 +202,37 @@ def _adapt_torchvision(
         )
     adapted = AdaptedCheckpoint(
         layout="torchvision", builder=TORCHVISION_BUILDER,
+        encoder="mobilenetv3_large" if mobile else variant,
         options=(("variant", f"deeplabv3_{variant}"),),
         num_classes=int(state["classifier.4.weight"].shape[0]),
         output_stride=stride, grid_stride=stride, alignment="half_pixel",
         state=state, notes=tuple(notes),
+    )  # fmt: skip
+    return _checked(adapted, where)
+
+
+def _adapt_huggingface(
+    state: dict[str, Tensor], output_stride: int | None, told: Told, where: str
+) -> AdaptedCheckpoint:
+    """MobileNetV2ForSemanticSegmentation: TensorFlow's network under other names."""
+    if told.tf_padding is False:
+        raise ModelError(
+            f"{where}: its config.json says tf_padding false, and only TensorFlow's padding is "
+            "known here for this network"
+        )
+    stride = output_stride or told.output_stride or LAYOUTS["huggingface"].output_stride
+    notes: tuple[str, ...] = ()
+    if output_stride is None and told.output_stride is None:
+        notes = (
+            f"no config.json beside the weights: output stride {stride}, TensorFlow's padding and "
+            "norm epsilons 0.001 and 0.00001 are assumed, the project's own; --output-stride 16 "
+            "if it was trained so",
+        )
+    adapted = AdaptedCheckpoint(
+        layout="huggingface", builder=huggingface.BUILDER, encoder="mobilenetv2",
+        options=huggingface.options(state, stride), num_classes=huggingface.num_classes(state),
+        output_stride=stride, grid_stride=stride, alignment="half_pixel",
+        state=state, notes=notes,
     )  # fmt: skip
     return _checked(adapted, where)
 

@@ -1,6 +1,5 @@
 """What names and shapes tell of a DeepLab: encoder, widths, separable convolutions, decoder."""
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -8,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from maskmill.pipeline.models.networks.encoders import ENCODERS, build_encoder
+from maskmill.pipeline.models.networks.encoders import build_encoder
 from maskmill.schemas.errors import ModelError
 
 PLUS_BUILDER: Final = "maskmill.pipeline.models.networks.deeplabv3plus:build"
@@ -18,15 +17,8 @@ BATCH_COUNTER: Final = "num_batches_tracked"
 Shapes = dict[str, torch.Size]
 
 _NAMED: Final = 8
-_BLOCKS: Final = tuple(  # (stage, unit) of MobileNetV2's blocks in order; Sandler et al. 2018
-    (stage, unit) for stage, units in enumerate((1, 2, 3, 4, 3, 3, 1)) for unit in range(units)
-)
-_STEM: Final = {"0": "conv_stem", "1": "bn1"}
-_FIRST: Final = {"conv.0.0": "conv_dw", "conv.0.1": "bn1", "conv.1": "conv_pw", "conv.2": "bn2"}
-_LATER: Final = {
-    "conv.0.0": "conv_pw", "conv.0.1": "bn1", "conv.1.0": "conv_dw", "conv.1.1": "bn2",
-    "conv.2": "conv_pwl", "conv.3": "bn3",
-}  # fmt: skip
+_TWINS: Final = {"mobilenetv3_large": ("mobilenetv3_large", "tf_mobilenetv3_large")}
+_TF_NAMES: Final = ("timm-", "tu-tf_", "tf_")
 
 
 def some_of(names: Sequence[str]) -> str:
@@ -35,24 +27,9 @@ def some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def mobilenet_to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``mobilenet.N.…`` (torchvision's flat list of MobileNetV2 blocks) as timm's stages."""
-    return {_timm_name(key): value for key, value in state.items()}
-
-
-def _timm_name(key: str) -> str:
-    found = re.fullmatch(r"mobilenet\.(\d+)\.(.+)\.(\w+)", key)
-    if found is None or int(found[1]) > len(_BLOCKS):
-        return key
-    index, layer, value = int(found[1]), found[2], found[3]
-    if index == 0:
-        return f"encoder.{_STEM.get(layer, layer)}.{value}"
-    stage, unit = _BLOCKS[index - 1]
-    child = (_FIRST if index == 1 else _LATER).get(layer, layer)
-    return f"encoder.blocks.{stage}.{unit}.{child}.{value}"
-
-
-def infer_options(state: Mapping[str, Tensor], where: str) -> tuple[str, dict[str, Any]]:
+def infer_options(
+    state: Mapping[str, Tensor], encoder: str, where: str
+) -> tuple[str, dict[str, Any]]:
     """Builder and options that names and shapes show, of tensors in this house's names.
 
     Raises:
@@ -62,7 +39,7 @@ def infer_options(state: Mapping[str, Tensor], where: str) -> tuple[str, dict[st
         if key not in state:
             raise ModelError(f"{where}: the part called {key} here is missing")
     options: dict[str, Any] = {
-        "encoder": _encoder_of(state, where),
+        "encoder": encoder,
         "aspp_channels": int(state["aspp.branches.0.conv.weight"].shape[0]),
         "aspp_separable": _separable(state, "aspp.branches.1"),
         "aspp_project_kernel": _kernel(state, "aspp.project"),
@@ -76,6 +53,7 @@ def infer_options(state: Mapping[str, Tensor], where: str) -> tuple[str, dict[st
         "aspp_conv": _separable(state, "aspp_conv") if "aspp_conv.conv.weight" in state else None,
         "decoder_channels": int(state["classifier.weight"].shape[1]),
         "decoder_project_channels": int(state["decoder.low_level.conv.weight"].shape[0]),
+        "decoder_project_kernel": _kernel(state, "decoder.low_level"),
         "decoder_convs": len(convs),
         "decoder_separable": _separable(state, "decoder.refine.0"),
     }
@@ -104,22 +82,40 @@ def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     return {key: value.shape for key, value in state.items() if not key.endswith(BATCH_COUNTER)}
 
 
-def _encoder_of(state: Mapping[str, Tensor], where: str) -> str:
-    """Name in ENCODERS of the encoder with exactly these tensors."""
+def encoder_of(
+    state: Mapping[str, Tensor], candidates: Sequence[str], told: str | None, where: str
+) -> str:
+    """Name of the encoder among ``candidates`` that has exactly these tensors.
+
+    ``told`` is what the user or the file says; it decides where two have the same tensors.
+
+    Raises:
+        ModelError: none has them, or two have and nothing is told.
+    """
     own = {
         key[len("encoder.") :]: value for key, value in state.items() if key.startswith("encoder.")
     }
     shapes = shapes_of(own)
-    for name in ENCODERS:
-        if _encoder_shapes(name) == shapes:
-            return name
-    nearest = min(ENCODERS, key=lambda name: len(_encoder_shapes(name).keys() ^ shapes.keys()))
-    odd = sorted(
-        key
-        for key in _encoder_shapes(nearest).keys() | shapes.keys()
-        if _encoder_shapes(nearest).get(key) != shapes.get(key)
-    )
+    name = next((name for name in candidates if _encoder_shapes(name) == shapes), None)
+    if name is None:
+        raise ModelError(
+            f"{where}: its encoder is none that is known for this project "
+            f"({', '.join(candidates)}); it has {len(shapes)} tensors, among them "
+            f"{some_of(list(shapes))}"
+        )
+    return _told_apart(name, told, where) if name in _TWINS else name
+
+
+def _told_apart(name: str, told: str | None, where: str) -> str:
+    """Which of two encoders with the same tensors it is."""
+    twins = _TWINS[name]
+    if told in twins:
+        return told
+    if told is not None:
+        return twins[1] if told.startswith(_TF_NAMES) else twins[0]
     raise ModelError(
-        f"{where}: its encoder is none of {', '.join(ENCODERS)}; nearest is {nearest}, "
-        f"which differs in {len(odd)} tensors: {some_of(odd)}"
+        f"{where}: its weights fit {twins[0]} and {twins[1]} alike (they differ in padding and in "
+        f"the norms' epsilon): say --network-option encoder={twins[1]} for "
+        "segmentation-models-pytorch's timm-mobilenetv3_large_100, "
+        f"encoder={twins[0]} for its tu-mobilenetv3_large_100"
     )

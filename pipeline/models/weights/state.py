@@ -1,28 +1,34 @@
 """Weights files: safetensors, PyTorch (without running any code in them), TFLite, TFJS."""
 
-import pickle
-import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-from zipfile import BadZipFile
+from typing import Final
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maskmill.pipeline.models.networks.frozen_graph import FrozenGraph
+from maskmill.pipeline.models.weights.file_kinds import file_kind
 from maskmill.pipeline.models.weights.tf_import import graph_to_network
 from maskmill.pipeline.models.weights.tfjs_file import read_tfjs
 from maskmill.pipeline.models.weights.tflite_file import read_tflite
-from maskmill.schemas.errors import ModelError, WeightsRefused
+from maskmill.pipeline.models.weights.torch_file import read_torch
+from maskmill.pipeline.models.weights.unwrapping import (
+    WeightsDocument,
+    check_finite,
+    unwrap_document,
+)
+from maskmill.schemas.errors import ModelError
 
-_WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict", "net", "ema_state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 4
+_DTYPES: Final = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 _GRAPHS: MappingProxyType[str, Callable[[Path], FrozenGraph]] = MappingProxyType(
     {".tflite": read_tflite, ".json": read_tfjs}
 )
@@ -42,35 +48,54 @@ def read_graph(path: Path) -> FrozenGraph:
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, wrappers and prefixes taken off.
-
-    By its suffix a file is read as .safetensors, .tflite, TFJS model.json or else as PyTorch's.
-
-    Raises:
-        WeightsRefused: a pickle that asks for anything but tensors and plain containers; nothing
-            of it has run.
-        ModelError: no such file, a broken one, or one without tensors.
-    """
-    if not path.is_file():
-        raise ModelError(f"no weights file {path}")
-    return unwrap_state(_read(path), str(path))
+    """Tensors by name, wrappers and prefixes taken off; see :func:`load_document`."""
+    return load_document(path).state
 
 
-def unwrap_state(document: Any, where: str = "weights") -> dict[str, Tensor]:
-    """The state dict inside ``{"model": …}``-like wrappers, without ``module.`` prefixes.
+def load_document(path: Path, *, outline: bool = False) -> WeightsDocument:
+    """The weights of a file, and the plain values that stand beside them in it.
+
+    What a file is shows in its first bytes: safetensors or PyTorch's, whatever its name; .tflite
+    and TFJS model.json go by their names. Nothing of a file is ever run.
+
+    Args:
+        path: the file.
+        outline: tensors on the meta device, their values unread: shapes and types only.
 
     Raises:
-        ModelError: no tensors found.
+        WeightsRefused: a pickle that asks for what only code would need, or a whole network.
+        ModelError: no such file, a broken one, one of another kind, one without tensors, or with
+            NaN or infinite weights.
     """
-    # Wrappers first: a step count or a best score beside them may be a tensor too.
-    while isinstance(document, Mapping) and (inner := _wrapped(document)) is not None:
-        document = inner
-    if not isinstance(document, Mapping) or not _is_state(document):
-        raise ModelError(f"{where} holds no state dict (a mapping from parameter names to tensors)")
-    state = {str(name): value for name, value in document.items() if isinstance(value, Tensor)}
-    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), ""):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+    kind = file_kind(path)
+    if kind == "graph":
+        return WeightsDocument(graph_to_network(read_graph(path)).state_dict())
+    if kind == "safetensors":
+        content = _read_safetensors(path, outline)
+    else:
+        read = read_torch(path, outline=outline)
+        content = read.content
+    document = unwrap_document(content, str(path))
+    if not outline:
+        check_finite(document.state, str(path))
+    return document
+
+
+def _read_safetensors(path: Path, outline: bool) -> dict[str, Tensor]:
+    try:
+        if not outline:
+            return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            slices = {name: file.get_slice(name) for name in names}
+            return {
+                name: torch.empty(
+                    found.get_shape(), dtype=_DTYPES[found.get_dtype()], device="meta"
+                )
+                for name, found in slices.items()
+            }
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a readable weights file: {_first_line(error)}") from error
 
 
 def classes_in_state(state: Mapping[str, Tensor], classifier: str) -> int | None:
@@ -134,40 +159,6 @@ def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[s
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             problems.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
     return problems
-
-
-def _wrapped(document: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """What is inside the first wrapper that there is."""
-    found = (document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping))
-    return next(found, None)
-
-
-def _is_state(document: Mapping[Any, Any]) -> bool:
-    return bool(document) and any(isinstance(value, Tensor) for value in document.values())
-
-
-def _read(path: Path) -> Any:
-    if path.suffix in _GRAPHS:
-        return graph_to_network(read_graph(path)).state_dict()
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols it has no use for
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsRefused(
-            f"{path} was refused and nothing of it was run: it is not a plain file of tensors"
-            f"{_asked_for(error)}. Save model.state_dict() only, best as .safetensors"
-        ) from error
-    except (SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a readable weights file: {_first_line(error)}") from error
-
-
-def _asked_for(error: pickle.UnpicklingError) -> str:
-    """What the file would have called, where PyTorch tells; its own advice is to call it."""
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return f", it asks for {found[1]}" if found else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -16,8 +16,8 @@ from maskmill.pipeline.models.weights.state import (
     fill_network,
     load_state,
     read_graph,
-    unwrap_state,
 )
+from maskmill.pipeline.models.weights.unwrapping import unwrap_document
 from maskmill.schemas.errors import ModelError, WeightsRefused
 
 
@@ -173,4 +173,4 @@ def test_digest(tmp_path):
 
 def test_unwrapping_stops_at_the_state():
     state = {"model": torch.zeros(1), "state_dict": torch.zeros(2)}
-    assert unwrap_state(state).keys() == state.keys()
+    assert unwrap_document(state).state.keys() == state.keys()

@@ -1,0 +1,97 @@
+"""Other projects' checkpoints, through the choice a command makes: the same answers to 1e-4."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from maskmill.pipeline.models.choice import choose_model
+from maskmill.pipeline.models.loading import load_model
+from tests.golden.checkpoints.seeded import sampled_points, seeded_picture, seeded_state
+
+FOLDER = Path(__file__).parents[3] / "golden" / "checkpoints"
+TWINS = {
+    "smp-v3plus_timm-mobilenetv3_large_100": ("encoder=tf_mobilenetv3_large",),
+    "smp-v3plus_tu-mobilenetv3_large_100": ("encoder=mobilenetv3_large",),
+}
+QUICK = (
+    "smp-v3plus_resnet18_rates", "smp-v3plus_mobilenet_v2", "smp-v3plus_efficientnet-b2",
+    "smp-v3plus_se_resnet50", "smp-v3_efficientnet-b0", "vainf-deeplabv3plus_mobilenet_os16",
+    "vainf-deeplabv3plus_xception_os16", "mmseg-v3plus_r18b-d8", "mmseg-v3plus_m-v2-d8",
+    "mmseg-v3_r18-d8", "torchvision-mobilenet_v3_large", "jfzhang-mobilenet_os16",
+    "jfzhang-drn_os8", "bubbliiiing-mobilenet_os8", "huggingface-mobilenet_v2_0.5",
+    "chenxi-resnet50", "tramac-v3_resnet50", "yudewang-res50_atrous_os16", "kazuto-v3plus_os16",
+    "hualin-resnet101_os16", "smp-v3plus_timm-mobilenetv3_large_100",
+)  # fmt: skip
+NAMES = sorted(path.name.removesuffix(".json.xz") for path in FOLDER.glob("*.json.xz"))
+CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+
+
+def golden(name):
+    return json.loads(lzma.decompress((FOLDER / f"{name}.json.xz").read_bytes()))
+
+
+def saved(case, folder):
+    """The file as the project's own training loop writes it; see the table in docs/models.md."""
+    state = seeded_state(case["keys"])
+    project = case["project"]
+    path = folder / "best.pth"
+    if project == "vainf":
+        torch.save({"cur_itrs": 300, "model_state": state, "best_score": 0.7}, path)
+    elif project == "jfzhang":
+        torch.save({"epoch": 3, "state_dict": state, "optimizer": {}, "best_pred": 0.5}, path)
+    elif project == "mmseg":
+        torch.save({"meta": {"cfg": case["cfg"]}, "state_dict": state, "optimizer": {}}, path)
+    elif project == "torchvision":
+        torch.save({"model": state, "optimizer": {}, "epoch": 2}, path)
+    elif project == "smp":
+        lightning = {f"model.{key}": value for key, value in state.items()}
+        extra = {"mean": torch.zeros(1, 3, 1, 1), "loss_fn.weight": torch.ones(5)}
+        torch.save({"state_dict": {**lightning, **extra}, "epoch": 4}, path)
+    elif project == "yudewang":
+        torch.save({f"module.{key}": value for key, value in state.items()}, path)
+    elif project == "huggingface":
+        from safetensors.torch import save_file
+
+        path = folder / "model.safetensors"
+        save_file(state, path)
+        (folder / "config.json").write_text(json.dumps(case["config"]))
+    else:
+        torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("name", CASES)
+@torch.inference_mode()
+def test_a_projects_checkpoint_answers_as_its_own_code(tmp_path, name):
+    case = golden(name)
+    options = TWINS.get(name, ())
+    if "network_options" in case:
+        rates = ",".join(map(str, case["network_options"]["rates"]))
+        options = (f"rates={rates}",)
+    choice = choose_model(
+        None,
+        str(saved(case, tmp_path)),
+        output_stride=case.get("output_stride"),
+        network_options=options,
+    )
+    model = load_model(choice.spec, choice.weights_path)
+    size = tuple(case["size"])
+    align = choice.spec.alignment == "align_corners"
+    picture = seeded_picture(*size)
+    if case["project"] == "kazuto":  # it sees BGR, and networks here RGB
+        picture = picture.flip(1)
+    logits = model.network(picture)
+    logits = functional.interpolate(logits, size, mode="bilinear", align_corners=align)[0]
+    rows, cols = sampled_points(*size)
+    found, expected = logits[:, rows][:, :, cols].flatten(), torch.tensor(case["logits"])
+    assert expected.std() > 0
+    # They pass through some hundred layers of random weights: the scale is theirs.
+    torch.testing.assert_close(
+        found / expected.std(), expected / expected.std(), atol=1e-4, rtol=1e-4
+    )
+    assert len(choice.labels.classes) == 5
+    assert any("5 classes" in note for note in choice.notes)
