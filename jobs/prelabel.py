@@ -61,12 +61,21 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
 @click.argument("source")
 @click.argument("out")
 @click.option(
-    "--model", default=DEFAULT_MODEL, show_default=True, help="A name of `maskmill models list`."
+    "--model",
+    metavar="NAME",
+    help=f"A name of `maskmill models list`. [default: what --weights are, else {DEFAULT_MODEL}]",
 )
 @click.option(
     "--weights",
     metavar="FILE",
-    help="Your own weights for the model (safetensors, or a plain state dict).",
+    help="Your own weights; what network they are is read from them (docs/models.md).",
+)
+@click.option(
+    "--network-option",
+    "network_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What weights do not tell of their network, as rates=6,12,18. Can be given again.",
 )
 @click.option(
     "--labels", metavar="FILE", help="Label map of your weights: a file, or a built-in name."

@@ -1,18 +1,18 @@
 """What a `prelabel` command will do, known before any worker has started; also its --dry-run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
 
 from maskmill.pipeline.models.adaptation import at_output_stride, check_scales, check_threshold
 from maskmill.pipeline.models.choice import ModelChoice, choose_model
-from maskmill.pipeline.models.spec import check_precision
+from maskmill.pipeline.models.spec import ModelSpec, check_precision
 from maskmill.pipeline.prelabel.inputs import GROWN, Inputs, list_inputs
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.prelabel.writers.registry import FINISHERS, Output, with_earlier
-from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of
+from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, put_manifest, sizes_of
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
@@ -72,6 +72,8 @@ def plan_prelabel(
             "label_map": choice.labels.to_dict(),
             "model": {
                 "name": choice.title,
+                "architecture": choice.spec.architecture,
+                "output_stride": choice.spec.output_stride,
                 "weights": choice.weights_kind,
                 "weights_sha256": choice.weights_sha256,
             },
@@ -96,7 +98,12 @@ def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
             cannot have.
     """
     choice = choose_model(
-        settings.model, settings.weights, settings.labels, untrained=settings.untrained
+        settings.model,
+        settings.weights,
+        settings.labels,
+        untrained=settings.untrained,
+        output_stride=settings.output_stride,
+        network_options=settings.network_options,
     )
     spec = at_output_stride(choice.spec, settings.output_stride)
     check_precision(settings.precision, spec.precisions)
@@ -116,10 +123,17 @@ def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int
         "label_map": digest_of(choice.labels.to_dict()),
         "pixels_version": PIXELS_VERSION,
         "output_stride": choice.spec.output_stride,
+        "network": network_digest(choice.spec),
         "window": settings.views.window_rule(),
         "block_images": block_images,
         **deciding_settings(settings),
     }
+
+
+def network_digest(spec: ModelSpec) -> str:
+    """What is built and how it is fed, whatever it is called."""
+    built = (spec.builder, spec.options, spec.layout, spec.alignment, spec.grid_stride)
+    return digest_of([plain(part) for part in (*built, asdict(spec.preprocessing))])
 
 
 def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maskmill.pipeline.masks.segments import Per
-from maskmill.pipeline.models.registry import DEFAULT_MODEL
 from maskmill.pipeline.prelabel.writers.registry import Output, WriterSettings, outputs_of
 from maskmill.pipeline.runs.identity import setting
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
+
+_TUPLES = ("writers", "scales", "network_options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class PrelabelSettings:
 
     source: str = setting(decides=False)
     out: str = setting(decides=False)
-    model: str = setting(DEFAULT_MODEL, decides=False)
+    model: str | None = setting(None, decides=False)
     weights: str | None = setting(None, decides=False)
     labels: str | None = setting(None, decides=False)
     untrained: bool = setting(False, decides=True)
@@ -30,6 +31,7 @@ class PrelabelSettings:
     batch_size: int | None = setting(None, decides=False)
     image_size: int | None = setting(None, decides=True)
     output_stride: int | None = setting(None, decides=False)
+    network_options: tuple[str, ...] = setting((), decides=False)
     scales: tuple[float, ...] = setting((1.0,), decides=True)
     flip: bool = setting(False, decides=True)
     window: int | None = setting(None, decides=False)
@@ -52,7 +54,7 @@ class PrelabelSettings:
         """Every option, plain, for run.json; writers with settings have a place of their own."""
         values = asdict(self)
         del values["writer_settings"]
-        return {**values, "writers": list(self.writers), "scales": list(self.scales)}
+        return {**values, **{name: list(values[name]) for name in _TUPLES}}
 
     @property
     def views(self) -> ViewSettings:
