@@ -15,8 +15,8 @@ from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argma
 from maskmill.pipeline.views.geometry import AxisMap, GridView
 from maskmill.pipeline.views.plan import ViewSettings, plan_views
 from maskmill.pipeline.views.tiling import Window
-from tests.pipeline.models.fused_views import average_by_upsampling, view_of
-from tests.pipeline.models.test_upsample import axis_maps, padded_maps, smooth_grid
+from tests.pipeline.labelling.fused_views import average_by_upsampling, view_of
+from tests.pipeline.labelling.test_upsample import axis_maps, padded_maps, smooth_grid
 
 IGNORE = 255
 
