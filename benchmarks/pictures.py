@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 from photographs import packaged_photographs  # noqa: E402
 
 
-def write_crops(folder: Path, count: int) -> Path:
+def write_crops(folder: Path, count: int, size: tuple[int, int] = SIZE) -> Path:
     """``count`` JPEG crops of the packaged photographs, and of the shared ones where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     photographs = [Image.fromarray(picture) for picture in packaged_photographs().values()]
@@ -23,16 +23,16 @@ def write_crops(folder: Path, count: int) -> Path:
     photographs += [Image.open(path).convert("RGB") for path in shared]
     rng = np.random.default_rng(SEED)
     for number in range(count):
-        _crop(photographs[number % len(photographs)], rng).save(
+        _crop(photographs[number % len(photographs)], rng, size).save(
             folder / f"{number:05}.jpg", quality=88
         )
     return folder
 
 
-def _crop(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _crop(photograph: Image.Image, rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     width = int(photograph.width * rng.uniform(0.5, 1.0))
-    height = min(photograph.height, round(width * SIZE[1] / SIZE[0]))
+    height = min(photograph.height, round(width * size[1] / size[0]))
     x = int(rng.integers(photograph.width - width + 1))
     y = int(rng.integers(photograph.height - height + 1))
-    crop = photograph.crop((x, y, x + width, y + height)).resize(SIZE, Image.Resampling.BICUBIC)
+    crop = photograph.crop((x, y, x + width, y + height)).resize(size, Image.Resampling.BICUBIC)
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop

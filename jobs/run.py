@@ -147,6 +147,7 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
     """
     options = options or RunOptions()
     layout = job.layout
+    load_own_record(layout, job.command)  # a stranger's folder is refused before it is touched
     with run_lock(layout) as lock, ExitStack() as stack:
         _say([lock.note] if lock.note else [])
         plan, record = _planned(job)

@@ -20,7 +20,6 @@ from maskmill.pipeline.runs.ledger import count_ledger
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
-from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.tables.audit import AUDIT, REGIONS
 
 ROWS = RowTable(schema=AUDIT, id="pair_id")
@@ -70,8 +69,6 @@ class AuditJob:
         """
         layout = self.layout
         plan = plan_audit(self.options, layout, self.out if self.keep else None)
-        if record is None and (layout.exists(ROWS_FOLDER) or layout.exists(layout.manifest)):
-            raise RunRefused(f"{layout.root} holds something that is no audit; give another --out")
         if self.overwrite:
             self._empty()
         elif record is not None and record.identity.get("inputs") == plan.identity["inputs"]:

@@ -19,6 +19,7 @@ from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitItems
 from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.ledger import count_ledger
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord, tool_version
 from maskmill.pipeline.runs.rows import RowTable
@@ -84,11 +85,10 @@ class ConvertJob:
         )
         identity = conversion_identity(conversion, manifest, self.block_samples)
         info = self._info(conversion, identity)
-        is_new = not self.layout.exists(self.layout.manifest)
         return ConvertPlan(
             sizes=manifest.sizes,
             identity=identity,
-            put_manifest=manifest.put if is_new else None,
+            put_manifest=None if record else manifest.put,
             settings=self._settings(),
             facts={"label_map": conversion.mapping.target.to_dict(), "info": info},
             conversion=replace(conversion, info={name: str(info[name]) for name in sorted(info)}),
@@ -133,9 +133,9 @@ class ConvertJob:
 
     def _prove(self, plan: ConvertPlan, check: CheckPlan, workers: Workers) -> Proof | None:
         """Every committed block read back; None where nothing could be converted."""
-        operator, blocks = check.operator(self.layout)
-        if not sum(blocks["items"].to_pylist()):
+        if not count_ledger(self.layout, plan.inputs).ok:
             return None
+        operator, blocks = check.operator(self.layout)
         for _ in workers.blocks((Stage(name="check", open=Opened(operator)),), blocks):
             pass  # the rows of the check tell all
         self.layout.delete(SAMPLES)

@@ -50,8 +50,10 @@ class Inputs:
         return f"{self.manifest.num_rows} images, {manifest_sha256(self.manifest)}"
 
 
-def list_inputs(settings: PrelabelSettings, layout: RunLayout, block_images: int) -> Inputs:
-    """List the source and continue the manifest on disk, or make the first one.
+def list_inputs(
+    settings: PrelabelSettings, layout: RunLayout, block_images: int, *, continues: bool
+) -> Inputs:
+    """List the source and continue the manifest of an earlier start, or make the first one.
 
     Raises:
         RunRefused: the source is not what the run began with, and --extend was not given.
@@ -62,7 +64,7 @@ def list_inputs(settings: PrelabelSettings, layout: RunLayout, block_images: int
         listing = replace(listing, table=listing.table.slice(0, settings.limit))
     blocks: dict[str, Any] = {"block_images": block_images, "block_bytes": BLOCK_BYTES}
     fresh = build_manifest(listing, **blocks)
-    if not layout.exists(layout.manifest):
+    if not continues:
         return Inputs(manifest=fresh, listing=listing, is_new=True)
     old = layout.read_table(layout.manifest)
     is_same = _same_images(old, fresh)

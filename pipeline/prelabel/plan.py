@@ -55,7 +55,7 @@ def plan_prelabel(
     block_images = (
         settings.block_images or began.get("block_images") or default_block_images(settings.views)
     )
-    listed = list_inputs(settings, layout, block_images)
+    listed = list_inputs(settings, layout, block_images, continues=record is not None)
     choice = adapted_choice(settings)
     outputs = with_earlier(settings.outputs, record.outputs if record else {})
     known = {} if listed.has_grown else {"inputs": listed.identity()}

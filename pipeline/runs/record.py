@@ -80,8 +80,8 @@ def load_record(layout: RunLayout) -> RunRecord | None:
     except (ValueError, TypeError, RecursionError) as error:
         raise RunFailed(
             f"{layout.path(layout.run_record)} is not a run record of maskmill ({error}): choose "
-            "another output folder; or, where it is a torn one of ours, remove that file and "
-            "repeat the first command: rows that are there are not done again"
+            "another output folder; where it is a torn one of ours, nothing says any more which "
+            "run the rows beside it are of: remove the folder and begin anew"
         ) from error
 
 
@@ -89,10 +89,15 @@ def load_own_record(layout: RunLayout, command: str) -> RunRecord | None:
     """The record of an earlier start of this command, None in a fresh folder.
 
     Raises:
-        RunRefused: the folder holds what another command made, or something that is no run.
+        RunRefused: the folder holds what another command made, or rows that nothing tells of.
         RunFailed: a record that is not ours or is damaged.
     """
     record = load_record(layout)
+    if record is None and layout.exists(layout.metadata):
+        raise RunRefused(
+            f"{layout.root} holds a folder {layout.metadata!r} and no {layout.run_record} that "
+            "says which run it is of: choose another output folder, or remove it"
+        )
     if record is not None and record.command != command:
         raise RunRefused(
             f"{layout.root} holds another kind of run, of `maskmill {record.command}`: choose "

@@ -197,7 +197,7 @@ def test_an_out_that_is_no_audit_is_left_alone(data, tmp_path, name, content):
     else:
         (tmp_path / name).write_text(content)
     ended = refused("audit", data / "good", data / "truth", "--labels", "voc", "--out", tmp_path)
-    assert ended.exit_code == 2 and "give another --out" in ended.stderr
+    assert ended.exit_code == 2 and "choose another output folder" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

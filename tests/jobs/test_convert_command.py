@@ -144,7 +144,8 @@ def test_verify_finds_what_was_changed(tmp_path: Path) -> None:
     found = problems_of(out)
     for told in (
         "photo 000.png is not what was written", "photo 002.png is missing",
-        "labelmap.txt is not what the rows give", "2 samples have no row", "run.json says",
+        "labelmap.txt is not what the rows give", "2 items of the manifest have no row",
+        "run.json: the ledger says ok 4, counted 2",
     ):  # fmt: skip
         assert any(told in problem for problem in found), (told, found)
 
@@ -316,7 +317,7 @@ def test_absurd_sizes_in_headers_are_failed_rows(tmp_path: Path) -> None:
     assert codes["cut"] in ("truncated", "corrupt", "not_an_image")
 
 
-def test_names_that_leave_the_folder_stop_the_run(tmp_path: Path) -> None:
+def test_names_that_leave_the_folder_are_failed_rows(tmp_path: Path) -> None:
     for number, name in enumerate(("../../etc/passwd", "/etc/passwd")):
         document = {
             "images": [{"id": 1, "file_name": name, "width": 2, "height": 2}],
@@ -326,9 +327,10 @@ def test_names_that_leave_the_folder_stop_the_run(tmp_path: Path) -> None:
         (tmp_path / "coco.json").write_text(json.dumps(document))
         out = tmp_path / f"out{number}"
         done = convert(tmp_path / "coco.json", out, "--from", "coco", "--to", "labelme")
-        assert done.exit_code == 2
-        assert "leaves its folder" in done.stderr
-        assert not (out / "dataset").exists()
+        assert done.exit_code == 3, done.stderr
+        (row,) = rows_of(out)
+        assert (row["status"], row["error_code"]) == ("failed", "unsafe_path")
+        assert not list((out / "dataset").rglob("*passwd*"))
 
 
 def test_usage_errors(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_an_out_with_every_odd_sign_in_its_name_is_labelled_by_both(tmp_path):
         ended = prelabel(source, out, "--engine", engine, "--json")
         assert ended.returncode == 0, ended.stderr
         assert json.loads(ended.stdout)["ledger"]["ok"] == 2
-        assert len(list((out / "masks").iterdir())) == 2
+        assert len(list((out / "masks").rglob("*.png"))) == 2
 
 
 def write_hostile(folder: Path, name: str) -> None:
@@ -115,7 +115,7 @@ def test_nothing_of_the_users_folder_reaches_any_process(tmp_path, engine):
         PYTHONPATH=str(tmp_path / "path"),
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert len(list((tmp_path / "out/masks").iterdir())) == 2
+    assert len(list((tmp_path / "out/masks").rglob("*.png"))) == 2
     assert not list((tmp_path / "work").rglob("__pycache__"))
 
 
@@ -205,11 +205,11 @@ def test_what_is_written_beside_the_masks_can_be_asked_for_later(tmp_path):
     write_small_pictures(tmp_path / "in", 3, seed=1)
     out = tmp_path / "out"
     assert prelabel(tmp_path / "in", out, "--engine", "local").returncode == 0
-    before = {path: path.read_bytes() for path in (out / "masks").iterdir()}
+    before = {path: path.read_bytes() for path in (out / "masks").rglob("*.png")}
     again = prelabel(tmp_path / "in", out, "--write", "masks,overlays", "--engine", "local")
     assert again.returncode == 0, again.stderr
-    assert len(list((out / "overlays").iterdir())) == 3
-    assert {path: path.read_bytes() for path in (out / "masks").iterdir()} == before
+    assert len(list((out / "overlays").rglob("*.jpg"))) == len(before) == 3
+    assert {path: path.read_bytes() for path in (out / "masks").rglob("*.png")} == before
     third = prelabel(tmp_path / "in", out, "--engine", "local", "--json")
     assert json.loads(third.stdout)["done_now"] == 0
     rows = pq.read_table(out / "metadata").to_pylist()
