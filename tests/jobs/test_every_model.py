@@ -57,7 +57,11 @@ def test_labels_pictures_and_says_that_it_is_untrained(photographs, tmp_path, na
             assert mask.info["Model"] == f"{name} (untrained)"
             assert np.asarray(mask).max() < len(labels_of(MODELS[name]).classes)
     model, info = documents(tmp_path / "out")
-    told = {"name": f"{name} (untrained)", "weights": "untrained", "weights_sha256": ""}
+    spec = MODELS[name]
+    told = {
+        "name": f"{name} (untrained)", "weights": "untrained", "weights_sha256": "",
+        "architecture": spec.architecture, "output_stride": spec.output_stride,
+    }  # fmt: skip
     assert {row["model"] for row in rows} == {told["name"]}
     assert model == told and {key: info[key] for key in told} == told
 
