@@ -25,6 +25,7 @@ class ViewKeywords(TypedDict, total=False):
     untrained: bool
     image_size: int | None
     output_stride: int | None
+    network_options: Sequence[str]
     scales: Sequence[float]
     flip: bool
     window: int | None

@@ -92,7 +92,7 @@ def test_a_foreign_file_among_the_masks(out) -> None:
 
 def test_a_lost_block(out) -> None:
     sorted((out / "metadata").iterdir())[0].unlink()
-    assert any("4 images of the manifest have no row" in text for text in problems(out))
+    assert any("4 items of the manifest have no row" in text for text in problems(out))
 
 
 def test_a_row_twice(out) -> None:

@@ -72,7 +72,7 @@ def test_a_true_audit(out):
     (lambda rows, document: rows[1].update(ignored_pixels=0), "ignored_pixels is 0"),
     (lambda rows, document: rows[1].update(key="x"), "its rows are not those of the manifest"),
     (lambda rows, document: rows.pop(), "its rows are not those of the manifest"),
-    (lambda rows, document: rows[2].update(error_code=None), "3: status failed, code None"),
+    (lambda rows, document: rows[2].update(error_code=None), "a failed row without a known code"),
     (lambda rows, document: document["confusion_matrix"][0].sort(), "not the sum of the rows"),
     (lambda rows, document: document["ledger"].update(ok=3), "says ok 3, counted 2"),
 ])  # fmt: skip
