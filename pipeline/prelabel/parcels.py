@@ -78,7 +78,7 @@ def each_image(
     """``work`` on every image that has not failed; a deadly image becomes a failed one unasked."""
 
     def died(item: Item) -> Item:
-        notice = death_notice(item.key, attempt.note.stage)
+        notice = death_notice(item.key, attempt.stage_of_death(item.image_id))
         return item if item.failed else item.failing(ErrorCode.WORKER_DIED, notice)
 
     def done(item: Item) -> Item:

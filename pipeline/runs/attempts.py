@@ -34,6 +34,7 @@ class Note:
     deaths: int = 0
     image_id: int | None = None
     image_deaths: dict[str, int] = field(default_factory=dict)
+    image_stages: dict[str, str] = field(default_factory=dict)  # where each of these died last
 
 
 @dataclass(slots=True)
@@ -57,6 +58,10 @@ class BlockAttempt:
     def is_deadly(self, image_id: int) -> bool:
         """True for an image whose worker died while it was alone at work."""
         return self.note.image_deaths.get(str(image_id), 0) >= IMAGE_DEATHS
+
+    def stage_of_death(self, image_id: int) -> str:
+        """In which stage the image killed its worker."""
+        return self.note.image_stages.get(str(image_id), self.note.stage)
 
     def mark(self, image_id: int) -> None:
         """Before an image in one-by-one mode: if we die now, it was this one."""
@@ -95,12 +100,14 @@ def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> Bloc
     note = _read(layout, block)
     if note.session != session:
         note = Note(session=session, starts=note.starts)
-    died = note.running and note.stage == stage
+    # Ray repeats the stage that died; a child process of the local engine begins with the first.
+    died = note.running and stage in (note.stage, FIRST_STAGE)
     if died:
         note.deaths += 1
         if note.image_id is not None:
             key = str(note.image_id)
             note.image_deaths[key] = note.image_deaths.get(key, 0) + 1
+            note.image_stages[key] = note.stage
     if died or stage == FIRST_STAGE:
         note.starts += 1
     note.stage, note.running, note.image_id = stage, True, None
