@@ -115,8 +115,13 @@ def _adapt_plain(
     encoder = encoder_of(plain, layout.encoders, wanted.encoder or told.encoder, where)
     builder, options = infer_options(plain, encoder, where)
     stride = output_stride or told.output_stride or layout.output_stride
-    if encoder == "drn_d_54":
-        stride = 8
+    only = 8 if encoder == "drn_d_54" else layout.output_stride if layout.one_stride else stride
+    if (output_stride or told.output_stride or only) != only:
+        raise ModelError(
+            f"{where}: {layout.project} with {encoder} is known at output stride {only} only, not "
+            f"at {stride}: leave --output-stride out, if it was trained so"
+        )
+    stride = only
     options |= {"output_stride": stride, **dict(layout.options)}
     options |= dict(dict(layout.encoder_options).get(encoder, ()))
     if name.startswith("smp") and encoder not in _TIMM_ENCODERS:

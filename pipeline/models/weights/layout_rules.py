@@ -31,6 +31,7 @@ class ForeignLayout:
     ours and FOREIGN_ENCODERS it may have. ``output_stride`` is the project's default; a state dict
     does not tell. ``preprocessing`` is what the project itself does to a picture it predicts.
     ``swap_colors``: it feeds pictures as BGR. ``remark``: what else is to be known.
+    ``one_stride``: at other output strides than the default its arithmetic is not known here.
     """
 
     project: str
@@ -48,6 +49,7 @@ class ForeignLayout:
     options: tuple[tuple[str, Any], ...] = ()
     encoder_options: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
     remark: str = ""
+    one_stride: bool = False
 
 
 def pair_rules(there: str, here: str) -> Rules:

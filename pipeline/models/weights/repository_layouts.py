@@ -138,6 +138,7 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         encoders=_STRIDES_FIRST,
         swap_colors=True,
         options=(("align_corners", False), *_MULTI_GRID),
+        one_stride=True,
     ),
     "kazuto_v3": ForeignLayout(
         project="kazuto1011's deeplab-pytorch",
@@ -150,6 +151,7 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         encoders=_STRIDES_FIRST,
         swap_colors=True,
         options=_MULTI_GRID,
+        one_stride=True,
     ),
     "chenxi": ForeignLayout(
         project="chenxi116's DeepLabv3.pytorch",

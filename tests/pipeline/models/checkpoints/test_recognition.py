@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from maskmill.pipeline.models.choice import choose_model
 from maskmill.pipeline.models.loading import load_model
+from maskmill.schemas.errors import ModelError
 from tests.golden.checkpoints.seeded import sampled_points, seeded_picture, seeded_state
 
 FOLDER = Path(__file__).parents[3] / "golden" / "checkpoints"
@@ -95,3 +96,10 @@ def test_a_projects_checkpoint_answers_as_its_own_code(tmp_path, name):
     )
     assert len(choice.labels.classes) == 5
     assert any("5 classes" in note for note in choice.notes)
+
+
+def test_a_stride_at_which_a_project_is_not_known_is_refused(tmp_path):
+    """kazuto1011's networks at output stride 8 compute something else than ours would."""
+    path = saved(golden("kazuto-v3_os16"), tmp_path)
+    with pytest.raises(ModelError, match="known at output stride 16 only, not at 8"):
+        choose_model(None, str(path), output_stride=8)
