@@ -55,6 +55,7 @@ class ConversionPlan:
     mapping: ClassMapping
     extras: dict[str, Any]
     info: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what of the source could not be taken
 
     @property
     def read_context(self) -> ReadContext:
@@ -112,7 +113,11 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
             f"{len(mapping.target.classes)}: merge some with --map, or choose another format"
         )
     plan = ConversionPlan(
-        request=request, source_labels=index.labels, mapping=mapping, extras=index.extras
+        request=request,
+        source_labels=index.labels,
+        mapping=mapping,
+        extras=index.extras,
+        notes=index.notes,
     )
     return plan, index.items
 

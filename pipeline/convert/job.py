@@ -88,6 +88,7 @@ class ConvertJob:
         return ConvertPlan(
             sizes=manifest.sizes,
             identity=identity,
+            notes=conversion.notes,
             put_manifest=None if record else manifest.put,
             settings=self._settings(),
             facts={"label_map": conversion.mapping.target.to_dict(), "info": info},

@@ -69,6 +69,7 @@ class Segmenter:
         expected_sha256: str | None = None,
         untrained: bool = False,
     ) -> None:
+        self._threads, self._thread = threads, threading.local()
         torch.set_num_threads(threads)
         self.device = torch.device(device)
         self.precision = resolve_precision(precision, device, spec.precisions)
@@ -85,6 +86,7 @@ class Segmenter:
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
         """Logits of every picture, in order; a failure in place of one that memory cannot hold."""
+        self._bound_threads()
         results: list[PictureLogits | ImageFailure | None] = [None] * len(pictures)
         for positions in _equal_shapes(pictures, self.group_size):
             group = [pictures[position] for position in positions]
@@ -93,6 +95,12 @@ class Segmenter:
             ):
                 results[position] = result
         return [result for result in results if result is not None]
+
+    def _bound_threads(self) -> None:
+        """OpenMP keeps the number per calling thread: oneDNN would take all cores in a new one."""
+        if not getattr(self._thread, "is_bound", False):
+            torch.set_num_threads(self._threads)
+            self._thread.is_bound = True
 
     def _placed(self, network: nn.Module) -> nn.Module:
         """On the device; on a CPU with activations fused into convolutions where it can be."""

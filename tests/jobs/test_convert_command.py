@@ -333,6 +333,22 @@ def test_names_that_leave_the_folder_are_failed_rows(tmp_path: Path) -> None:
         assert not list((out / "dataset").rglob("*passwd*"))
 
 
+def test_what_belongs_to_no_picture_is_counted_and_said(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 4, "height": 4}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": 1, "iscrowd": 0,
+             "segmentation": {"size": [4, 4], "counts": [0, 16]}}
+            for number, image in ((1, 1), (2, 99))
+        ],
+    }  # fmt: skip
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    done = convert(tmp_path / "coco.json", tmp_path / "out", "--from", "coco", "--to", "indexed")
+    assert done.exit_code == 0, done.stderr
+    assert "note: " in done.stderr and "1 annotation" in done.stderr
+
+
 def test_usage_errors(tmp_path: Path) -> None:
     assert convert(tmp_path).exit_code == 2
     assert convert(tmp_path, tmp_path, "--from", "nonsense", "--to", "coco").exit_code == 2
