@@ -13,8 +13,9 @@ from maskmill.pipeline.convert.operator import mapped_sample
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.proof import compare
 from maskmill.pipeline.datasets.registry import dataset_format
-from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem, stem_of
+from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, Sample, SampleItem
 from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.isolation import spread
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import row_group

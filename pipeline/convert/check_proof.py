@@ -18,8 +18,8 @@ from maskmill.pipeline.convert.check import (
 )
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
 from maskmill.pipeline.datasets.registry import dataset_format
-from maskmill.pipeline.datasets.samples import stem_of
 from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import row_group
 from maskmill.schemas.errors import SettingsError

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from maskmill.pipeline.convert.splits import split_of
 from maskmill.pipeline.datasets.item_spool import ItemSpool
-from maskmill.pipeline.datasets.samples import SampleItem, stem_of
+from maskmill.pipeline.datasets.samples import SampleItem
+from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import (
     put_manifest_file,

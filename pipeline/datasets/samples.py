@@ -12,7 +12,6 @@ import numpy.typing as npt
 from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.registry import Unknown
-from maskmill.pipeline.pictures.names import stem_of as stem_of
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.labels import LabelMap
 

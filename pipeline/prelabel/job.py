@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from maskmill.pipeline.models.adaptation import check_class_count
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
 from maskmill.pipeline.models.worker_facts import WorkerFacts, describe_worker
@@ -27,7 +28,7 @@ from maskmill.pipeline.runs.identity import settings_fingerprint_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord, tool_version
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
-from maskmill.schemas.errors import MaskmillError, SettingsError
+from maskmill.schemas.errors import MaskmillError
 
 MAX_FILE_BYTES = 2 << 30
 GPU_GROUP = 8
@@ -132,7 +133,7 @@ class PrelabelJob:
         )
         if isinstance(found, MaskmillError):
             raise found
-        check_classes(found.num_classes, plan)
+        check_class_count(found.num_classes, choice.labels)
         return found
 
     def _load(self, plan: PrelabelPlan, session: str) -> LoadImages:
@@ -199,19 +200,3 @@ def describe_network(
         precision=precision,
         untrained=untrained,
     )
-
-
-def check_classes(found: int, plan: PrelabelPlan) -> None:
-    """Refuse a label map that does not fit the network.
-
-    Raises:
-        SettingsError: naming both numbers.
-    """
-    labels = plan.choice.labels
-    wanted = len(labels.classes)
-    fitting = (1, 2) if wanted == 2 else (wanted,)  # one channel says "is it or not" of two
-    if found not in fitting or wanted == 1:
-        raise SettingsError(
-            f"the network has {found} classes and label map {labels.name!r} has {wanted}: give the "
-            "right one with --labels (for one class, background and that class)"
-        )

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from pyarrow import fs
 
-from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.masks.rle import decode
 from maskmill.pipeline.prelabel.documents import write_document
+from maskmill.pipeline.prelabel.writers.mask_file import png_to_mask
 from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
 from maskmill.pipeline.runs.checks import (
     Checked,
@@ -82,7 +82,7 @@ def _row_problems(
     if data is None:
         return
     try:
-        mask = _decode_mask(data, labels, row["mask_path"])
+        mask = png_to_mask(data, labels, name=row["mask_path"])
     except FileFailure as failure:
         yield str(failure)
         return
@@ -98,11 +98,6 @@ def _checked_bytes(layout: RunLayout, path: str, digest: str) -> tuple[bytes | N
     if hashlib.sha256(data).hexdigest() != digest:
         return data, [f"{path} is not the file that was written: its hash differs"]
     return data, []
-
-
-def _decode_mask(data: bytes, labels: LabelMap, name: str) -> LabelMask:
-    kind = "palette" if labels.mask_dtype is np.uint8 else "indexed"
-    return MASK_FORMATS[kind].decode(data, labels, name=name)
 
 
 def _input_problems(row: dict[str, Any]) -> Iterator[str]:

@@ -130,13 +130,6 @@ def sizes_of(manifest: pa.Table) -> list[int]:
     return counts
 
 
-def block_sizes(layout: RunLayout) -> list[int]:
-    """Items of each block of the manifest on disk, from its footer."""
-    with layout.filesystem.open_input_file(layout.path(layout.manifest)) as stream:
-        footer = pq.ParquetFile(stream).metadata
-        return [footer.row_group(block).num_rows for block in range(footer.num_row_groups)]
-
-
 def block_rows(layout: RunLayout, row: Mapping[str, Any], id_column: str) -> list[dict[str, Any]]:
     """What is to do of a block: the manifest's rows that a row of PENDING speaks of."""
     found = row_group(layout, layout.manifest, row["block"])
