@@ -139,10 +139,11 @@ def test_a_command_that_waits_for_a_file_ends(tmp_path: Path) -> None:
     command = [*MASKMILL, "inspect", "mask.png", "--labels", "labels.json"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     with (tmp_path / "labels.json").open("w"):  # opens once the command reads
+        time.sleep(0.2)  # now it waits
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=20)
-    assert process.returncode == 143
-    assert err.startswith("maskmill: stopped by SIGTERM;")
+    sentence = "maskmill: stopped by SIGTERM; what is committed stays. The same command continues."
+    assert (process.returncode, err) == (143, f"{sentence}\n")
 
 
 def test_no_worker_outlives_its_command(tmp_path: Path) -> None:

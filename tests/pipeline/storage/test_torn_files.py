@@ -51,7 +51,7 @@ def test_a_file_that_is_missing_is_missing_and_not_torn(layout):
 @pytest.mark.parametrize("data", [b"", b'{"command": "pre', b"\xff\xfe", b"\0\0\0", b"[1]"])
 def test_a_torn_record_is_a_sentence_and_a_torn_note_is_none(layout, data: bytes):
     layout.write(layout.run_record, data)
-    with pytest.raises(RunFailed, match=r"run\.json is not a run record.*remove that file"):
+    with pytest.raises(RunFailed, match=r"run\.json is not a run record.*remove the folder"):
         load_record(layout)
     layout.write(layout.attempts_path(1), data)
     assert begin_stage(layout, 1, FIRST_STAGE, "session").starts == 1
