@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from maskmill.pipeline.models.allocator import keep_freed_memory
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, pack, unpack
@@ -45,6 +46,7 @@ class WorkerSettings:
             Segmenter,  # workers need torch; who starts them, not
         )
 
+        keep_freed_memory()
         return Segmenter(
             self.spec,
             local_weights(layout, self.weights_path),
