@@ -1,7 +1,7 @@
 """VOC masks to COCO: ours beside datumaro's, per mask, start-up apart; ratios measured in one run.
 
     python benchmarks/conversion.py [--masks N] [--turns N]
-    python benchmarks/conversion.py --memory FEW MANY [--to FORMAT]
+    python benchmarks/conversion.py --memory FEW MANY [--to FORMAT] [--engine local ray]
 
 Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is what a
 worker does (read, map, write, rows committed) and the finisher's document, in one process with one
@@ -103,7 +103,7 @@ def theirs(source: Path, out: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
-def report_memory(few: int, many: int, to_format: str) -> None:
+def report_memory(few: int, many: int, to_format: str, engine: str) -> None:
     """Print one JSON line: peaks of both runs, and their ratios."""
     peaks: dict[int, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -111,11 +111,13 @@ def report_memory(few: int, many: int, to_format: str) -> None:
             source, out = Path(folder) / f"{count}", Path(folder) / f"out{count}"
             write_source(source, count)
             command = [sys.executable, "-m", "maskmill", "convert", str(source), str(out)]
-            peaks[count] = peak_memory([*command, "--from", "voc", "--to", to_format, "--check"])
+            how = ["--from", "voc", "--to", to_format, "--check", "--engine", engine]
+            peaks[count] = peak_memory([*command, *how])
     total, driver = ({count: peak[at] for count, peak in peaks.items()} for at in (0, 1))
     line = {
         "benchmark": f"peak memory of convert at {many} / {few} masks",
         "to": to_format,
+        "engine": engine,
         "peak_mib": {count: round(size / 2**20) for count, size in total.items()},
         "driver_mib": {count: round(size / 2**20) for count, size in driver.items()},
         "ratio": round(total[many] / total[few], 4),
@@ -131,9 +133,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs=2, metavar=("FEW", "MANY"))
     parser.add_argument("--to", default="coco")
+    parser.add_argument("--engine", choices=("local", "ray"), nargs="*", default=("local", "ray"))
     options = parser.parse_args()
     if options.memory:
-        report_memory(*options.memory, options.to)
+        for engine in options.engine:
+            report_memory(*options.memory, options.to, engine)
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "voc"
