@@ -13,6 +13,7 @@ from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
 from maskmill.jobs.machine_failures import machine_failure
 from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
+from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import MaskmillError, RunFailed, SettingsError
 
 ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
@@ -20,6 +21,8 @@ ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
 
 LIGHT_CPUS = 0.25
 """What a stage beside a GPU's network asks for: it takes a tenth of the network's time."""
+
+_RETRIES = b"retries"
 
 STORAGE_THREADS = 4
 """Items of a block that a process reads or writes at once."""
@@ -87,6 +90,7 @@ class RayEngine:
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
         for table in self._watched(lambda: iter(dataset.iter_batches(**batches))):
+            RETRIES.add(_retries_of(table), 0)
             yield table.to_pylist()
 
     @property
@@ -172,11 +176,16 @@ class StageProcess:
         ]
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """One block through the stages."""
+        """One block through the stages; the table tells how often storage was asked again."""
+        retries = _retries_of(table) - RETRIES.retries
         for operator, threads in self._steps:
             with spread_over(threads) if threads else nullcontext():
                 table = operator(table)
-        return table
+        return table.replace_schema_metadata({_RETRIES: str(retries + RETRIES.retries)})
+
+
+def _retries_of(table: pa.Table) -> int:
+    return int((table.schema.metadata or {}).get(_RETRIES, 0))
 
 
 def _pool(size: int) -> Any:
