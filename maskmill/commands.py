@@ -13,7 +13,7 @@ from maskmill.caller import process_kept
 from maskmill.jobs.audit import audit_masks
 from maskmill.jobs.convert import conversion_request
 from maskmill.jobs.convert import convert as convert_command
-from maskmill.option_values import checked
+from maskmill.jobs.option_values import checked
 from maskmill.jobs.options import run_options
 from maskmill.jobs.prelabel import prelabel as prelabel_command
 from maskmill.jobs.run import Outcome, run

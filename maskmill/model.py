@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.caller import process_kept
-from maskmill.option_values import checked
+from maskmill.jobs.option_values import checked
 from maskmill.jobs.prelabel import prelabel
 from maskmill.keywords import PathOrUri, ViewKeywords
 from maskmill.pipeline.labelling.picture import label_picture

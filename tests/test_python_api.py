@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import maskmill
 from maskmill.jobs.audit import audit_masks
 from maskmill.jobs.convert import convert as convert_command
-from maskmill.option_values import checked, names_of
+from maskmill.jobs.option_values import checked, names_of
 from maskmill.jobs.prelabel import prelabel as prelabel_command
 from maskmill.keywords import AuditKeywords, ConvertKeywords, PrelabelKeywords
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
