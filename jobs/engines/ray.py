@@ -171,9 +171,7 @@ class StageProcess:
 
         name_node(ray.get_runtime_context().get_node_id()[:12])
         threads = ThreadPool(STORAGE_THREADS)
-        self._steps = [
-            (stage.open(), None if stage.holds_network else threads) for stage in stages
-        ]
+        self._steps = [(stage.open(), None if stage.holds_network else threads) for stage in stages]
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """One block through the stages; the table tells how often storage was asked again."""
