@@ -64,7 +64,7 @@ class ConvertJob:
     noun = "samples"
     table = ROWS
     remedies = REMEDIES
-    local_items = 2000
+    local_items = 4000
 
     @cached_property
     def layout(self) -> RunLayout:

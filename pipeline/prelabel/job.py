@@ -45,8 +45,8 @@ class PrelabelJob:
     noun = "images"
     table = ROWS
     remedies = REMEDIES
-    local_items = 400
-    """Up to so many images a core the local engine is done first; see docs/engines.md."""
+    local_items = 1000
+    """Up to so many pending images this process is done before Ray is; see docs/engines.md."""
 
     @cached_property
     def layout(self) -> RunLayout:
