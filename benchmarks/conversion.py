@@ -3,9 +3,9 @@
     python benchmarks/conversion.py [--masks N] [--turns N]
     python benchmarks/conversion.py --memory FEW MANY [--to FORMAT] [--engine local ray]
 
-Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is what a
-worker does (read, map, write, rows committed) and the finisher's document, in one process with one
-thread. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation and
+Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is
+the whole job (read, map, write, rows committed, the document) by one thread of one process, its
+imports apart. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation and
 export to coco_instances without pictures, timed inside its process. Ways take turns.
 
 --memory runs the command over FEW and over MANY masks and gives its peak memory: summed
@@ -29,11 +29,10 @@ import numpy as np
 from PIL import Image
 from runs import peak_memory
 
-from maskmill.pipeline.convert.conversion import ConversionRequest, plan_conversion
-from maskmill.pipeline.convert.finish import finish_conversion
-from maskmill.pipeline.convert.manifest import manifest_file, pending_blocks
-from maskmill.pipeline.convert.operator import ConvertMasks
-from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.jobs.engines.choice import RunOptions
+from maskmill.jobs.run import run
+from maskmill.pipeline.convert.conversion import ConversionRequest
+from maskmill.pipeline.convert.job import ConvertJob
 from maskmill.schemas.labels import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,18 +80,10 @@ def write_source(folder: Path, count: int) -> int:
 
 
 def ours(source: Path, out: Path) -> float:
-    """Seconds for all masks, the look through the source included."""
+    """Seconds of the whole job by one thread of this process, the look through the source too."""
     started = time.perf_counter()
     request = ConversionRequest(source=str(source), from_format="voc", to_format="coco")
-    plan, items = plan_conversion(request)
-    layout = RunLayout(str(out))
-    with manifest_file(items) as manifest:
-        manifest.put(layout)
-    convert = ConvertMasks(
-        layout=layout, session="bench", plan=plan, fingerprint="", tool_version="bench"
-    )
-    convert(pending_blocks(layout, retry_failed=False))
-    finish_conversion(layout, plan)
+    run(ConvertJob(request=request, out=str(out)), RunOptions(engine="local", workers=1))
     return time.perf_counter() - started
 
 

@@ -76,6 +76,7 @@ class PrelabelJob:
             "precision": facts.precision,
             "group_size": group or (GPU_GROUP if facts.device == "cuda" else 1),
             "torch": facts.torch_version,
+            **({"gpu": facts.gpu} if facts.gpu else {}),
         }
         return replace(plan, identity={**plan.identity, **resolved}, notes=facts.notes)
 
@@ -158,6 +159,7 @@ class PrelabelJob:
             precision=plan.identity["precision"],
             threads=self.settings.threads_per_worker,
             group_size=plan.identity["group_size"],
+            gpu=plan.identity.get("gpu"),
             flip=self.settings.flip,
         )
 
