@@ -5,8 +5,8 @@
 
 Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is
 the whole job (read, map, write, rows committed, the document) by one thread of one process, its
-imports apart. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation and
-export to coco_instances without pictures, timed inside its process. Ways take turns.
+imports apart. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation
+and export to coco_instances without pictures, timed inside its process. Ways take turns.
 
 --memory runs the command over FEW and over MANY masks and gives its peak memory: summed
 proportional set sizes of all its processes without the object store, and the driver's own.
