@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,14 @@ from maskmill.pipeline.views.preparation import (
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.arrays import LogitGrid
 from maskmill.schemas.errors import ErrorCode, ImageFailure, WeightsRefused
+
+_EXHAUSTED = (
+    "can't allocate memory",  # PyTorch's CPU allocator
+    "CUDA error: out of memory",  # beside PyTorch's own allocator, an AcceleratorError
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, without room to work in
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +91,7 @@ class Segmenter:
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
+            torch.backends.cudnn.deterministic = True  # and some of these add in any order
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
@@ -119,7 +129,7 @@ class Segmenter:
             grids = None
         if grids is not None:
             halved = size < self.group_size
-            return [self._cropped(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
+            return [self._answer(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if size == 1:
@@ -138,6 +148,18 @@ class Segmenter:
             logits = self.network(pixels)
         grid: LogitGrid = logits.float().cpu().numpy()
         return grid
+
+    def _answer(
+        self, picture: NetworkPicture, grid: LogitGrid, halved: bool
+    ) -> PictureLogits | ImageFailure:
+        """The logits, or why they are none: half precision ends at 65,504."""
+        if np.isfinite(grid.sum(dtype=np.float64)):
+            return self._cropped(picture, grid, halved)
+        return ImageFailure(
+            ErrorCode.NOT_FINITE,
+            f"the network's answer in {self.precision} holds NaN or infinity; try --precision fp32 "
+            "in another output folder",
+        )
 
     def _cropped(self, picture: NetworkPicture, grid: LogitGrid, halved: bool) -> PictureLogits:
         grid_hw = (grid.shape[1], grid.shape[2])
@@ -206,10 +228,10 @@ def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[lis
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # PyTorch's CPU allocator has no exception class of its own, only this sentence.
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
+    """Whether an operation failed for lack of memory; libraries have a sentence each for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sentence in str(error) for sentence in _EXHAUSTED
+    )
 
 
 def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:
