@@ -149,7 +149,8 @@ def holders_of(
         SettingsError: more than the cluster has room for, which would wait for ever.
     """
     cores = max(1, cluster.cpus - spare_cpus)
-    room = int(cluster.gpus / gpu_share) if gpu_share else cores
+    # A share lies on one GPU: two GPUs hold four workers of 0.4, and not five.
+    room = int(cluster.gpus) * int(1 / gpu_share + 1e-9) if gpu_share else cores
     if wanted is not None and wanted > max(1, room):
         has = f"{cluster.gpus:g} GPUs" if gpu_share else f"{cores} cores"
         raise SettingsError(
