@@ -157,10 +157,10 @@ def _caffe_resnet(output_stride: int, _: bool, *, timm_name: str) -> nn.Module:
     """kazuto1011's: strides first, a stem pool that rounds up, one rate for a whole stage."""
     encoder = _timm(timm_name)
     _stride_first(encoder)
+    trade_strides_for_rates(encoder, output_stride, eager=True)
     pool = encoder.get_submodule("maxpool")
     assert isinstance(pool, nn.MaxPool2d)
-    pool.ceil_mode = True
-    trade_strides_for_rates(encoder, output_stride, eager=True)
+    pool.ceil_mode = True  # only now: rounded sizes would hide the strides from the rule above
     return encoder
 
 

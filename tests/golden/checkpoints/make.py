@@ -5,7 +5,9 @@
 PROJECT is a key of PROJECTS; SOURCE is a checkout of its repository at the commit named there
 (packages: installed, at the version named there). Each case becomes NAME.json.xz: the network's
 state dict as names, shapes and types, and what the project's own network answers, at some points
-of the full-size logits, when its weights and a picture are filled by the rule of seeded.py.
+of the full-size logits, when its weights and a picture are filled by the rule of seeded.py. It
+answers in float64: a hundred layers of random weights multiply what float32 rounds, and every
+processor rounds sums in another order.
 """
 
 # ruff: noqa: B023 (a case is built before the next one is asked for)
@@ -15,12 +17,13 @@ import sys
 import types
 from pathlib import Path
 
+import numpy
 import torch
 from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
-from seeded import sampled_points, seeded_picture, seeded_state
+from seeded import sampled_points, seeded_photograph, seeded_picture, seeded_state
 
 HERE = Path(__file__).parent
 CLASSES = 5
@@ -279,12 +282,14 @@ def kazuto(_):
         def forward(self, images):
             return full_size(self.inner(images), images.shape[2:], False)
 
+    rates = {8: [12, 24, 36], 16: [6, 12, 18]}  # as libs/models/__init__.py has them
     for name, build in (("v3", DeepLabV3), ("v3plus", DeepLabV3Plus)):
-        yield (
-            f"{name}_os16",
-            lambda: Upsampled(build(CLASSES, [3, 4, 23, 3], [6, 12, 18], [1, 2, 4], 16)),
-            {"prefix": "inner.", "output_stride": 16},
-        )
+        for stride in (8, 16):
+            yield (
+                f"{name}_os{stride}",
+                lambda: Upsampled(build(CLASSES, [3, 4, 23, 3], rates[stride], [1, 2, 4], stride)),
+                {"prefix": "inner.", "output_stride": stride},
+            )
 
 
 def chenxi(_):
@@ -327,7 +332,6 @@ def tramac(_):
 
 def mmengine_file():
     """A checkpoint as mmengine's CheckpointHook writes it: history, metadata and tiny weights."""
-    import numpy
     from mmengine.logging import MessageHub
 
     hub = MessageHub.get_instance("golden")
@@ -345,6 +349,43 @@ def mmengine_file():
         },
         HERE / "mmengine-epoch_3.pth",
     )
+
+
+@torch.no_grad()
+def letterbox_file():
+    """What bubbliiiing's own prediction shows its network, and the masks it makes of the answer."""
+    import tempfile
+
+    import deeplab
+    from nets.deeplabv3_plus import DeepLab
+    from PIL import Image
+    from utils.utils import resize_image
+
+    network = DeepLab(CLASSES, backbone="mobilenet", pretrained=False, downsample_factor=16)
+    entries = [
+        [key, list(value.shape), str(value.dtype).removeprefix("torch.")]
+        for key, value in network.state_dict().items()
+    ]
+    pictures = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "best_epoch_weights.pth"
+        torch.save(seeded_state(entries), path)
+        predict = deeplab.DeeplabV3(
+            model_path=str(path), num_classes=CLASSES, backbone="mobilenet", cuda=False
+        )
+        for size in ((120, 97), (61, 200), (540, 720)):
+            photograph = Image.fromarray(seeded_photograph(*size))
+            shown, width, height = resize_image(photograph, (512, 512))
+            pixels = numpy.asarray(shown)[::37, ::37]
+            mask = numpy.asarray(predict.get_miou_png(photograph))
+            pictures.append(
+                {"size": size, "resized": [height, width], "pixels": pixels.flatten().tolist(),
+                 "mask": "".join(map(str, mask.flatten().tolist()))}
+            )  # fmt: skip
+    golden = {"keys": entries, "pictures": pictures}
+    path = HERE / "letterbox.json.xz"
+    path.write_bytes(lzma.compress(json.dumps(golden).encode(), preset=9))
+    print(f"{path.name}: {path.stat().st_size} bytes")
 
 
 PROJECTS = {
@@ -381,15 +422,18 @@ def record(project, name, source, build, facts):
         for key, value in network.state_dict().items()
     ]
     network.load_state_dict({prefix + k: v for k, v in seeded_state(entries).items()})
+    network.double()
     size = facts.pop("size", (48, 288) if project == "smp" else (49, 289))
-    logits = first(network(seeded_picture(*size)))
+    logits = first(network(seeded_picture(*size).double()))
     if tuple(logits.shape[2:]) != tuple(size):
         raise SystemExit(f"{project} {name}: answers {tuple(logits.shape)}")
+    if logits.dtype != torch.float64:
+        raise SystemExit(f"{project} {name}: answers in {logits.dtype}")
     rows, cols = sampled_points(*size)
     kept = logits[0][:, rows][:, :, cols]
     golden = {
         "project": project, "source": source, "size": size, **facts, "keys": entries,
-        "logits": [float(f"{float(value):.7g}") for value in kept.flatten()],
+        "logits": [float(f"{float(value):.11g}") for value in kept.flatten()],
     }  # fmt: skip
     path = HERE / f"{project}-{name}.json.xz"
     path.write_bytes(lzma.compress(json.dumps(golden).encode(), preset=9))
@@ -402,6 +446,8 @@ def main():
     sys.path[:0] = source
     if project == "mmseg":
         mmengine_file()
+    if project == "bubbliiiing":
+        letterbox_file()
     title, cases = PROJECTS[project]
     for name, build, facts in cases(source):
         record(project, name, title, build, facts)
