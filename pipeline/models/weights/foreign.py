@@ -115,7 +115,7 @@ def _adapt_plain(
     encoder = encoder_of(plain, layout.encoders, wanted.encoder or told.encoder, where)
     builder, options = infer_options(plain, encoder, where)
     stride = output_stride or told.output_stride or layout.output_stride
-    only = 8 if encoder == "drn_d_54" else layout.output_stride if layout.one_stride else stride
+    only = 8 if encoder == "drn_d_54" else stride
     if (output_stride or told.output_stride or only) != only:
         raise ModelError(
             f"{where}: {layout.project} with {encoder} is known at output stride {only} only, not "
@@ -130,8 +130,7 @@ def _adapt_plain(
         options["multi_grid"] = None
     alignment = _apply_told(options, told, layout.alignment)
     alignment = wanted.apply(options, alignment)
-    if layout.remark:
-        notes.append(layout.remark)
+    notes += [remark for name_of, remark in layout.encoder_remarks if name_of == encoder]
     notes += _assumptions(layout, options, encoder, output_stride, told, wanted)
     adapted = AdaptedCheckpoint(
         layout=name, builder=builder, encoder=encoder, options=tuple(sorted(options.items())),

@@ -30,8 +30,8 @@ class ForeignLayout:
     do not show; ``encoder_options`` the same for single encoders, by name. ``encoders``: which of
     ours and FOREIGN_ENCODERS it may have. ``output_stride`` is the project's default; a state dict
     does not tell. ``preprocessing`` is what the project itself does to a picture it predicts.
-    ``swap_colors``: it feeds pictures as BGR. ``remark``: what else is to be known.
-    ``one_stride``: at other output strides than the default its arithmetic is not known here.
+    ``swap_colors``: it feeds pictures as BGR. ``encoder_remarks``: what else is to be known of
+    single encoders.
     """
 
     project: str
@@ -48,8 +48,7 @@ class ForeignLayout:
     swap_colors: bool = False
     options: tuple[tuple[str, Any], ...] = ()
     encoder_options: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
-    remark: str = ""
-    one_stride: bool = False
+    encoder_remarks: tuple[tuple[str, str], ...] = ()
 
 
 def pair_rules(there: str, here: str) -> Rules:
