@@ -202,6 +202,12 @@ def _xception(output_stride: int, _: bool, *, name: str) -> nn.Module:
     return xception.build(name, output_stride)
 
 
+def _hrnet(_: int, __: bool, *, width: int) -> nn.Module:
+    from maskmill.pipeline.models.networks import hrnet  # it imports timm
+
+    return hrnet.HRNet(width)
+
+
 def _drn(_: int, __: bool) -> nn.Module:
     return drn.DRN()
 
@@ -255,6 +261,10 @@ FOREIGN_ENCODERS: Final[dict[str, EncoderSpec]] = {
     **{
         name: EncoderSpec(timm_name="", builder=partial(_xception, name=name))
         for name in xception.PLANS
+    },
+    **{
+        f"hrnetv2_{width}": EncoderSpec(timm_name="", builder=partial(_hrnet, width=width))
+        for width in (32, 48)
     },
     "drn_d_54": EncoderSpec(timm_name="", builder=_drn),
 }

@@ -183,6 +183,7 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
             ("", "encoder."),
         ),
         alignment="align_corners",
+        group_norm=True,
         output_stride=16,
         preprocessing=AS_IS,
         encoders=(

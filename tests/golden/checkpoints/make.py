@@ -3,11 +3,11 @@
     python tests/golden/checkpoints/make.py PROJECT [SOURCE]
 
 PROJECT is a key of PROJECTS; SOURCE is a checkout of its repository at the commit named there
-(packages: installed, at the version named there). Each case becomes NAME.json.xz: the network's
-state dict as names, shapes and types, and what the project's own network answers, at some points
-of the full-size logits, when its weights and a picture are filled by the rule of seeded.py. It
-answers in float64: a hundred layers of random weights multiply what float32 rounds, and every
-processor rounds sums in another order.
+(packages: installed, at the version named there; torch, and what a project itself imports). Each
+case becomes NAME.json.xz: the network's state dict as names, shapes and types, and what the
+project's own network answers, at some points of the full-size logits, when its weights and a
+picture are filled by the rule of seeded.py. It answers in float64: a hundred layers of random
+weights multiply what float32 rounds, and every processor rounds sums in another order.
 """
 
 # ruff: noqa: B023 (a case is built before the next one is asked for)
@@ -56,6 +56,13 @@ def vainf(_):
                 # Its Xception pads its last convolutions too little: they need room.
                 {"output_stride": stride, "size": (145, 289) if "xception" in name else (49, 289)},
             )
+
+    for name in ("deeplabv3plus_hrnetv2_32", "deeplabv3_hrnetv2_48"):
+        yield (
+            name,
+            lambda: models[name](num_classes=CLASSES, pretrained_backbone=False),
+            {"size": (64, 288)},  # its branches want multiples of 32
+        )
 
     def separable():
         model = modeling.deeplabv3plus_mobilenet(
@@ -136,7 +143,7 @@ def smp(_):
         lambda: smp.DeepLabV3Plus(
             "resnet18", encoder_weights=None, classes=CLASSES, decoder_atrous_rates=(6, 12, 18)
         ),
-        {"network_options": {"rates": [6, 12, 18]}},
+        {"options": ["rates=6,12,18"]},
     )
     yield "v3plus_resnet18_plain", lambda: smp.DeepLabV3Plus(
         "resnet18", encoder_weights=None, classes=CLASSES, decoder_aspp_separable=False,
@@ -309,6 +316,21 @@ def chenxi(_):
     }.items():  # fmt: skip
         yield name, lambda: deeplab.resnet101(num_classes=CLASSES, **options), {}
     yield "resnet50", lambda: deeplab.resnet50(num_classes=CLASSES), {}
+    yield (
+        "resnet50_ws",
+        lambda: deeplab.resnet50(num_classes=CLASSES, weight_std=True),
+        {"options": ["weight_std=true"]},
+    )
+    yield (
+        "resnet101_gn_ws",
+        lambda: deeplab.resnet101(num_classes=CLASSES, num_groups=32, weight_std=True),
+        {},
+    )
+    yield (
+        "resnet50_gn16",
+        lambda: deeplab.resnet50(num_classes=CLASSES, num_groups=16),
+        {"options": ["norm_groups=16", "weight_std=false"]},
+    )
 
 
 def hualin(_):
@@ -328,6 +350,63 @@ def tramac(_):
             {},
         )
     # Its DeepLabV3Plus cannot be built: the head leaves out an argument that its ASPP needs.
+
+
+def detectron2(source):
+    from detectron2.config import get_cfg
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY
+
+    sys.path.insert(0, str(Path(source[0]) / "projects" / "DeepLab"))
+    from deeplab import add_deeplab_config
+
+    class Whole(nn.Module):
+        """The parts of its SemanticSegmentor, without the padding and sizes of its pictures."""
+
+        def __init__(self, cfg):
+            super().__init__()
+            self.backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(
+                cfg, ShapeSpec(channels=3)
+            )
+            head = SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
+            self.sem_seg_head = head(cfg, self.backbone.output_shape())
+
+        def forward(self, images):
+            return self.sem_seg_head(self.backbone(images))[0]
+
+    def configured(version, changes):
+        cfg = get_cfg()
+        add_deeplab_config(cfg)
+        folder = Path(source[0]) / "projects/DeepLab/configs/Cityscapes-SemanticSegmentation"
+        name = f"deeplab_{version}_R_103_os16_mg124_poly_90k_bs16.yaml"
+        cfg.merge_from_file(str(folder / name))
+        fixed = ["MODEL.RESNETS.NORM", "BN", "MODEL.SEM_SEG_HEAD.NORM", "BN",
+                 "MODEL.SEM_SEG_HEAD.NUM_CLASSES", CLASSES]  # fmt: skip
+        cfg.merge_from_list(fixed + changes)
+        return cfg
+
+    fine = ["MODEL.RESNETS.RES4_DILATION", 2, "MODEL.RESNETS.RES5_DILATION", 4,
+            "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS", [12, 24, 36]]  # fmt: skip
+    whole = ["INPUT.CROP.ENABLED", False]
+    small = ["INPUT.CROP.SIZE", [32, 64]]
+    fifty = ["MODEL.RESNETS.DEPTH", 50]
+    cases = {  # sizes are multiples of the crops, as its pooling wants
+        "v3_r103_crop": ("v3", small, (64, 256)),
+        "v3_r53_os8": ("v3", [*fifty, *fine, *whole, "MODEL.SEM_SEG_HEAD.COMMON_STRIDE", 8],
+                       (48, 288)),
+        "v3plus_r103_crop": ("v3_plus", small, (64, 256)),
+        "v3plus_r53_separable": (
+            "v3_plus", [*fifty, *whole, "MODEL.SEM_SEG_HEAD.USE_DEPTHWISE_SEPARABLE_CONV", True],
+            (48, 288),
+        ),
+        "v3plus_r50_os8_basic": (
+            "v3_plus", [*fifty, *fine, *whole, "MODEL.RESNETS.STEM_TYPE", "basic",
+                       "MODEL.RESNETS.STEM_OUT_CHANNELS", 64], (48, 288),
+        ),
+    }  # fmt: skip
+    for name, (version, changes, size) in cases.items():
+        cfg = configured(version, changes)
+        yield name, lambda: Whole(cfg), {"size": size, "yaml": cfg.dump()}
 
 
 def mmengine_file():
@@ -405,6 +484,9 @@ PROJECTS = {
     ),
     "kazuto": ("kazuto1011/deeplab-pytorch 4219467fa5de07985f834f1bd8c04c186dc8f6d8", kazuto),
     "chenxi": ("chenxi116/DeepLabv3.pytorch 046818d755f91169dbad141362b98178dd685447", chenxi),
+    "detectron2": (
+        "facebookresearch/detectron2 02b5c4e295e990042a714712c21dc79b731e8833", detectron2,
+    ),
     "hualin": ("hualin95/Deeplab-v3plus 719bfc988e589a290d9348dc6d2a66043fc8f21a", hualin),
     "tramac": (
         "Tramac/awesome-semantic-segmentation-pytorch d37d2a17221d2681ad454958cf06a1065e9b1f7f",

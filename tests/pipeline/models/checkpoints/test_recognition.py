@@ -59,6 +59,13 @@ def saved(case, folder):
         torch.save({"state_dict": {**lightning, **extra}, "epoch": 4}, path)
     elif project == "yudewang":
         torch.save({f"module.{key}": value for key, value in state.items()}, path)
+    elif project == "detectron2":
+        path = folder / "model_final.pth"
+        torch.save({"model": state, "iteration": 89999, "optimizer": {}}, path)
+        (folder / "config.yaml").write_text(case["yaml"])
+    elif project == "chenxi":
+        state = {f"module.{key}": value for key, value in state.items()}
+        torch.save({"epoch": 50, "state_dict": state, "optimizer": {}}, path)
     elif project == "huggingface":
         from safetensors.torch import save_file
 
@@ -74,10 +81,7 @@ def saved(case, folder):
 @torch.inference_mode()
 def test_a_projects_checkpoint_answers_as_its_own_code(tmp_path, name):
     case = golden(name)
-    options = TWINS.get(name, ())
-    if "network_options" in case:
-        rates = ",".join(map(str, case["network_options"]["rates"]))
-        options = (f"rates={rates}",)
+    options = (*TWINS.get(name, ()), *case.get("options", ()))
     choice = choose_model(
         None,
         str(saved(case, tmp_path)),
@@ -88,7 +92,7 @@ def test_a_projects_checkpoint_answers_as_its_own_code(tmp_path, name):
     size = tuple(case["size"])
     align = choice.spec.alignment == "align_corners"
     picture = seeded_picture(*size).double()
-    if case["project"] == "kazuto":  # it sees BGR, and networks here RGB
+    if choice.spec.sees_bgr:  # and networks here see RGB
         picture = picture.flip(1)
     logits = model.network.double()(picture)
     logits = functional.interpolate(logits, size, mode="bilinear", align_corners=align)[0]
