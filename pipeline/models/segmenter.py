@@ -24,7 +24,7 @@ from maskmill.pipeline.views.preparation import (
     NetworkPicture,
     grid_maps,
     pixel_tensor,
-    valid_grid_hw,
+    valid_part,
 )
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.arrays import LogitGrid
@@ -163,16 +163,15 @@ class Segmenter:
 
     def _cropped(self, picture: NetworkPicture, grid: LogitGrid, halved: bool) -> PictureLogits:
         grid_hw = (grid.shape[1], grid.shape[2])
-        alignment = self.spec.alignment
-        rows, cols = grid_maps(picture, grid_hw, alignment)
-        height, width = valid_grid_hw(picture, grid_hw, alignment)
-        return PictureLogits(grid[:, :height, :width], rows, cols, halved)
+        rows, cols = grid_maps(picture, grid_hw, self.spec.alignment)
+        (read_rows, rows), (read_cols, cols) = map(valid_part, (rows, cols), grid_hw)
+        return PictureLogits(grid[:, read_rows, read_cols], rows, cols, halved)
 
 
 def network_input(
     group: Sequence[NetworkPicture], preprocessing: Preprocessing, device: torch.device
 ) -> Tensor:
-    """(N, 3, H, W) float32, channels last: normalised, padded at right and bottom.
+    """(N, 3, H, W) float32, channels last: normalised, padded around its place.
 
     Padding is 0, or the grey that the preprocessing names, normalised.
     """
@@ -191,14 +190,22 @@ def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tens
         pixels = pixels.pin_memory().to(slot.device, non_blocking=True)
     mean = torch.tensor(preprocessing.mean).repeat(width).to(slot.device, non_blocking=True)
     std = torch.tensor(preprocessing.std).repeat(width).to(slot.device, non_blocking=True)
-    used = slot[:height, : width * 3]
-    used.copy_(pixels).sub_(mean).div_(std)
-    slot[height:] = slot[:height, width * 3 :] = 0
-    if preprocessing.pad_value is not None:
-        grey = torch.tensor(preprocessing.pad_value) - torch.tensor(preprocessing.mean)
-        fill = (grey / torch.tensor(preprocessing.std)).to(slot.device)
-        slot[height:] = fill.repeat(slot.shape[1] // 3)
-        slot[:height, width * 3 :] = fill.repeat(slot.shape[1] // 3 - width)
+    top, left = picture.place_yx
+    bottom, right = top + height, (left + width) * 3
+    slot[top:bottom, left * 3 : right].copy_(pixels).sub_(mean).div_(std)
+    sides = slot[top:bottom, : left * 3], slot[top:bottom, right:]
+    for margin in (slot[:top], slot[bottom:], *sides):
+        _fill_margin(margin, preprocessing)
+
+
+def _fill_margin(margin: Tensor, preprocessing: Preprocessing) -> None:
+    """Padding, (h, 3 w)."""
+    if preprocessing.pad_value is None:
+        margin.zero_()
+        return
+    grey = torch.tensor(preprocessing.pad_value) - torch.tensor(preprocessing.mean)
+    fill = (grey / torch.tensor(preprocessing.std)).to(margin.device)
+    margin.copy_(fill.repeat(margin.shape[1] // 3))
 
 
 def _has_hooks(network: nn.Module) -> bool:
