@@ -12,10 +12,10 @@ from maskmill.schemas.labels import builtin, builtin_names
 VISTAS = {
     "version": "1.2",
     "labels": [
-        {"name": "animal--bird", "readable": "Bird", "color": [165, 42, 42], "instances": True},
-        {"name": "void--unlabeled", "readable": "Unlabeled", "color": [0, 0, 0], "instances": False},
+        {"name": "animal--bird", "readable": "Bird", "color": [165, 42, 42]},
+        {"name": "void--unlabeled", "readable": "Unlabeled", "color": [0, 0, 0]},
     ],
-}  # fmt: skip
+}
 
 
 def labels(*arguments: object) -> Result:
