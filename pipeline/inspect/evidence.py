@@ -1,6 +1,6 @@
 """What a guess is made from, and what a guess is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,10 +44,10 @@ class SetCensus:
         return any(layout.format in formats for layout in self.layouts)
 
     @property
-    def paths(self) -> Sequence[str]:
+    def paths(self) -> Iterator[str]:
         """The masks with the folders they lie in, those above the root too."""
         above = self.root.rstrip("/")
-        return [f"{above}/{file.name}" for file in self.files]
+        return (f"{above}/{file.name}" for file in self.files)
 
     @property
     def values(self) -> frozenset[int]:

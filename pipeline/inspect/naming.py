@@ -52,7 +52,7 @@ def naming_of(path: str, tree: FileTree, masks: list[str]) -> Naming:
         found = listed_classes(tree, f"{folder}/" if folder else "")
         if found is not None:
             return Naming(labels=found.labels, origin=found.file, file=found.file)
-        return _above(path, tree, folder)
+        return _above(path, folder)
     except DocumentFailure as failure:
         return Naming(failure=str(failure))
 
@@ -64,10 +64,13 @@ def with_labels(naming: Naming, labels: LabelMap | None, argument: str) -> Namin
     return Naming(labels=labels, origin="--labels", argument=argument or labels.name)
 
 
-def _above(path: str, tree: FileTree, folder: str) -> Naming:
-    """A list in the folder above the inspected one; Vistas' config up to three above."""
+def _above(path: str, folder: str) -> Naming:
+    """A list in the folder above the inspected one, or around the inspected file.
+
+    Vistas' config may lie further up.
+    """
     start = local_path(path)
-    if start is None or tree.selected is not None or start.lower().endswith((".zip", ".tar")):
+    if start is None or start.lower().endswith((".zip", ".tar")):
         return Naming()
     shown = path.rstrip("/")
     for level in range(1, LEVELS_ABOVE + 1):

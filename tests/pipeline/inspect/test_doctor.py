@@ -145,6 +145,7 @@ REAL = [
     ("coco_panoptic/sample_data/panoptic_examples", "panoptic"),
     ("coco_panoptic/sample_data", "panoptic"),
     ("coco_panoptic/sample_data/panoptic_examples_2ch_format", "panoptic in two channels"),
+    ("finetune_land", "palette"),
 ]
 
 
@@ -155,12 +156,26 @@ def test_conventions_of_real_masks(shared: Path, folder: str, name: str) -> None
     assert not found.is_sick
 
 
-RUNNABLE = [folder for folder, name in REAL if "channels" not in name and "500" not in folder]
+LARGE = ("voc_masks_500", "finetune_land")
+RUNNABLE = [folder for folder, name in REAL if "channels" not in name and folder not in LARGE]
 
 
 @pytest.mark.parametrize("folder", RUNNABLE)
 def test_the_next_step_works_as_it_stands(shared: Path, tmp_path: Path, folder: str) -> None:
     run_next_step(inspect(shared / "data" / folder), tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_next_step_of_real_masks_keeps_the_names_of_their_list(
+    shared: Path, tmp_path: Path
+) -> None:
+    found = inspect(shared / "data/finetune_land")
+    assert found.naming.origin == "labelmap.txt"
+    run_next_step(found, tmp_path)
+    (path,) = (tmp_path / "dataset").rglob("*.json")
+    document = json.loads(path.read_text())
+    assert [one["name"] for one in document["categories"]] == ["building", "sky", "tree", "way"]
+    assert len(document["images"]) == 120
 
 
 def run_next_step(found: Inspection, out: Path) -> None:

@@ -289,6 +289,25 @@ def test_a_list_above_the_inspected_folder_is_read(tmp_path: Path) -> None:
     assert seen(tmp_path / "SegmentationClassPNG")["classes_from"] == "the built-in map voc"
 
 
+def test_a_list_around_one_inspected_file_is_read(tmp_path: Path) -> None:
+    folders.labelme2voc(tmp_path)
+    (tmp_path / "class_names.txt").rename(tmp_path / "SegmentationClassPNG/class_names.txt")
+    found = seen(tmp_path / "SegmentationClassPNG/2011_000003.png")
+    assert found["classes"] == ["_background_", "sofa", "cat"]
+    assert set(areas_of_coco(converted(found["next"], tmp_path / "out"))) == {"sofa", "cat"}
+
+
+def test_convert_says_that_it_takes_classes_for_vocs(tmp_path: Path) -> None:
+    """Asked for `--from voc`, in a folder of VOC's layout: no note where the files are VOC's."""
+    folders.palette_of_nobody(tmp_path / "own")
+    folders.voc2012(tmp_path / "voc")
+    for name, is_noted in (("own", True), ("voc", False)):
+        done = convert_in_process(tmp_path / name, tmp_path / f"{name} out", "--from", "voc",
+                                  "--to", "coco")  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert ("taken for Pascal VOC's 21; give --labels" in done.stderr) == is_noted
+
+
 def test_the_users_labels_come_first_and_stand_in_the_next_command(tmp_path: Path) -> None:
     folders.loveda(tmp_path / "set")
     labels = tmp_path / "mine.txt"
