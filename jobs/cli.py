@@ -17,6 +17,7 @@ COMMANDS = {
     "audit": "Compare masks with their truth, and two audits with each other.",
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
+    "labels": "List the built-in label maps; show a label file as it is read.",
     "models": "List, describe, fetch, import and export models.",
 }
 """Command -> its line of help. The command ``name`` is ``maskmill.jobs.name:name``."""

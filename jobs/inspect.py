@@ -56,7 +56,11 @@ def inspect(
         return _censuses(path, names, workers or len(os.sched_getaffinity(0)))
 
     found = inspect_masks(
-        path, censuses, labels=load_label_map(labels) if labels else None, images=images
+        path,
+        censuses,
+        labels=load_label_map(labels) if labels else None,
+        labels_argument=labels or "",
+        images=images,
     )
     if as_json:
         say_json(found.to_dict())
@@ -92,12 +96,22 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
 
 def _say(found: "Inspection") -> None:
     report = found.to_dict()
+    likely = printable(f"{found.convention.name}: {found.convention.reason}")
+    if not found.files:
+        click.echo(f"{printable(found.path)}: no masks, but {likely}")
+        click.echo(printable(f"next: {found.next}"))
+        return
     modes = ", ".join(f"{mode} {count}" for mode, count in report["modes"].items())
     palettes = ", ".join(f"{kind} {count}" for kind, count in report["palettes"].items())
     click.echo(f"{printable(found.path)}: {len(found.files):,} masks, modes {modes}")
     if palettes:
         click.echo(f"palettes: {palettes}")
-    click.echo(printable(f"most likely {found.convention.name}: {found.convention.reason}"))
+    click.echo(f"most likely {likely}")
+    if found.labels is not None:
+        origin = printable(found.naming.origin)
+        click.echo(f"classes: {len(found.labels.classes)} from {origin}")
+    elif found.is_unnamed:
+        click.secho("classes are unnamed: give --labels FILE", fg="yellow")
     _say_values(report["values"])
     for kind, count in found.kinds().items():
         of_kind = [one for one in found.findings if one.kind == kind]
@@ -107,7 +121,8 @@ def _say(found: "Inspection") -> None:
             click.echo(printable(f"  {one.file}{': ' if one.file else ''}{one.sentence}"))
     if not found.findings:
         click.secho("nothing odd", fg="green")
-    click.echo(printable(f"next: {found.next_step()}"))
+    if found.next:
+        click.echo(printable(f"next: {found.next}"))
 
 
 def _say_values(rows: list[dict[str, Any]]) -> None:

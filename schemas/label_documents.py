@@ -1,13 +1,14 @@
 """Label maps in JSON and YAML: our own, COCO categories, datumaro's meta, names by index.
 
 Facts: COCO's data format page, ultralytics' data.yaml, datumaro's dataset_meta.json, Hugging Face's
-id2label.
+id2label, the config.json of Mapillary Vistas.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]
 
@@ -20,6 +21,15 @@ from maskmill.schemas.labels import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class JsonForm:
+    """One document that names classes: what it is called, how it is known, how it is read."""
+
+    title: str
+    knows: Callable[[Any], bool]
+    read: Callable[[Any, str], LabelMap]
+
+
 def json_to_labels(text: str, name: str) -> LabelMap:
     """Any of the documents that name classes.
 
@@ -27,22 +37,44 @@ def json_to_labels(text: str, name: str) -> LabelMap:
         SettingsError: none of them, or one that does not follow its form.
     """
     document = parse_json(text, name)
-    if isinstance(document, list):
-        if document and all(isinstance(entry, str) for entry in document):
-            return labels_in_order(map_name(name), document)
-        return labels_from_categories(document, map_name(name))
-    if "classes" in document:
-        return LabelMap.from_dict(document)
-    if isinstance(document.get("categories"), list) and document["categories"]:
-        return labels_from_categories(document["categories"], map_name(name))
-    if isinstance(document.get("label_map"), dict):
-        return _from_dataset_meta(document, name)
-    by_index = document.get("id2label", document)
-    if isinstance(by_index, dict) and by_index and all(key.isdigit() for key in by_index):
-        return labels_in_order(map_name(name), _by_index(by_index, name))
-    if "names" in document:
-        return _from_names_of(document, name)
-    raise SettingsError(f"{name} has neither 'classes' nor 'categories'")
+    return json_form(document, name).read(document, name)
+
+
+def json_form(document: Any, name: str) -> JsonForm:
+    """The first of JSON_FORMS that knows a document.
+
+    Raises:
+        SettingsError: none does.
+    """
+    found = next((form for form in JSON_FORMS if form.knows(document)), None)
+    if found is None:
+        raise SettingsError(f"{name} has neither 'classes' nor 'categories'")
+    return found
+
+
+def is_vistas_config(document: Any) -> bool:
+    """True for Mapillary Vistas' ``config.json``: a list of labels, each with a readable name."""
+    labels = document.get("labels") if isinstance(document, dict) else None
+    return (
+        isinstance(labels, list)
+        and bool(labels)
+        and all(isinstance(entry, dict) and {"name", "color"} <= entry.keys() for entry in labels)
+    )
+
+
+def _from_vistas(document: Mapping[str, Any], name: str) -> LabelMap:
+    """Names by place, as ``construction--barrier--curb``, which are unique, and colours."""
+    names = [str(entry["name"]) for entry in document["labels"]]
+    try:
+        colors = {str(one["name"]): checked_color(one["color"]) for one in document["labels"]}
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name}: color: {error}") from error
+    return labels_in_order(map_name(name), names, colors)
+
+
+def _is_map_of_numbers(document: Any) -> bool:
+    found = document.get("id2label", document) if isinstance(document, dict) else None
+    return isinstance(found, dict) and bool(found) and all(key.isdigit() for key in found)
 
 
 def _from_dataset_meta(document: Mapping[str, Any], name: str) -> LabelMap:
@@ -65,7 +97,10 @@ def yaml_to_labels(text: str, name: str) -> LabelMap:
         SettingsError: not YAML, or without such names.
     """
     document = parse_yaml(text, name)
-    if not isinstance(document, Mapping) or "names" not in document:
+    if not isinstance(document, Mapping):
+        what = "a list" if isinstance(document, list) else "plain text"
+        raise SettingsError(f"{name} is {what}, and has no 'names'; write names: [first, second]")
+    if "names" not in document:
         raise SettingsError(f"{name} has no 'names'")
     return _from_names_of(document, name)
 
@@ -157,3 +192,54 @@ def parse_yaml(text: str, name: str) -> Any:
 def map_name(name: str) -> str:
     """What a map is called that does not name itself: the stem of its file."""
     return PurePosixPath(name).stem or "labels"
+
+
+JSON_FORMS: Final[tuple[JsonForm, ...]] = (
+    JsonForm(
+        "JSON list of names",
+        lambda found: (
+            isinstance(found, list)
+            and bool(found)
+            and all(isinstance(entry, str) for entry in found)
+        ),
+        lambda found, name: labels_in_order(map_name(name), found),
+    ),
+    JsonForm(
+        "COCO categories",
+        lambda found: isinstance(found, list),
+        lambda found, name: labels_from_categories(found, map_name(name)),
+    ),
+    JsonForm(
+        "maskmill label map",
+        lambda found: isinstance(found, dict) and "classes" in found,
+        lambda found, _: LabelMap.from_dict(found),
+    ),
+    JsonForm(
+        "COCO document",
+        lambda found: (
+            isinstance(found, dict)
+            and isinstance(found.get("categories"), list)
+            and bool(found["categories"])
+        ),
+        lambda found, name: labels_from_categories(found["categories"], map_name(name)),
+    ),
+    JsonForm(
+        "dataset_meta.json of datumaro",
+        lambda found: isinstance(found, dict) and isinstance(found.get("label_map"), dict),
+        _from_dataset_meta,
+    ),
+    JsonForm("config.json of Mapillary Vistas", is_vistas_config, _from_vistas),
+    JsonForm(
+        "names by index (id2label)",
+        _is_map_of_numbers,
+        lambda found, name: labels_in_order(
+            map_name(name), _by_index(found.get("id2label", found), name)
+        ),
+    ),
+    JsonForm(
+        "names of ultralytics",
+        lambda found: isinstance(found, dict) and "names" in found,
+        _from_names_of,
+    ),
+)
+"""In the order in which they are asked."""

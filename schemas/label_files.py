@@ -6,11 +6,17 @@ Facts: CVAT's format-smask.md and format-camvid.md, labelme's labels.txt, ADE20K
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from maskmill.schemas.errors import SettingsError
-from maskmill.schemas.label_documents import json_to_labels, map_name, yaml_to_labels
+from maskmill.schemas.label_documents import (
+    json_form,
+    json_to_labels,
+    map_name,
+    parse_json,
+    yaml_to_labels,
+)
 from maskmill.schemas.labels import (
     VOID_COLOR,
     Color,
@@ -29,6 +35,7 @@ LABELME_IGNORE: Final = "__ignore__"
 
 _YAML_NAMES = re.compile(r"^names\s*:", re.MULTILINE)
 _COLOR_LINE = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S.*)")
+_NUMBERED_LINE = re.compile(r"(\d+)(?:\s*[:,;=\t]\s*|\s+)(\S.*)")
 _NUMBER_COLUMNS = ("idx", "pixel value", "index", "id", "value")
 _NAME_COLUMNS = ("name", "class", "label")
 
@@ -39,8 +46,13 @@ def load_label_map(name_or_path: str) -> LabelMap:
     Raises:
         SettingsError: neither a built-in name nor a readable file; the line that does not fit.
     """
+    return open_label_map(name_or_path)[0]
+
+
+def open_label_map(name_or_path: str) -> tuple[LabelMap, str]:
+    """(the label map, what its file was recognised as). Raises as :func:`load_label_map`."""
     if name_or_path in builtin_names():
-        return builtin(name_or_path)
+        return builtin(name_or_path), "built in"
     try:
         text = Path(name_or_path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the path
@@ -48,7 +60,8 @@ def load_label_map(name_or_path: str) -> LabelMap:
             f"labels {name_or_path!r}: {error}; give a label file or one of: "
             f"{', '.join(builtin_names())}"
         ) from error
-    return parse_label_map(text, name=name_or_path)
+    labels = parse_label_map(text, name=name_or_path)
+    return labels, _form_of(text, name_or_path)
 
 
 def parse_label_map(text: str, *, name: str, kind: str | None = None) -> LabelMap:
@@ -57,22 +70,28 @@ def parse_label_map(text: str, *, name: str, kind: str | None = None) -> LabelMa
     Args:
         text: what the file holds.
         name: the file, for messages; the map is called by its stem, unless it names itself.
-        kind: a key of KINDS; None to see it from the text.
+        kind: a key of KINDS; None to see it from the name's ending or the text.
 
     Raises:
         SettingsError: text of no kind we know, or a line that does not fit its kind; the message
             names file and line.
     """
     try:
-        labels = KINDS[kind or kind_of(text)](text, name)
+        labels = KINDS[kind or kind_of(text, name)](text, name)
     except SettingsError as error:
         message = str(error)
         raise SettingsError(message if name in message else f"{name}: {message}") from error
     return labels
 
 
-def kind_of(text: str) -> str:
-    """The key of KINDS whose files look like this one."""
+def kind_of(text: str, name: str = "") -> str:
+    """The key of KINDS whose files look like this one.
+
+    An ending that says what a file is decides: a broken ``.yaml`` is no list of names.
+    """
+    by_ending = _ENDINGS.get(PurePosixPath(name).suffix.lower())
+    if by_ending is not None:
+        return by_ending
     if text.lstrip().startswith(("{", "[")):
         return "json"
     if _YAML_NAMES.search(text):
@@ -83,6 +102,16 @@ def kind_of(text: str) -> str:
     if any(_COLOR_LINE.fullmatch(line) for line in lines):
         return "label_colors"
     return "csv" if lines and _columns(lines[0]) else "names"
+
+
+def _form_of(text: str, name: str) -> str:
+    """What a label file is called that has been read already."""
+    kind = kind_of(text, name)
+    if kind == "json":
+        return json_form(parse_json(text, name), name).title
+    if kind == "names" and _numbered([line for _, line in _lines(text)]):
+        return "numbered names, one per line"
+    return TITLES[kind]
 
 
 def _from_labelmap(text: str, name: str) -> LabelMap:
@@ -152,9 +181,30 @@ def _from_csv(text: str, name: str) -> LabelMap:
 
 
 def _from_names(text: str, name: str) -> LabelMap:
-    """One name a line; labelme's ``__ignore__`` is no class."""
-    names = [line for _, line in _some_lines(text, name) if line != LABELME_IGNORE]
-    return labels_in_order(map_name(name), names)
+    """One name a line, numbered or not; labelme's ``__ignore__`` is no class.
+
+    Numbers that do not count from 0 are refused: as names they would be nonsense.
+    """
+    listed = _some_lines(text, name)
+    odd = next((number for number, line in listed if line.endswith(("{", "}"))), None)
+    if odd is not None:
+        raise SettingsError(
+            f"{name}, line {odd}: a brace; this is no list of names. Write one class name a line"
+        )
+    names = [line for _, line in listed if line != LABELME_IGNORE]
+    numbered = _numbered(names)
+    if numbered and [number for number, _ in numbered] != list(range(len(names))):
+        raise SettingsError(
+            f"{name}: the numbers before the names must count from 0; the first is {names[0]!r}"
+        )
+    return labels_in_order(map_name(name), [label for _, label in numbered] or names)
+
+
+def _numbered(lines: Sequence[str]) -> list[tuple[int, str]]:
+    """(number, name) of lines that all are ``0 name``, ``0: name`` or ``0,name``; else none."""
+    found = [match for match in map(_NUMBERED_LINE.fullmatch, lines) if match]
+    is_list = len(found) == len(lines)
+    return [(int(match.group(1)), match.group(2)) for match in found] if is_list else []
 
 
 KINDS: Final[dict[str, Callable[[str, str], LabelMap]]] = {
@@ -166,6 +216,17 @@ KINDS: Final[dict[str, Callable[[str, str], LabelMap]]] = {
     "names": _from_names,
 }
 """Kind of file -> (text, file name) -> LabelMap. Raises SettingsError."""
+
+TITLES: Final = {
+    "yaml": "names of ultralytics' data.yaml",
+    "labelmap": "labelmap.txt of CVAT",
+    "label_colors": "label_colors.txt of CamVid",
+    "csv": "table of classes",
+    "names": "names, one per line",
+}
+"""Kind of file -> what it is called; JSON is called by its form."""
+
+_ENDINGS: Final = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "csv"}
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

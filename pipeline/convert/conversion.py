@@ -13,6 +13,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     identity_mapping,
     mapping_by_name,
 )
+from maskmill.pipeline.datasets.foreign_documents import naming_foreign_documents
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
@@ -102,10 +103,11 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
             f"{request.to_format} is not written in packages; those that are: {', '.join(packaged)}"
         )
     images = open_tree(request.images) if request.images else None
-    index = reader.index(
-        open_tree(request.source),
-        ReadOptions(labels=request.labels, unknown=request.unknown, images=images),
-    )
+    tree = open_tree(request.source)
+    with naming_foreign_documents(tree):
+        index = reader.index(
+            tree, ReadOptions(labels=request.labels, unknown=request.unknown, images=images)
+        )
     mapping = choose_mapping(index.labels, request.labels, request.rules)
     if len(mapping.target.classes) > target.max_classes:
         raise SettingsError(

@@ -1,12 +1,15 @@
 """The label files of datasets: read by schemas/label_files, failing as files of a dataset fail."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.schemas import label_documents
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.schemas.label_documents import is_vistas_config, parse_json
 from maskmill.schemas.label_files import parse_label_map
 from maskmill.schemas.labels import LabelMap
 
@@ -16,6 +19,8 @@ CLASS_LISTS: Final = (
     "obj.names", "obj_names", "_classes.csv", "class_dict.csv", "objectInfo.csv",
 )  # fmt: skip
 """Names under which class lists lie beside masks, whatever program wrote them."""
+VISTAS_CONFIG: Final = re.compile(r"config(?:_(v\d+\.\d+))?\.json")
+"""Mapillary Vistas' lists: one per version, each for the masks below a folder of its version."""
 
 
 def read_labels(tree: FileTree, name: str, *, kind: str | None = None) -> LabelMap:
@@ -41,7 +46,21 @@ def label_file(name: str) -> Iterator[None]:
         raise DocumentFailure(ErrorCode.MALFORMED, str(error)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class ListedClasses:
+    """The classes that a list beside masks names, and the list's file in the tree."""
+
+    file: str
+    labels: LabelMap
+
+
 def class_list(tree: FileTree, folder: str = "") -> LabelMap | None:
+    """The classes of :func:`listed_classes`. Raises as it does."""
+    found = listed_classes(tree, folder)
+    return None if found is None else found.labels
+
+
+def listed_classes(tree: FileTree, folder: str = "") -> ListedClasses | None:
     """The class list beside the masks of ``folder`` ('' or with a slash at its end).
 
     It lies in the folder itself or above it; where there is none, in folders below. None where
@@ -52,7 +71,24 @@ def class_list(tree: FileTree, folder: str = "") -> LabelMap | None:
     """
     if tree.selected is not None:
         return None
-    found = {name: read_labels(tree, name) for name in _lists(tree, folder)}
+    return _agreed(tree, _lists(tree, folder))
+
+
+def listed_at_top(tree: FileTree, folder: str, *, any_name: bool) -> ListedClasses | None:
+    """The class list at the top of a tree, which is not listed further down.
+
+    ``folder`` is where the masks are; without ``any_name`` only Vistas' config is taken.
+
+    Raises:
+        DocumentFailure: one that is broken, or two that disagree.
+    """
+    tops = sorted(tree.tops())
+    names = [name for name in tops if any_name or VISTAS_CONFIG.fullmatch(name)]
+    return _agreed(tree, [name for name in names if _is_list(tree, name, folder)])
+
+
+def _agreed(tree: FileTree, names: Sequence[str]) -> ListedClasses | None:
+    found = {name: read_labels(tree, name) for name in names}
     first = next(iter(found.items()), None)
     if first is None:
         return None
@@ -62,12 +98,12 @@ def class_list(tree: FileTree, folder: str = "") -> LabelMap | None:
                 ErrorCode.MALFORMED,
                 f"{tree.uri}: {first[0]} and {name} name other classes; keep the one that is right",
             )
-    return first[1]
+    return ListedClasses(*first)
 
 
 def _lists(tree: FileTree, folder: str) -> list[str]:
-    """Files called as one of CLASS_LISTS: the nearest above the masks, else all below."""
-    known = [name for name in tree.names() if name.rpartition("/")[2] in CLASS_LISTS]
+    """Files that are class lists: the nearest above the masks, else all below."""
+    known = [name for name in tree.names() if _is_list(tree, name, folder)]
     parts = folder.rstrip("/").split("/") if folder else []
     for depth in range(len(parts), -1, -1):
         here = "".join(f"{part}/" for part in parts[:depth])
@@ -75,6 +111,21 @@ def _lists(tree: FileTree, folder: str) -> list[str]:
         if beside:
             return beside
     return known
+
+
+def _is_list(tree: FileTree, name: str, folder: str) -> bool:
+    """By its name; a ``config.json``, which many programs write, by what is in it too."""
+    base = name.rpartition("/")[2]
+    found = VISTAS_CONFIG.fullmatch(base)
+    if found is None:
+        return base in CLASS_LISTS
+    version = found.group(1)
+    if version is not None and re.search(r"v\d+\.\d+/", folder) and f"{version}/" not in folder:
+        return False
+    try:
+        return is_vistas_config(parse_json(tree.read(name).decode("utf-8", "replace"), name))
+    except SettingsError:
+        return False
 
 
 def labels_of_categories(categories: Sequence[Mapping[str, Any]], name: str) -> LabelMap:

@@ -1,7 +1,6 @@
 """Which dataset's convention a set of masks most likely follows, and why."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -9,86 +8,54 @@ import numpy as np
 
 from maskmill.pipeline.datasets.recognition import Recognition
 from maskmill.pipeline.inspect.census import FileCensus
-from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap, builtin, voc_color
+from maskmill.pipeline.inspect.evidence import Convention, SetCensus
+from maskmill.pipeline.inspect.known_sets import colors_of, known_set, no_classes
+from maskmill.schemas.labels import VOID_COLOR, LabelMap, voc_color
 
-LABEL_IDS_OF_STREETS: Final = {7, 11, 21, 23}  # road, building, vegetation, sky
 MOST_OF_A_MASK: Final = 512  # colours of one file
 SMALL_INSTANCE: Final = 32
-COLORED_SETS: Final = {
-    "voc": "voc colours",
-    "camvid": "camvid",
-    "cityscapes": "cityscapes colours",
-    "lfw_parts": "lfw parts",
-    "ade20k": "ade20k colours",
-}
-"""Label map -> what its colour masks are called, most frequent first."""
 FEW_INSTANCES: Final = 3
-CLASSES_OF_A_STREET: Final = 6  # a street scene has more classes than a VOC photo
+PAINTED_SETS: Final = ("voc", "camvid", "cityscapes", "lfw_parts", "ade20k")
+"""Label maps in whose colours masks are painted: those are no segment ids."""
+NAMING_LAYOUTS: Final = (
+    "masks", "cvat_mask", "camvid", "ultralytics_semantic", "ade20k_full", "huggingface",
+    "prelabel",
+)  # fmt: skip
+"""Layouts whose own documents name their classes; others need a list, or are a famous set."""
+OTHER_LAYOUTS: Final = ("voc", "ade20k", "cityscapes", "cityscapes_train_ids", "cityscapes_color")
+"""Layouts that take the classes of a list beside the masks, or of the user."""
+
+MASK_LAYOUTS: Final = (*NAMING_LAYOUTS, *OTHER_LAYOUTS, "panoptic", "coco_pixelmaps")
+"""Layouts whose classes are pixels of masks; all others are documents."""
 
 
-@dataclass(frozen=True, slots=True)
-class Convention:
-    """A guess. ``format`` is the ``--from`` to use, ``labels`` the built-in label map or ''."""
-
-    name: str
-    format: str
-    labels: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetCensus:
-    """A set of files as one: all values and colours, and the names that give it away."""
-
-    files: tuple[FileCensus, ...]
-    names: tuple[str, ...]
-    layouts: tuple[Recognition, ...] = ()  # what the tree around the masks is known as
-
-    def lies_in(self, *formats: str) -> bool:
-        """True where the tree is a dataset of one of these formats."""
-        return any(layout.format in formats for layout in self.layouts)
-
-    @property
-    def values(self) -> frozenset[int]:
-        """Every stored value."""
-        return frozenset(value for file in self.files for value in file.values)
-
-    @property
-    def colors(self) -> frozenset[Color]:
-        """Every colour of the RGB files."""
-        return frozenset(color for file in self.files for color in file.colors)
-
-    @property
-    def modes(self) -> dict[str, int]:
-        """Files by mode."""
-        found: dict[str, int] = {}
-        for file in self.files:
-            found[file.mode] = found.get(file.mode, 0) + 1
-        return found
-
-    @property
-    def classes_per_file(self) -> float:
-        """Mean number of distinct values of a file."""
-        return float(np.mean([file.num_distinct for file in self.files] or [0]))
+def is_layout(convention: Convention) -> bool:
+    """True where the whole tree is meant; ``masks`` also reads masks of any kind that lie loose."""
+    is_loose = convention.format == "masks" and convention.name != "masks"
+    return convention.format in MASK_LAYOUTS and not is_loose
 
 
 def likely_convention(
     files: Iterable[FileCensus],
-    names: Sequence[str] = (),
     layouts: Iterable[Recognition] = (),
+    *,
+    root: str = "",
+    listed: LabelMap | None = None,
+    is_told: bool = False,
 ) -> Convention:
     """The first rule that fits, most telling first.
 
-    ``names`` are all files of the tree, ``layouts`` what they are recognised as.
+    ``layouts`` are what the tree is recognised as, ``root`` is its path, ``listed`` the classes of
+    a list beside the masks; ``is_told``: the user names them.
     """
     readable = tuple(file for file in files if not file.failure)
     sound = tuple(file for file in readable if not file.is_lossy and not _is_noisy(file))
-    whole = SetCensus(sound or readable, tuple(names), tuple(layouts))
+    whole = SetCensus(sound or readable, tuple(layouts), root, listed, is_told)
     for rule in _RULES:
-        found = rule(whole)
+        found = rule(whole) if whole.files else None
         if found is not None:
             return found
-    return Convention("unknown", "masks", "", "no known convention fits; give --labels")
+    return Convention("unknown", "", "", "no known convention fits")
 
 
 def _is_noisy(file: FileCensus) -> bool:
@@ -104,7 +71,7 @@ def _two_channels(whole: SetCensus) -> Convention | None:
     numbered = [color for color in whole.colors if 0 < color[1] < SMALL_INSTANCE]
     if len(numbered) < FEW_INSTANCES or len(classes) == len(whole.colors):
         return None
-    if any(whole.colors <= _colors_of(name) for name in ("voc", "camvid", "cityscapes")):
+    if any(whole.colors <= colors_of(name) for name in PAINTED_SETS):
         return None
     reason = f"RGB without blue: {len(classes)} values of red, green counts instances"
     return Convention("panoptic in two channels", "panoptic_two_channels", "", reason)
@@ -115,7 +82,9 @@ def _panoptic(whole: SetCensus) -> Convention | None:
     colored = [file for file in whole.files if file.colors and not file.is_lossy]
     if not colored or len(colored) < len(whole.files):
         return None
-    known = [_colors_of(name) for name in COLORED_SETS]
+    known = [colors_of(name) for name in PAINTED_SETS]
+    if whole.listed is not None:
+        known.append(frozenset({entry.color for entry in whole.listed.classes} | {VOID_COLOR}))
     if any(whole.colors <= colors for colors in known):
         return None
     in_files = sum(file.num_distinct for file in colored)
@@ -128,10 +97,29 @@ def _panoptic(whole: SetCensus) -> Convention | None:
     return None
 
 
+def _naming_layout(whole: SetCensus) -> Convention | None:
+    return _layout(whole, NAMING_LAYOUTS)
+
+
+def _other_layout(whole: SetCensus) -> Convention | None:
+    is_named = whole.listed is not None or whole.is_told
+    return _layout(whole, OTHER_LAYOUTS) if is_named else None
+
+
+def _layout(whole: SetCensus, formats: Sequence[str]) -> Convention | None:
+    """The layout of one of ``formats`` that the tree is recognised as."""
+    found = next((one for one in whole.layouts if one.format in formats), None)
+    return None if found is None else Convention(found.format, found.format, "", found.reason)
+
+
 def _binary(whole: SetCensus) -> Convention | None:
-    if whole.colors or not whole.values or not whole.values <= {0, 255} or 255 not in whole.values:
+    values = whole.values
+    if whole.colors or len(values) < 1 or len(whole.palettes) > 1:
         return None
-    return Convention("binary 0/255", "binary", "", "only the values 0 and 255: 255 is a class")
+    if values <= {0, 255} and 255 in values and not whole.palettes & {"voc", "own"}:
+        reason = "only the values 0 and 255: 255 is a class"
+        return Convention("binary 0/255", "binary", "", reason)
+    return None
 
 
 def _grey_voc(whole: SetCensus) -> Convention | None:
@@ -142,113 +130,57 @@ def _grey_voc(whole: SetCensus) -> Convention | None:
         return None
     if len(telling) < 2 and 255 in telling:
         return None
-    reason = "grey levels are the luminance of VOC colours: palette masks were converted to grey"
-    return Convention("voc as luminance", "masks", "voc", reason)
+    reason = (
+        "grey levels are the luminance of VOC's colormap: palette masks were turned to grey; take "
+        "the palette files"
+    )
+    return Convention("voc as luminance", "", "", reason)
 
 
-def _voc(whole: SetCensus) -> Convention | None:
-    palettes = [file.palette for file in whole.files if file.mode == "P"]
-    if palettes and all(kind == "voc" for kind in palettes) and len(palettes) == len(whole.files):
-        if whole.values <= {*range(21), 255}:
-            reason = "palette PNGs in VOC's colours, indices 0 to 20 and 255"
-            name = "voc" if whole.lies_in("voc", "cvat_mask") else "palette"
-            return Convention("voc", name, "voc", reason)
-        reason = "palette PNGs in VOC's colours with more classes than VOC's 21"
-        return Convention("palette", "palette", "", reason)
-    return None
-
-
-def _known_colors(whole: SetCensus) -> Convention | None:
-    if not whole.colors or whole.values:
+def _palette(whole: SetCensus) -> Convention | None:
+    if whole.colors or not whole.palettes <= {"voc", "own", "grey"} or not whole.values:
         return None
-    for name, label in COLORED_SETS.items():
-        if whole.colors <= _colors_of(name):
-            reason = f"every colour is one of {name}'s"
-            return Convention(label, "color", name, reason)
-    return None
+    kind = {
+        frozenset({"voc"}): "VOC's colormap, which many tools paint with",
+        frozenset({"grey"}): "grey",
+    }.get(whole.palettes, "palettes of their own")
+    return Convention("palette", "palette", "", f"palette pictures in {kind}; {_span(whole)}")
 
 
 def _mixed(whole: SetCensus) -> Convention | None:
-    """Some files hold colours, others indices, of one and the same set."""
+    """Some files hold colours, others indices."""
     if not whole.colors or not whole.values:
         return None
-    for name in COLORED_SETS:
-        indices = {*range(len(builtin(name).classes)), 255}
-        if whole.colors <= _colors_of(name) and whole.values <= indices:
-            reason = f"colours of {name} in some files, its indices in others"
-            return Convention(f"{name}, colours and indices", "masks", name, reason)
-    return None
-
-
-def _cityscapes(whole: SetCensus) -> Convention | None:
-    by_name = {
-        kind: any(name.endswith(f"_gtFine_{kind}.png") for name in whole.names)
-        for kind in ("labelIds", "labelTrainIds")
-    }
-    values = whole.values - {255}
-    if whole.colors or not values:
-        return None
-    in_ids = max(values) <= 33
-    if by_name["labelIds"] and in_ids and not by_name["labelTrainIds"]:
-        return Convention(
-            "cityscapes labelIds", "cityscapes", "cityscapes_labelids", "file names and values"
-        )
-    if in_ids and max(values) > 20 and len(LABEL_IDS_OF_STREETS & values) >= 3:
-        reason = f"grey indices up to {max(values)} with road 7, building 11, vegetation 21, sky 23"
-        return Convention("cityscapes labelIds", "indexed", "cityscapes_labelids", reason)
-    is_train = max(values) <= 18 and (
-        by_name["labelTrainIds"] or whole.classes_per_file >= CLASSES_OF_A_STREET
-    )
-    if is_train:
-        reason = f"grey indices 0 to 18 and 255, {whole.classes_per_file:.1f} classes per file"
-        return Convention("cityscapes trainIds", "indexed", "cityscapes", reason)
-    return None
-
-
-def _ade20k(whole: SetCensus) -> Convention | None:
-    values = whole.values - {255}
-    if whole.colors or not values or max(values) > 150:
-        return None
-    named = any("/annotations/" in f"/{name}" or "/ADE_" in f"/{name}" for name in whole.names)
-    if max(values) > 33 or (named and max(values) > 20):
-        reason = f"grey indices up to {max(values)}, at most 150"
-        layout = any("/annotations/" in f"/{name}" for name in whole.names)
-        return Convention("ade20k", "ade20k" if layout else "indexed", "ade20k", reason)
-    return None
+    reason = f"{len(whole.colors)} colours in some files, indices in others"
+    return Convention("colours and indices", "masks", "", reason)
 
 
 def _indices(whole: SetCensus) -> Convention | None:
-    values = whole.values - {255}
     if whole.colors or not whole.values:
         return None
-    if values and max(values) <= 20 and set(whole.modes) <= {"L", "P"}:
-        reason = f"indices up to {max(values)} that nothing names: give --labels"
-        return Convention("indices", "indexed", "", reason)
-    reason = f"{len(values)} different indices up to {max(values, default=0)}"
-    return Convention("indices", "masks", "", reason)
+    is_plain = set(whole.modes) <= {"L"}
+    return Convention("indices", "indexed" if is_plain else "masks", "", _span(whole))
 
 
 def _by_color(whole: SetCensus) -> Convention | None:
     if not whole.colors:
         return None
-    reason = f"{len(whole.colors)} colours of no set that is known here; give --labels"
-    return Convention("colours", "color", "", reason)
+    if all(red == green == blue for red, green, blue in whole.colors):
+        return Convention("indices in RGB", "masks", "", "grey levels in three equal channels")
+    return Convention("colours", "color", "", f"RGB in {len(whole.colors)} colours")
+
+
+def _span(whole: SetCensus) -> str:
+    plain = whole.values - {255}
+    more = " and 255" if 255 in whole.values else ""
+    span = f"{min(plain)} to {max(plain)}" if plain else "nothing"
+    return f"{len(plain)} different indices, {span}{more}"
 
 
 _RULES: Final[tuple[Callable[[SetCensus], Convention | None], ...]] = (
-    _two_channels, _panoptic, _binary, _grey_voc, _voc, _known_colors, _mixed, _cityscapes,
-    _ade20k, _indices, _by_color,
+    no_classes, _two_channels, _panoptic, _naming_layout, known_set, _other_layout, _binary,
+    _grey_voc, _palette, _mixed, _indices, _by_color,
 )  # fmt: skip
-
-
-def label_map_of(convention: Convention) -> LabelMap | None:
-    """The built-in label map of a guess, None where it has none."""
-    return builtin(convention.labels) if convention.labels else None
-
-
-@cache
-def _colors_of(name: str) -> frozenset[Color]:
-    return frozenset({entry.color for entry in builtin(name).classes} | {VOID_COLOR, (0, 0, 0)})
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from maskmill.pipeline.inspect.census import FileCensus
-from maskmill.pipeline.inspect.conventions import Convention
+from maskmill.pipeline.inspect.evidence import Convention
 from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap
 
 Severity = Literal["sick", "odd"]
@@ -20,6 +20,8 @@ BLENDED_VALUES: Final = 12
 GRADIENT_SHARE: Final = 0.25
 """Hand-made masks stay below 0.01, masks resized by interpolation lie above 0.5."""
 SHOWN: Final = 3
+CODED: Final = ("panoptic", "panoptic_two_channels", "ade20k_full")
+"""Formats whose pixels hold numbers of segments or of classes, not indices or colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def _of_file(
             "lossy",
             "sick",
             file.name,
-            f"{file.format} changes pixel values; take the original, or --unknown nearest",
+            f"{file.format} changes pixel values; take the original, or --unknown nearest"
+            + (" with --from binary if they are 0/255" if file.mode == "L" else ""),
         )
     elif _is_blended(file, labels, convention):
         yield Finding(
@@ -73,7 +76,7 @@ def _of_file(
             f"{file.num_distinct} different values that blend at borders: resized or anti-aliased; "
             "resize labels by nearest neighbour only",
         )
-    elif labels is not None and convention.name != "panoptic":
+    elif labels is not None and _counts_strangers(convention, labels):
         yield from _unknown(file, labels, convention)
     if file.is_empty:
         yield Finding("empty", "odd", file.name, "all pixels are background or ignore")
@@ -88,6 +91,13 @@ def _of_file(
         noise = file.islands >= max(MANY_ISLANDS, ISLAND_SHARE * file.num_pixels)
         severity: Severity = "sick" if noise else "odd"
         yield Finding("islands", severity, file.name, f"{file.islands} one-pixel islands")
+
+
+def _counts_strangers(convention: Convention, labels: LabelMap) -> bool:
+    """False for masks whose pixels are no indices or colours of the map, or may lie outside it."""
+    is_set = bool(convention.labels) and labels.name == convention.labels
+    may_ignore = convention.unknown == "ignore" and is_set
+    return convention.format not in CODED and bool(convention.format) and not may_ignore
 
 
 def _is_blended(file: FileCensus, labels: LabelMap | None, convention: Convention) -> bool:
@@ -205,6 +215,9 @@ def _duplicates(files: Sequence[FileCensus]) -> Iterator[Finding]:
 def _of_set(
     files: Sequence[FileCensus], convention: Convention, labels: LabelMap | None
 ) -> Iterator[Finding]:
+    if convention.name != "unknown" and not convention.format:
+        kind = "luminance" if "luminance" in convention.name else "no_classes"
+        yield Finding(kind, "sick", "", f"{convention.name}: {convention.reason}")
     modes = sorted({file.mode for file in files})
     by_color = [file for file in files if file.colors]
     if by_color and len(by_color) < len(files):
@@ -215,8 +228,6 @@ def _of_set(
             f"modes {', '.join(modes)} in one set: {len(by_color)} files hold colours, "
             f"{len(files) - len(by_color)} indices; --from masks reads each for what it is",
         )
-    if convention.name == "voc as luminance":
-        yield Finding("luminance", "sick", "", f"{convention.reason}; take the palette files")
     values = {value for file in files for value in file.values}
     if labels is not None and values and not by_color:
         yield from _off_by_one(values, labels)

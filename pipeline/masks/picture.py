@@ -45,10 +45,14 @@ class MaskPicture:
             MaskFailure: LOSSY_MASK.
         """
         if self.is_lossy:
+            is_grey = self.image.mode == "L"
+            remedy = "with --from binary if they are 0/255, and " if is_grey else ""
+            why = "; grey levels between tell no class" if is_grey else ""
             raise MaskFailure(
                 ErrorCode.LOSSY_MASK,
                 f"{self.name}: {self.image.format} changes pixel values, so classes blend at "
-                "every border; take the original mask, or convert with --unknown nearest",
+                f"every border{why}; take the original mask, or convert {remedy}with "
+                "--unknown nearest",
             )
 
 

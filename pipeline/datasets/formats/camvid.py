@@ -4,6 +4,7 @@ Facts: CVAT's format-camvid.md, datumaro's camvid_format.py.
 """
 
 import posixpath
+import re
 from typing import Final
 
 from maskmill.pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
@@ -37,17 +38,19 @@ from maskmill.schemas.labels import LabelMap, builtin
 
 COLORS: Final = "label_colors.txt"
 DEFAULT_SUBSET: Final = "default"
+CAMVID_FRAME: Final = r"(?:0001TP|0006R0|0016E5|Seq05VD)_\w+?"
+"""What CamVid calls its frames: without a class list, masks so called are CamVid's."""
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """Every mask of the ``*annot`` folders.
 
     Labels: label_colors.txt or another class list, ``--labels``, CamVid's own where masks are in
-    colours: those are the only thing that its 32 classes are known by.
+    colours and called as its frames.
 
     Raises:
         DocumentFailure: no such folder, or a broken label_colors.txt.
-        SettingsError: masks of indices, and nothing names their classes.
+        SettingsError: other masks, and nothing names their classes.
     """
     subsets = sorted(
         {
@@ -122,9 +125,10 @@ def _labels(tree: FileTree, options: ReadOptions, mask: str) -> LabelMap:
     listed = class_list(tree)
     if listed is not None:
         return listed
-    if options.labels is None and is_colored(tree.read(mask), mask):
+    is_frame = re.search(rf"/{CAMVID_FRAME}(?:_L)?\.\w+$", mask) is not None
+    if options.labels is None and is_frame and is_colored(tree.read(mask), mask):
         return builtin("camvid")
-    return labels_or(options.labels, "a CamVid folder of indices without label_colors.txt")
+    return labels_or(options.labels, "a CamVid folder without label_colors.txt")
 
 
 def recognise(tree: FileTree) -> str | None:

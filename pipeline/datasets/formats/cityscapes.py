@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from maskmill.pipeline.datasets.class_lists import read_labels
+from maskmill.pipeline.datasets.class_lists import class_list, read_labels
 from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat, Recogniser
@@ -54,7 +54,7 @@ KINDS: Final = {
 def index(tree: FileTree, options: ReadOptions, kind: str) -> DatasetIndex:
     """Every ``*_gtFine_<kind>.png`` below ``gtFine/``.
 
-    Labels: label_colors.txt (own classes), ``--labels``, else Cityscapes' own.
+    Labels: label_colors.txt (own classes) or another class list, ``--labels``, Cityscapes' own.
 
     Raises:
         DocumentFailure: no such file.
@@ -191,7 +191,7 @@ def _city_path(stem: str) -> str:
 def _labels(tree: FileTree, kind: str, options: ReadOptions) -> LabelMap:
     if COLORS in tree.names():
         return read_labels(tree, COLORS, kind="label_colors")
-    return options.labels or builtin(KINDS[kind])
+    return class_list(tree) or options.labels or builtin(KINDS[kind])
 
 
 def _recogniser_of(kind: str, *others: str) -> Recogniser:

@@ -14,6 +14,7 @@ from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_document import document_pieces
 from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
 from maskmill.pipeline.datasets.documents.heads import heads
+from maskmill.pipeline.datasets.foreign_documents import foreign_kind
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.painting import (
     Region,
@@ -250,7 +251,8 @@ def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
 def recognise(tree: FileTree) -> str | None:
     """A JSON object that lists images with file names; not the panoptic one, which has PNGs."""
     for name, head in heads(tree, ".json"):
-        if head.lstrip().startswith("{") and KEYS.search(head) and not has_own_folder(tree, name):
+        is_ours = head.lstrip().startswith("{") and foreign_kind(".json", head) is None
+        if is_ours and KEYS.search(head) and not has_own_folder(tree, name):
             return f"{name} is a COCO document"
     return None
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks
 from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -35,11 +36,15 @@ from maskmill.schemas.labels import LabelMap
 
 FOLDER: Final = "masks/"
 LABELS: Final = "labels.json"
+INDEXED: Final = ("auto", "indexed", "indexed16", "palette", "palette_voc", "binary01")
+"""Mask formats that take 255 for ignore. What we wrote ourselves, beside LABELS, is no binary."""
 
 
 def reader_of(mask_format: str) -> DatasetReader:
     """The reader of folders in one mask format; ``auto`` decides file by file."""
-    return DatasetReader(index, partial(read_class_mask, mask_format=mask_format))
+    return DatasetReader(
+        partial(index, mask_format=mask_format), partial(read_class_mask, mask_format=mask_format)
+    )
 
 
 def writer_of(mask_format: str) -> DatasetWriter:
@@ -47,7 +52,7 @@ def writer_of(mask_format: str) -> DatasetWriter:
     return DatasetWriter(partial(write, mask_format=mask_format), finish)
 
 
-def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
+def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> DatasetIndex:
     """Every picture below ``masks/``, or of the whole tree where there is no such folder.
 
     JPEGs between other files are photographs, not masks, unless ``--unknown nearest`` asks for
@@ -57,19 +62,19 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
 
     Raises:
         DocumentFailure: no picture.
-        SettingsError: no label map.
+        SettingsError: no label map; or masks of 0 and 255 under a map of more than two classes.
     """
     labels = _labels(tree, options)
-    return DatasetIndex(
-        labels=labels,
-        items=mask_items(
-            tree,
-            options,
-            partial(_key_of, _prefix(tree), _skipped(tree, options)),
-            lambda key: f"images/{key}",
-        ),
-        extras={"binary": True},
+    items = mask_items(
+        tree,
+        options,
+        partial(_key_of, _prefix(tree), _skipped(tree, options)),
+        lambda key: f"images/{key}",
     )
+    takes_binary = mask_format == "auto" and len(labels.classes) == 2
+    if mask_format in INDEXED and not takes_binary and not tree.has(LABELS):
+        refuse_binary_masks(tree, items, labels, options)
+    return DatasetIndex(labels=labels, items=items, extras={"binary": True})
 
 
 def write(sample: Sample, target: Target, context: WriteContext, mask_format: str) -> Written:

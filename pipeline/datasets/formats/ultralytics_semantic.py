@@ -6,6 +6,7 @@ Facts: ultralytics' semantic task. A pixel is the class id, 255 is ignore.
 import posixpath
 from typing import Final
 
+from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks
 from maskmill.pipeline.datasets.class_masks import items_by_split
 from maskmill.pipeline.datasets.class_masks import read_class_mask as read
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -16,6 +17,7 @@ from maskmill.pipeline.datasets.documents.data_yaml import (
     read_yaml,
     split_folders,
 )
+from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -35,6 +37,8 @@ from maskmill.schemas.arrays import IGNORE_INDEX
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 
 MASKS: Final = "masks/"
+ENOUGH_TO_JUDGE: Final = 3
+"""A mask or two may well hold the first class and ignore and nothing else."""
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -42,11 +46,13 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
 
     Raises:
         DocumentFailure: no such folder, or a data.yaml that is none.
-        SettingsError: no class names.
+        SettingsError: no class names; or masks of 0 and 255, where 255 would be ignore.
     """
     listed, document = read_yaml(tree)
     labels = listed or labels_or(options.labels, "an Ultralytics folder without data.yaml")
-    items = items_by_split(tree, options, MASKS, "images/", split_folders(document))
+    items = ItemSpool(items_by_split(tree, options, MASKS, "images/", split_folders(document)))
+    if len(items) >= ENOUGH_TO_JUDGE:
+        refuse_binary_masks(tree, items, labels, options)
     return DatasetIndex(labels=labels, items=items)
 
 

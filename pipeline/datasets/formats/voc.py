@@ -5,6 +5,7 @@ Facts: VOC devkit layout, datumaro's voc/format.py, TF's build_voc2012_data.py. 
 """
 
 import posixpath
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -38,12 +39,15 @@ from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import text_lines
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.pipeline.masks.run_lengths import distinct
+from maskmill.pipeline.pictures.names import MASK_EXTENSIONS
 from maskmill.schemas.labels import LabelMap, builtin, voc_color
 
 LABELMAP: Final = "labelmap.txt"
 CLASSES: Final = "SegmentationClass/"
 OBJECTS: Final = "SegmentationObject/"
 LISTS: Final = "ImageSets/Segmentation/"
+VOC_ID: Final = r"(?:19|20)\d\d_\d{6}"
+"""What VOC calls its pictures: without a class list, masks so called are VOC's."""
 VOC_PALETTE: Final = bytes(channel for index in range(256) for channel in voc_color(index))
 
 
@@ -62,7 +66,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         lambda key: f"{prefix}JPEGImages/{key}",
         _splits(tree, prefix),
     )
-    return DatasetIndex(labels=labels, items=items)
+    return DatasetIndex(labels=labels, items=items, notes=_guesses(tree, prefix, options))
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
@@ -153,11 +157,28 @@ def _labels(tree: FileTree, prefix: str, options: ReadOptions) -> LabelMap:
     return class_list(tree, prefix) or options.labels or builtin("voc")
 
 
+def _guesses(tree: FileTree, prefix: str, options: ReadOptions) -> tuple[str, ...]:
+    """That the classes are taken for VOC's, where neither a list nor the files' names say so."""
+    if options.labels is not None or class_list(tree, prefix) is not None:
+        return ()
+    ids = (_id_of(name, prefix) for name in tree.names())
+    other = next((one for one in ids if one and not re.fullmatch(VOC_ID, one)), None)
+    if other is None:
+        return ()
+    return (
+        f"no class list lies beside the masks, and {other!r} is not called as VOC's: the classes "
+        "are taken for Pascal VOC's 21; give --labels if they are others",
+    )
+
+
 def recognise(tree: FileTree) -> str | None:
     """A folder SegmentationClass; beside it lie masks of objects, which are no class masks."""
-    if CLASSES.rstrip("/") in tree.tops():
-        return None if LABELMAP in tree.tops() else f"a folder {CLASSES}"
-    return f"a folder {_prefix(tree)}{CLASSES}" if _prefix(tree) else None
+    start = f"{_prefix(tree)}{CLASSES}"
+    names = (name for name in tree.names() if name.startswith(start))
+    if not any(name.lower().endswith(MASK_EXTENSIONS) for name in names):
+        return None  # labelme keeps arrays there, and the masks in SegmentationClassPNG
+    is_cvat = start == CLASSES and LABELMAP in tree.tops()
+    return None if is_cvat else f"a folder {start}"
 
 
 VOC = DatasetFormat(

@@ -54,7 +54,7 @@ def write_voc(folder: Path) -> None:
     for number in range(4):
         mask = blocks(number, [0, 0, number + 1, 20])
         mask[:2] = 255
-        save(folder / f"SegmentationClass/{number}.png", palette_image(mask))
+        save(folder / f"SegmentationClass/2007_00000{number}.png", palette_image(mask))
 
 
 def write_grey(folder: Path, classes: Sequence[int], name: str = "{}.png") -> None:
@@ -66,7 +66,10 @@ def write_grey(folder: Path, classes: Sequence[int], name: str = "{}.png") -> No
 def write_camvid(folder: Path) -> None:
     table = builtin("camvid").color_table()
     for number in range(4):
-        save(folder / f"{number}_L.png", Image.fromarray(table[blocks(number, range(1, 20))]))
+        save(
+            folder / f"0001TP_00669{number}_L.png",
+            Image.fromarray(table[blocks(number, range(1, 20))]),
+        )
 
 
 def write_binary(folder: Path) -> None:
@@ -81,15 +84,22 @@ def write_panoptic(folder: Path) -> None:
         save(folder / f"{number}.png", Image.fromarray(colors[blocks(number, range(30))]))
 
 
+LABEL_IDS = [1, 3, 4, 7, 8, 11, 17, 21, 23, 24, 26, 33]
+TRAIN_IDS = [*range(19), 255]
+ADE20K = [0, 1, 3, 4, 6, 13, 21, 77, 103, 150]
 CASES: list[tuple[str, Callable[[Path], None], str]] = [
     ("voc", write_voc, "voc"),
     (
         "cityscapes labelIds",
-        partial(write_grey, classes=[1, 3, 4, 7, 8, 11, 17, 21, 23, 24, 26, 33]),
+        partial(write_grey, classes=LABEL_IDS, name="aachen_00000{}_000019_gtFine_labelIds.png"),
         "cityscapes_labelids",
     ),
-    ("cityscapes trainIds", partial(write_grey, classes=[*range(19), 255]), "cityscapes"),
-    ("ade20k", partial(write_grey, classes=[0, 1, 3, 4, 6, 13, 21, 77, 103, 150]), "ade20k"),
+    (
+        "cityscapes trainIds",
+        partial(write_grey, classes=TRAIN_IDS, name="ulm_00000{}_000019_gtFine_labelTrainIds.png"),
+        "cityscapes",
+    ),
+    ("ade20k", partial(write_grey, classes=ADE20K, name="ADE_val_0000000{}.png"), "ade20k"),
     ("camvid", write_camvid, "camvid"),
     ("binary 0/255", write_binary, ""),
     ("panoptic", write_panoptic, ""),
@@ -103,11 +113,28 @@ def test_conventions(tmp_path: Path, name: str, write: Callable[[Path], None], l
     assert found.convention.name == name, found.convention
     assert found.convention.labels == labels
     assert not found.is_sick, found.findings
-    assert f"--from {found.convention.format}" in found.next_step()
-    if name == "panoptic":
-        assert "convert PANOPTIC.json" in found.next_step()  # there is none to be named
+    assert found.convention.format == name or labels or name == "binary 0/255"
+    if not labels:  # neither names the classes: there is no command that would be right
+        assert found.next == ""
     else:
         run_next_step(found, tmp_path / "out")
+
+
+@pytest.mark.parametrize("classes", [LABEL_IDS, TRAIN_IDS, ADE20K, [0, 1, 2, 20]])
+def test_values_alone_name_no_set(tmp_path: Path, classes: list[int]) -> None:
+    write_grey(tmp_path, classes)
+    found = inspect(tmp_path)
+    assert (found.convention.name, found.convention.labels, found.labels) == ("indices", "", None)
+
+
+@pytest.mark.parametrize("table", ["voc", "camvid", "cityscapes"])
+def test_colours_alone_name_no_set(tmp_path: Path, table: str) -> None:
+    colors = builtin(table).color_table()
+    for number in range(3):
+        mask = blocks(number, range(len(colors)))
+        save(tmp_path / f"{number}.png", Image.fromarray(colors[mask]))
+    found = inspect(tmp_path)
+    assert (found.convention.name, found.convention.labels, found.labels) == ("colours", "", None)
 
 
 REAL = [
@@ -118,6 +145,7 @@ REAL = [
     ("coco_panoptic/sample_data/panoptic_examples", "panoptic"),
     ("coco_panoptic/sample_data", "panoptic"),
     ("coco_panoptic/sample_data/panoptic_examples_2ch_format", "panoptic in two channels"),
+    ("finetune_land", "palette"),
 ]
 
 
@@ -128,7 +156,8 @@ def test_conventions_of_real_masks(shared: Path, folder: str, name: str) -> None
     assert not found.is_sick
 
 
-RUNNABLE = [folder for folder, name in REAL if "channels" not in name and "500" not in folder]
+LARGE = ("voc_masks_500", "finetune_land")
+RUNNABLE = [folder for folder, name in REAL if "channels" not in name and folder not in LARGE]
 
 
 @pytest.mark.parametrize("folder", RUNNABLE)
@@ -136,8 +165,21 @@ def test_the_next_step_works_as_it_stands(shared: Path, tmp_path: Path, folder: 
     run_next_step(inspect(shared / "data" / folder), tmp_path / "out")
 
 
+@pytest.mark.slow
+def test_the_next_step_of_real_masks_keeps_the_names_of_their_list(
+    shared: Path, tmp_path: Path
+) -> None:
+    found = inspect(shared / "data/finetune_land")
+    assert found.naming.origin == "labelmap.txt"
+    run_next_step(found, tmp_path)
+    (path,) = (tmp_path / "dataset").rglob("*.json")
+    document = json.loads(path.read_text())
+    assert [one["name"] for one in document["categories"]] == ["building", "sky", "tree", "way"]
+    assert len(document["images"]) == 120
+
+
 def run_next_step(found: Inspection, out: Path) -> None:
-    words = shlex.split(found.next_step())
+    words = shlex.split(found.next)
     words[words.index("OUT")] = str(out)
     assert words[:2] == ["maskmill", "convert"]
     done = convert_in_process(*words[2:])
@@ -147,8 +189,8 @@ def run_next_step(found: Inspection, out: Path) -> None:
 def test_what_is_sick_in_a_real_folder_does_not_hide_what_the_rest_is(shared: Path) -> None:
     """VOC in colours and in indices, photographs, and two masks whose borders are blends."""
     found = inspect(shared / "data/vainf_voc")
-    assert found.convention.name == "voc, colours and indices"
-    assert found.convention.labels == "voc"
+    assert found.convention.name == "colours and indices"
+    assert found.is_unnamed
     blended = {one.file for one in found.findings if one.kind == "blended"}
     assert blended == {"samples/city_1_target.png", "samples/city_6_target.png"}
     assert {one.file for one in found.findings if one.severity == "sick"} == blended
@@ -176,7 +218,7 @@ def test_palette_masks_saved_as_grey_are_known_by_their_luminance(tmp_path: Path
 
 
 def plant_truncated(folder: Path) -> None:
-    data = (folder / "SegmentationClass/0.png").read_bytes()
+    data = (folder / "SegmentationClass/2007_000000.png").read_bytes()
     (folder / "SegmentationClass/x.png").write_bytes(data[:60])
 
 
@@ -210,7 +252,7 @@ def plant_empty(folder: Path) -> None:
 
 
 def plant_duplicate(folder: Path) -> None:
-    data = (folder / "SegmentationClass/0.png").read_bytes()
+    data = (folder / "SegmentationClass/2007_000000.png").read_bytes()
     (folder / "SegmentationClass/x.png").write_bytes(data)
 
 
@@ -356,15 +398,15 @@ def test_indices_that_nothing_names_get_no_names(tmp_path: Path) -> None:
     write_grey(tmp_path, classes=[0, 1, 2, 5])
     found = inspect(tmp_path)
     assert (found.convention.name, found.convention.labels) == ("indices", "")
-    assert "give --labels" in found.convention.reason
-    assert "--labels FILE" in found.next_step()
+    assert found.is_unnamed and found.next == ""
 
 
 def test_a_dataset_without_masks_is_told_what_it_is(tmp_path: Path) -> None:
     document = {"version": "5.0.1", "shapes": [], "imagePath": "a.jpg"}
     (tmp_path / "a.json").write_text(json.dumps(document))
-    with pytest.raises(SettingsError, match=r"a\.json is a labelme document.*--from labelme"):
-        inspect(tmp_path)
+    found = inspect(tmp_path)
+    assert found.convention.reason == "a.json is a labelme document"
+    assert "--from labelme" in found.next and not found.files
 
 
 def test_nothing_to_inspect(tmp_path: Path) -> None:

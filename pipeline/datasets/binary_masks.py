@@ -1,0 +1,64 @@
+"""Masks of 0 and 255 under a map that takes 255 for ignore: all foreground would be lost."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.samples import ReadOptions
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.masks.picture import MaskPicture, open_picture
+from maskmill.pipeline.masks.run_lengths import value_counts
+from maskmill.pipeline.masks.values import stored_values
+from maskmill.schemas.arrays import IGNORE_INDEX
+from maskmill.schemas.errors import FileFailure, SettingsError
+from maskmill.schemas.labels import VOID_COLOR, LabelMap
+
+LOOKED_AT: Final = 8
+BINARY: Final = frozenset({0, IGNORE_INDEX})
+NO_LEVEL: Final = -1
+VOID: Final = slice(3 * IGNORE_INDEX, 3 * IGNORE_INDEX + 3)
+
+
+def refuse_binary_masks(
+    tree: FileTree, items: ItemSpool, labels: LabelMap, options: ReadOptions
+) -> None:
+    """Stop where every mask that is looked at holds nothing but 0 and 255.
+
+    A few masks, spread over the set, are opened; ``--unknown ignore`` says that 255 is ignore.
+
+    Raises:
+        SettingsError: they are binary masks; the message says how they are read.
+    """
+    if options.unknown == "ignore" or labels.ignore_index != IGNORE_INDEX or not len(items):
+        return
+    step = -(-len(items) // LOOKED_AT)
+    names = [items[place].payload["mask"] for place in range(0, len(items), step)]
+    found = [_levels(tree, name) for name in names]
+    if all(levels <= BINARY for levels in found) and any(IGNORE_INDEX in one for one in found):
+        raise SettingsError(
+            f"{tree.uri}: {_shown(names)} hold only 0 and 255, as binary masks do; under "
+            f"{labels.name!r} with its {len(labels.classes)} classes 255 would be ignore and all "
+            "foreground be lost. Give --from binary and --labels of two classes; or --unknown "
+            "ignore, where 255 is ignore"
+        )
+
+
+def _levels(tree: FileTree, name: str) -> frozenset[int]:
+    """Stored values; others than binary ones where the file cannot be read or tells of void."""
+    try:
+        picture = open_picture(tree.read(name), name=name)
+        if picture.is_lossy or _paints_void(picture):
+            return frozenset([NO_LEVEL])
+        return frozenset(value_counts(stored_values(picture))[0].tolist())
+    except FileFailure:
+        return frozenset([NO_LEVEL])
+
+
+def _paints_void(picture: MaskPicture) -> bool:
+    palette = picture.image.getpalette() if picture.image.mode == "P" else None
+    return palette is not None and tuple(palette[VOID]) == VOID_COLOR
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more masks that were looked at" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
