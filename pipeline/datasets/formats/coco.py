@@ -4,6 +4,7 @@ Facts: COCO data format page, pycocotools 2.0.11, CVAT's "COCO 1.0" import.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,15 @@ from typing import Any, Final
 from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_document import document_pieces
-from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
+from maskmill.pipeline.datasets.documents.coco_outline import (
+    CocoOutline,
+    annotations_at,
+    left_out_of,
+    outline,
+)
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, NO_MASK, Omission
 from maskmill.pipeline.datasets.painting import (
     Region,
     largest_first,
@@ -77,6 +84,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
         extras={"class_of": _class_of(categories, labels)},
         notes=tuple(note for name, one in found.items() for note in one.notes(name)),
+        left_out=left_out_of(found.values()),
     )
 
 
@@ -91,16 +99,18 @@ def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None
     decode = decode or segmentation_to_mask
     size_hw = declared_size(*item.payload["size"], name=item.key)
     class_of = context.extras["class_of"]
-    found = list(annotations_at(context.tree, item.payload))
+    everything = list(enumerate(annotations_at(context.tree, item.payload), 1))
+    found = {number: one for number, one in everything if has_shape(one)}
+    bare = Counter(Omission(_kind_of(one)) for number, one in everything if number not in found)
     regions = [
         Region(
             _class_index(annotation, class_of, item.key),
-            decode(annotation.get("segmentation") or [], size_hw, _name(annotation, item)),
+            decode(annotation["segmentation"], size_hw, _name(annotation, item)),
             object_id=number,
         )
-        for number, annotation in enumerate(found, 1)
+        for number, annotation in found.items()
     ]
-    crowds = {number for number, one in enumerate(found, 1) if one.get("iscrowd", 0)}
+    crowds = {number for number, one in found.items() if one.get("iscrowd", 0)}
     ordered = largest_first(regions)
     ordered.sort(key=lambda region: region.object_id not in crowds)
     painted = paint(ordered, size_hw, context.labels, name=item.key)
@@ -110,15 +120,15 @@ def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None
         labels=context.labels,
         image=item.payload.get("image", item.key),
         objects=painted.objects,
-        scores=_mean_scores(found, class_of),
+        scores=_mean_scores(list(found.values()), class_of),
         overlap=painted.overlap,
-        notes=_notes(found),
+        left_out=bare + painted.left_out,
         source_id=item.payload["id"],
     )
 
 
 def segmentation_to_mask(segmentation: Any, size_hw: tuple[int, int], name: str) -> BoolMask:
-    """(H, W) bool of any of COCO's three forms.
+    """(H, W) bool of any of COCO's three forms; rings of one or two corners hold nothing.
 
     Raises:
         DocumentFailure: neither of them, a broken one, or an RLE of another size.
@@ -134,7 +144,11 @@ def segmentation_to_mask(segmentation: Any, size_hw: tuple[int, int], name: str)
         return counts_to_mask(counts, size)
     if not isinstance(segmentation, Sequence) or isinstance(segmentation, str):
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: segmentation is neither list nor RLE")
-    rings = [numbers_to_ring(numbers, name=name) for numbers in segmentation]
+    rings = [
+        numbers_to_ring(numbers, name=name)
+        for numbers in segmentation
+        if not (isinstance(numbers, list) and len(numbers) in (0, 2, 4))
+    ]
     return rings_to_mask(rings, size_hw, name=name)
 
 
@@ -238,9 +252,16 @@ def _mean_scores(
     return {index: sum(scores) / len(scores) for index, scores in collected.items()}
 
 
-def _notes(found: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    boxes = sum(not annotation.get("segmentation") for annotation in found)
-    return (f"{boxes} annotations are boxes without a mask, left out",) if boxes else ()
+def has_shape(annotation: Mapping[str, Any]) -> bool:
+    """False for boxes and key points alone: no segmentation, or Roboflow's list of nothing."""
+    return annotation.get("segmentation") not in (None, [], {}, [[]], "")
+
+
+def _kind_of(annotation: Mapping[str, Any]) -> str:
+    """What an annotation without a shape is."""
+    if annotation.get("keypoints"):
+        return KEYPOINTS
+    return BOXES if annotation.get("bbox") else NO_MASK
 
 
 def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
