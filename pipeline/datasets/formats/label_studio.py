@@ -85,8 +85,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             except DocumentFailure as failure:
                 items.append(refused_item(f"{name}, task {number}", failure))
             except WRONG_SHAPE as error:
-                failure = misshapen(f"{name}, task {number}", error)
-                items.append(refused_item(f"{name}, task {number}", failure))
+                told = f"{name}, task {number}"
+                items.append(refused_item(told, misshapen(told, error)))
             else:
                 place = [element.start, element.length]
                 items.append(SampleItem(key=task.key, payload={"document": name, "place": place}))
