@@ -11,7 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
-from maskmill.pipeline.convert.pictures import FoundPicture, missing_picture, picture_of
+from maskmill.pipeline.convert.pictures import (
+    FoundPicture,
+    missing_picture,
+    picture_of,
+    places_near,
+)
 from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.left_out import (
@@ -63,7 +68,7 @@ class ConvertMasks:
         sample = mapped_sample(self.plan, entry)
         read_at = time.perf_counter()
         target = Target(image_id=entry["image_id"], stem=entry["output"], split=entry["split"])
-        found = self._picture(sample)
+        found = self._picture(sample, entry)
         if self.plan.copies_images:
             sample = replace(sample, image=found.name if found else None)
         target_format = dataset_format(self.plan.request.to_format)
@@ -88,13 +93,15 @@ class ConvertMasks:
             "write_ms": (time.perf_counter() - read_at) * 1000,
         }
 
-    def _picture(self, sample: Sample) -> FoundPicture | None:
+    def _picture(self, sample: Sample, entry: Mapping[str, Any]) -> FoundPicture | None:
         """The picture to copy; None where none is wanted, or where a layout that has it lacks it.
 
         Raises:
             DocumentFailure: --with-images asks for it, and it is not there.
         """
-        found = picture_of(self.plan, sample) if self.plan.copies_images else None
+        if not self.plan.copies_images:
+            return None
+        found = picture_of(self.plan, sample, places_near(entry))
         if found is None and self.plan.request.with_images:
             raise missing_picture(sample)
         return found

@@ -1,6 +1,9 @@
 """The picture of a sample: where it is, whatever the source calls it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from maskmill.pipeline.convert.conversion import ConversionPlan
 from maskmill.pipeline.datasets.picture_search import find_picture
@@ -26,10 +29,10 @@ class FoundPicture:
         return read_bytes(self.name) if self.tree is None else self.tree.read(self.name)
 
 
-def picture_of(plan: ConversionPlan, sample: Sample) -> FoundPicture | None:
+def picture_of(plan: ConversionPlan, sample: Sample, near: str) -> FoundPicture | None:
     """The picture in --images, by its name or the sample's key; else where the source has it.
 
-    None where neither has it.
+    None where neither has it. The folders in ``near`` speak for one of several of a name.
 
     Raises:
         DocumentFailure: several pictures are meant alike.
@@ -38,14 +41,14 @@ def picture_of(plan: ConversionPlan, sample: Sample) -> FoundPicture | None:
     is_place = sample.image is not None and (is_uri(sample.image) or sample.image.startswith("/"))
     if context.images is not None:
         names = (sample.key,) if is_place else (sample.image, sample.key)
-        found = find_picture(context.images, *names, near=sample.key)
+        found = find_picture(context.images, *names, near=near)
         if found is not None:
             return FoundPicture(found, context.images)
     if sample.image is None:
         return None
     if is_place:
         return FoundPicture(sample.image)
-    found = find_picture(context.tree, sample.image, near=_near(sample))
+    found = find_picture(context.tree, sample.image, near=near)
     return None if found is None else FoundPicture(found, context.tree)
 
 
@@ -59,6 +62,8 @@ def missing_picture(sample: Sample) -> DocumentFailure:
     )
 
 
-def _near(sample: Sample) -> str:
-    """Folders that speak for one of several pictures of one name."""
-    return (sample.image or sample.key).rpartition("/")[0]
+def places_near(entry: Mapping[str, Any]) -> str:
+    """The folder of the document that has the sample of a manifest row, and its split."""
+    payload = json.loads(entry["payload"])
+    document = payload.get("document") if isinstance(payload, dict) else None
+    return f"{str(document or '').rpartition('/')[0]}/{entry['split']}"

@@ -7,6 +7,7 @@ from functools import lru_cache
 from maskmill.pipeline.datasets.picture_sizes import picture_size
 from maskmill.pipeline.datasets.samples import ReadContext
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of, stem_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
@@ -15,8 +16,8 @@ def find_picture(tree: FileTree, *names: str | None, near: str = "") -> str | No
     """The picture of ``tree`` that one of ``names`` means, None where there is none.
 
     A name is a path in the tree; or the end of one, as after a move into ``images/train``; or
-    that end without extension. Of several that end so, the one with most folders in common with
-    ``near`` is taken.
+    that end without extension. Of several that end so, the one with most folders that ``near``
+    names too is taken.
 
     Raises:
         DocumentFailure: AMBIGUOUS_PAIR where that, too, leaves several.
@@ -34,17 +35,26 @@ def find_picture(tree: FileTree, *names: str | None, near: str = "") -> str | No
     return None
 
 
-def size_of_picture(context: ReadContext, name: str, *more: str) -> tuple[int, int] | None:
-    """(height, width) of the picture that a document tells no size of; None where it is not there.
+def told_size(
+    context: ReadContext, told: tuple[object, object], name: str, *more: str
+) -> tuple[int, int]:
+    """(height, width) that a document tells, else that of the picture it names.
 
     Raises:
-        ImageFailure: it is there, and no picture.
+        DocumentFailure: it tells none, and the picture is not there; or as ``declared_size``.
+        ImageFailure: the picture is there, and none.
     """
+    if None not in told:
+        return declared_size(*told, name=name)
     for tree in (context.images, context.tree):
         found = find_picture(tree, name, *more) if tree is not None else None
         if tree is not None and found is not None:
             return picture_size(tree, found)
-    return None
+    raise DocumentFailure(
+        ErrorCode.MALFORMED,
+        f"{name}: height {told[0]!r} and width {told[1]!r} do not tell its size, and its picture "
+        "is not there: give the folder of pictures with --images",
+    )
 
 
 @lru_cache(maxsize=8)
@@ -70,11 +80,10 @@ def _ends_with(name: str, wanted: str) -> bool:
 
 
 def _nearest(found: Sequence[str], near: str, name: str, tree: FileTree) -> str:
-    folders = near.split("/")
+    folders = set(near.split("/"))
 
     def shared(one: str) -> int:
-        pairs = zip(one.split("/")[:-1], folders, strict=False)
-        return next((place for place, (a, b) in enumerate(pairs) if a != b), len(folders))
+        return len(folders.intersection(one.split("/")[:-1]))
 
     best = max(map(shared, found))
     nearest = [one for one in found if shared(one) == best]

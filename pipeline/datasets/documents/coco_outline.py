@@ -55,6 +55,10 @@ class CocoOutline:
         self._ends.append(start + length)
         self._counts.append(1)
 
+    def classes(self) -> list[tuple[str, str]]:
+        """Ids and names of the categories; what else an entry holds decides nothing."""
+        return [(str(one["id"]), str(one["name"])) for one in self.categories]
+
     def notes(self, name: str) -> tuple[str, ...]:
         """What of the document ``name`` belongs to no picture, counted."""
         lacking = [
@@ -118,6 +122,15 @@ def outline(tree: FileTree, name: str) -> CocoOutline:
         else:
             result.unusable["categories"] += 1
     return result
+
+
+def split_of_document(name: str) -> str:
+    """``val`` of ``instances_val.json``, and of Roboflow's ``val/_annotations.coco.json``."""
+    folder, _, file_name = name.rpartition("/")
+    split = file_name.removesuffix(".json").removeprefix("instances_")
+    if split.startswith("_annotations"):
+        split = folder.rpartition("/")[2]
+    return "" if split == "default" else split
 
 
 def left_out_of(outlines: Iterable[CocoOutline]) -> Counter[Omission]:

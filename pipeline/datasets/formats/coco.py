@@ -18,6 +18,7 @@ from maskmill.pipeline.datasets.documents.coco_outline import (
     annotations_at,
     left_out_of,
     outline,
+    split_of_document,
 )
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.guards import document_reader
@@ -28,6 +29,7 @@ from maskmill.pipeline.datasets.painting import (
     object_segments,
     paint,
 )
+from maskmill.pipeline.datasets.picture_search import told_size
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
@@ -42,7 +44,6 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
-from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import (
     mask_to_polygons,
     numbers_to_ring,
@@ -73,7 +74,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     if not found:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no JSON with COCO images")
     categories = next(iter(found.values())).categories
-    if any(one.categories != categories for one in found.values()):
+    if any(one.classes() != next(iter(found.values())).classes() for one in found.values()):
         raise DocumentFailure(
             ErrorCode.MALFORMED,
             f"{tree.uri}: {', '.join(found)} disagree about categories; convert them one by one",
@@ -97,7 +98,7 @@ def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None
         DocumentFailure: an annotation that breaks COCO's rules, named by its id.
     """
     decode = decode or segmentation_to_mask
-    size_hw = declared_size(*item.payload["size"], name=item.key)
+    size_hw = told_size(context, tuple(item.payload["size"]), item.key)
     class_of = context.extras["class_of"]
     everything = list(enumerate(annotations_at(context.tree, item.payload), 1))
     found = {number: one for number, one in everything if has_shape(one)}
@@ -209,12 +210,12 @@ def _plain_rle(segment: Segment, sample: Sample) -> dict[str, Any]:
 
 
 def _items(one: CocoOutline, name: str, several: bool) -> Iterator[SampleItem]:
-    split = name.rpartition("/")[2].removesuffix(".json").removeprefix("instances_")
+    split = split_of_document(name) if several else ""
     places = one.places()
     for image_id, (key, height, width) in one.images.items():
         yield SampleItem(
             key=key,
-            split=split if several and split != "default" else "",
+            split=split,
             payload={
                 "id": image_id,
                 "document": name,

@@ -25,7 +25,6 @@ from maskmill.pipeline.datasets.documents.label_studio_config import (
     labeling_config,
 )
 from maskmill.pipeline.datasets.documents.label_studio_tasks import (
-    LabelStudioTask,
     labels_in,
     parse_task,
     picture_names,
@@ -39,7 +38,7 @@ from maskmill.pipeline.datasets.guards import (
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.packages import packaged
 from maskmill.pipeline.datasets.painting import Region, paint
-from maskmill.pipeline.datasets.picture_search import find_picture, size_of_picture
+from maskmill.pipeline.datasets.picture_search import find_picture, told_size
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
@@ -62,7 +61,6 @@ from maskmill.pipeline.datasets.vocabulary import (
     parse_json,
     to_json,
 )
-from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import labels_with_background
@@ -107,7 +105,8 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     """
     text = context.tree.read_range(item.payload["document"], *item.payload["place"])
     task = parse_task(parse_json(text.strip(BETWEEN), item.key), item.key)
-    size_hw, drawn = _size(task, context), task.drawn
+    size_hw = told_size(context, task.size, *picture_names(task.key))
+    drawn = task.drawn
     by_name = index_by_name(context.labels)
     painted = paint(
         [_region(one, number, by_name, size_hw, item.key) for number, one in enumerate(drawn, 1)],
@@ -235,24 +234,6 @@ def _picture(key: str, context: ReadContext) -> str:
     if context.images is None:
         return key
     return find_picture(context.images, *picture_names(key)) or key
-
-
-def _size(task: LabelStudioTask, context: ReadContext) -> tuple[int, int]:
-    """(height, width) as the task tells it, else of its picture.
-
-    Raises:
-        DocumentFailure: MALFORMED where neither is there.
-    """
-    if None not in task.size:
-        return declared_size(*task.size, name=task.key)
-    found = size_of_picture(context, *picture_names(task.key))
-    if found is None:
-        raise DocumentFailure(
-            ErrorCode.MALFORMED,
-            f"{task.key}: the task has no region, so its size is not known, and its picture is "
-            "not there: give the folder of pictures with --images",
-        )
-    return found
 
 
 def recognise(tree: FileTree) -> str | None:

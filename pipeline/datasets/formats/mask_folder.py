@@ -11,6 +11,7 @@ import numpy as np
 from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.formats import label_studio_png
 from maskmill.pipeline.datasets.mask_names import NamePairs, pair_names
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
 from maskmill.pipeline.datasets.samples import (
@@ -38,7 +39,7 @@ from maskmill.pipeline.pictures.names import (
     MASK_EXTENSIONS,
     extension_of,
 )
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 from maskmill.schemas.labels import LabelMap
 
 FOLDER: Final = "masks/"
@@ -70,6 +71,9 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no picture.
         SettingsError: no label map, or names that pair in two ways.
     """
+    reason = label_studio_png.recognise(tree) if tree.selected is None else None
+    if reason is not None:
+        raise SettingsError(f"{tree.uri}: {reason}; say --from label_studio_png, which merges them")
     labels = _labels(tree, options)
     prefix, skipped = _prefix(tree), _skipped(tree, options)
     names = tree.names() if tree.selected is None else (tree.selected,)
