@@ -26,6 +26,7 @@ ROLES: Final = frozenset(
         *("mask", "masks", "matte", "label", "labels", "l", "labelids", "labeltrainids", "target"),
         *("gt", "groundtruth", "truth", "seg", "segm", "segmentation"),
         *("annotation", "annotations", "annot", "ann"),
+        *("pred", "preds", "prediction", "predictions"),
     )
 )
 """Words that say of a file that it is a mask: needed where a file could be a picture as well."""
