@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.samples import ReadOptions
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.picture import MaskPicture, open_picture
@@ -19,20 +18,23 @@ NO_LEVEL: Final = -1
 VOID: Final = slice(3 * IGNORE_INDEX, 3 * IGNORE_INDEX + 3)
 
 
-def refuse_binary_masks(
-    tree: FileTree, items: ItemSpool, labels: LabelMap, options: ReadOptions
-) -> None:
-    """Stop where every mask that is looked at holds nothing but 0 and 255.
+def looked_at(count: int) -> range:
+    """Places of the few masks of a set that are opened, spread over it."""
+    return range(0, count, max(1, -(-count // LOOKED_AT)))
 
-    A few masks, spread over the set, are opened; ``--unknown ignore`` says that 255 is ignore.
+
+def refuse_binary_masks(
+    tree: FileTree, names: Sequence[str], labels: LabelMap, options: ReadOptions
+) -> None:
+    """Stop where every mask of ``names`` (see :func:`looked_at`) holds nothing but 0 and 255.
+
+    ``--unknown ignore`` says that 255 is ignore.
 
     Raises:
         SettingsError: they are binary masks; the message says how they are read.
     """
-    if options.unknown == "ignore" or labels.ignore_index != IGNORE_INDEX or not len(items):
+    if options.unknown == "ignore" or labels.ignore_index != IGNORE_INDEX or not names:
         return
-    step = -(-len(items) // LOOKED_AT)
-    names = [items[place].payload["mask"] for place in range(0, len(items), step)]
     found = [_levels(tree, name) for name in names]
     if all(levels <= BINARY for levels in found) and any(IGNORE_INDEX in one for one in found):
         raise SettingsError(
