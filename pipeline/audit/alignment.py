@@ -97,11 +97,21 @@ def _undone(turn: str) -> str:
 def _shifted(
     truth: LabelMask, prediction: LabelMask, num_classes: int, before: float, found: Displacement
 ) -> Alignment | None:
-    """A shift that does not raise the mIoU is none, however well the borders fit."""
-    after = mean_iou(*_shared_part(truth, prediction, found.x, found.y), num_classes)
+    """A shift that does not raise the mIoU is none, however well the borders fit.
+
+    Borders say where it is to a pixel or two; of those shifts, the one of the highest mIoU.
+    """
+    steps = (0, -1, 1)
+    near = [(found.x + right, found.y + down) for right in steps for down in steps]
+    scores = [
+        mean_iou(*_shared_part(truth, prediction, x, y), num_classes) if (x, y) != (0, 0) else 0.0
+        for x, y in near
+    ]
+    after = max(scores)
     if not after > before or (not found.is_certain and after < before + MIN_GAIN):
         return None
-    return Alignment("", found.x, found.y, before, after, found.is_certain)
+    x, y = near[scores.index(after)]
+    return Alignment("", x, y, before, after, found.is_certain)
 
 
 def _shared_part(

@@ -20,9 +20,10 @@ from maskmill.schemas.arrays import LabelMask
 
 MAX_SHIFT = 40  # pixels, at most a quarter of the shorter side
 MIN_CERTAIN_SHIFT = 2.0  # pixels; less is how a network draws its borders
-MIN_EVIDENCE = 25.0  # 500 predictions as wobbly as a network's, not moved: 20 at most
+MIN_EVIDENCE = 40.0  # 500 predictions as wobbly as a network's, not moved: 33 at most, then 21
 
 _CAP = 10.0  # pixels; a border farther away belongs to something else
+_OUTSIDE = 1e6  # square pixels; no distance is that large
 _BLOCK = 24  # pixels; borders farther apart wobble independently
 _MIN_BORDER = 60  # pixels
 _SEARCHED = 600  # border pixels looked at while searching
@@ -84,8 +85,15 @@ class _Matching:
     sampled: Places
 
     def cost(self, x: int, y: int) -> float:
-        """Summed squared distance of some border pixels, the truth moved by (x, y)."""
-        return float(np.add.reduce(self.squares.take(self.sampled + (y * self.width + x))))
+        """Mean squared distance of some border pixels, the truth moved by (x, y).
+
+        Those that leave the picture say nothing; where most do, nothing is known.
+        """
+        squares = self.squares.take(self.sampled + (y * self.width + x))
+        squares = squares[squares < _OUTSIDE]
+        if 2 * len(squares) < len(self.sampled):
+            return float("inf")
+        return float(np.add.reduce(squares)) / len(squares)
 
     def promises(self) -> bool:
         """True where a small step to some side helps; it seldom does, and is seen at once."""
@@ -119,7 +127,8 @@ class _Matching:
         """Blocks x ln(mean square before / after), over borders that have a partner either way."""
         before = self.squares.take(self.places)
         after = self.squares.take(self.places + (y * self.width + x))
-        partnered = (before < _CAP**2) | (after < _CAP**2)
+        partnered = np.minimum(before, after) < _CAP**2
+        partnered &= np.maximum(before, after) < _OUTSIDE
         if not partnered.any():
             return 0.0
         rows, columns = np.divmod(self.places[partnered], self.width)
@@ -138,7 +147,7 @@ def _matching(
         return None
     distances = cv2.distanceTransform(1 - there, cv2.DIST_L2, 3)
     squares = np.square(np.minimum(distances, np.float32(_CAP)))
-    framed = np.pad(squares, reach, constant_values=_CAP**2)
+    framed = np.pad(squares, reach, constant_values=_OUTSIDE)
     width = framed.shape[1]
     places = (rows + reach) * width + columns + reach
     every = max(1, len(places) // _SEARCHED)

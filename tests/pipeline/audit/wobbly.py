@@ -49,7 +49,9 @@ def wobbly(mask, seed, num_classes=21, wobble=2.5, grid=8):
     size = (-(-shape[1] // grid), -(-shape[0] // grid))
     scores = []
     for label in present:
-        coarse = cv2.resize((classes == label).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        coarse = cv2.resize(
+            (classes == label).astype(np.float32), size, interpolation=cv2.INTER_AREA
+        )
         coarse += 0.12 * rng.standard_normal(size[::-1]).astype(np.float32)
         scores.append(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR))
     return present[np.argmax(scores, axis=0)].astype(np.uint8)
