@@ -146,6 +146,8 @@ def _all_ways(sides: _Sides, endings: Sequence[Affix]) -> list[NamePairs]:
     sample = sides.masks[:: max(1, len(sides.masks) // SAMPLE)]
     hits: Counter[tuple[Affix, Affix]] = Counter()
     for other in _affixes(sides.pictures) if endings else []:
+        if other.names_a_role and sides.both:
+            continue  # called as a mask, it is no picture
         shown = {bare for file in sides.pictures if (bare := other.bare(file.stem)) is not None}
         for one in endings:
             if one != other:

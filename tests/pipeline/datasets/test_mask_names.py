@@ -123,3 +123,13 @@ def test_the_command_pairs_says_so_and_copies(tmp_path: Path) -> None:
     wrong = convert(tmp_path / "in", tmp_path / "no", "--from", "voc", "--to", "coco",
                     "--mask-suffix", "_mask")  # fmt: skip
     assert wrong.exit_code == 2 and "--mask-suffix is for folders of masks" in wrong.stderr
+
+
+def test_masks_alone_are_no_pictures_of_each_other():
+    """Cityscapes' and CamVid's names: what differs between two masks is no affix of theirs."""
+    for names in (
+        [f"frankfurt_{number:06}_000019_gtFine_labelIds.png" for number in range(4)],
+        [f"0016E5_{number:05}_L.png" for number in range(4)],
+    ):
+        found = pair_names(names, set(names))
+        assert (found.masks, found.pictures, found.note()) == (names, {}, None)
