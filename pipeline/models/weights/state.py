@@ -29,7 +29,7 @@ _DTYPES: Final = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-_CUT_SHORT: Final = ("not fully covered", "MetadataIncompleteBuffer", "InvalidHeaderLength")
+_CUT_SHORT: Final = ("not fully covered", "invalid header length")
 _GRAPHS: MappingProxyType[str, Callable[[Path], FrozenGraph]] = MappingProxyType(
     {".tflite": read_tflite, ".json": read_tfjs}
 )
