@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks
+from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks, spread
 from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -73,7 +73,8 @@ def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> Da
     )
     takes_binary = mask_format == "auto" and len(labels.classes) == 2
     if mask_format in INDEXED and not takes_binary and not tree.has(LABELS):
-        refuse_binary_masks(tree, items, labels, options)
+        some = [items[place].payload["mask"] for place in spread(len(items))]
+        refuse_binary_masks(tree, some, labels, options)
     return DatasetIndex(labels=labels, items=items, extras={"binary": True})
 
 
