@@ -256,6 +256,14 @@ def test_foreign_documents_are_refused_by_their_name(tmp_path: Path, title: str)
         assert title in output and "which is not read here: " in output
 
 
+def test_convert_names_the_instance_ids_that_it_finds_instead(tmp_path: Path) -> None:
+    folders.cityscapes_instances(tmp_path / "set")
+    options = ("--from", "cityscapes", "--to", "coco")
+    done = convert_in_process(tmp_path / "set", tmp_path / "out", *options)
+    assert done.exit_code == 1
+    assert "but *_gtFine_instanceIds.png; instanceIds are id * 1000 + object" in done.output
+
+
 def test_an_empty_folder_and_pictures_alone(tmp_path: Path) -> None:
     folders.empty(tmp_path / "empty")
     folders.pictures(tmp_path / "pictures")
