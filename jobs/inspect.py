@@ -40,6 +40,9 @@ def inspect(
     PATH is a folder, a zip or one file. Modes, palettes, values with their pixel shares, unknown
     colours with the nearest known one, off-by-one classes, 0/255 binaries, lossy and resized masks,
     sizes and orientation against the pictures, duplicates, empty masks, one-pixel islands.
+    Classes are named by --labels, a class list beside the masks, or a famous set whose file names
+    and values both fit; otherwise values stay numbers. A dataset without masks is told by its
+    document.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ PAINTED_SETS: Final = ("voc", "camvid", "cityscapes", "lfw_parts", "ade20k")
 """Label maps in whose colours masks are painted: those are no segment ids."""
 NAMING_LAYOUTS: Final = (
     "masks", "cvat_mask", "camvid", "ultralytics_semantic", "ade20k_full", "huggingface",
-    "prelabel",
+    "prelabel", "label_studio_png",
 )  # fmt: skip
 """Layouts whose own documents name their classes; others need a list, or are a famous set."""
 OTHER_LAYOUTS: Final = ("voc", "ade20k", "cityscapes", "cityscapes_train_ids", "cityscapes_color")
@@ -178,7 +178,7 @@ def _span(whole: SetCensus) -> str:
 
 
 _RULES: Final[tuple[Callable[[SetCensus], Convention | None], ...]] = (
-    no_classes, _two_channels, _panoptic, _naming_layout, known_set, _other_layout, _binary,
+    _naming_layout, no_classes, _two_channels, _panoptic, known_set, _other_layout, _binary,
     _grey_voc, _palette, _mixed, _indices, _by_color,
 )  # fmt: skip
 

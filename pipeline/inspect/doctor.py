@@ -17,7 +17,7 @@ from maskmill.pipeline.inspect.evidence import Convention
 from maskmill.pipeline.inspect.mask_files import mask_names, may_be_masks, picture_sizes
 from maskmill.pipeline.inspect.naming import Naming, naming_of, with_labels
 from maskmill.pipeline.inspect.next_step import next_step
-from maskmill.pipeline.inspect.sickness import Finding, findings_of, sick
+from maskmill.pipeline.inspect.sickness import Finding, Severity, findings_of, sick
 from maskmill.pipeline.pictures.names import LOSSY_EXTENSIONS, MASK_EXTENSIONS
 from maskmill.pipeline.storage.filesystems import local_path
 from maskmill.schemas.errors import FileFailure, SettingsError
@@ -178,7 +178,9 @@ def _findings(
     )
     findings = findings_of(files, convention, naming.labels, sizes)
     if naming.failure:
-        findings.append(Finding("class_list", "sick", "", naming.failure))
+        in_doubt = naming.is_above or naming.labels is not None
+        severity: Severity = "odd" if in_doubt else "sick"
+        findings.append(Finding("class_list", severity, "", naming.failure))
     if photographs:
         shown = ", ".join(photographs[:3])
         sentence = f"photographs, no masks, left out ({len(photographs)}): {shown}"

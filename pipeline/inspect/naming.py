@@ -1,7 +1,7 @@
 """Who names the classes of a set of masks: the user, a list beside them, a layout, a famous set."""
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from maskmill.pipeline.datasets.class_lists import listed_at_top, listed_classes
@@ -24,7 +24,7 @@ class Naming:
 
     ``origin`` ends the sentence "classes from"; ``file`` is the list in the tree, ``argument`` what
     --labels needs to be given where no command finds the list by itself. ``failure``: a list is
-    there and cannot be used.
+    there and cannot be used; ``is_above``, where it may belong to something else.
     """
 
     labels: LabelMap | None = None
@@ -32,17 +32,18 @@ class Naming:
     file: str = ""
     argument: str = ""
     failure: str = ""
+    is_above: bool = False
 
     def of_convention(self, convention: Convention, tree: FileTree) -> "Naming":
         """With the classes of the layout or of the famous set, where nobody else names them."""
-        if self.labels is not None or self.failure:
+        if self.labels is not None or (self.failure and not self.is_above):
             return self
+        found = _of_layout(convention, tree)
         if convention.labels:
             famous = f"the built-in map {convention.labels}"
-            return Naming(
-                labels=builtin(convention.labels), origin=famous, argument=convention.labels
-            )
-        return _of_layout(convention, tree)
+            labels = builtin(convention.labels)
+            found = Naming(labels=labels, origin=famous, argument=convention.labels)
+        return replace(found, failure=self.failure, is_above=True) if self.failure else found
 
 
 def naming_of(path: str, tree: FileTree, masks: list[str]) -> Naming:
@@ -52,16 +53,26 @@ def naming_of(path: str, tree: FileTree, masks: list[str]) -> Naming:
         found = listed_classes(tree, f"{folder}/" if folder else "")
         if found is not None:
             return Naming(labels=found.labels, origin=found.file, file=found.file)
-        return _above(path, folder)
     except DocumentFailure as failure:
         return Naming(failure=str(failure))
+    try:
+        return _above(path, folder)
+    except DocumentFailure as failure:
+        return Naming(failure=str(failure), is_above=True)
 
 
 def with_labels(naming: Naming, labels: LabelMap | None, argument: str) -> Naming:
     """The user's classes before all others."""
     if labels is None:
         return naming
-    return Naming(labels=labels, origin="--labels", argument=argument or labels.name)
+    failure = "" if naming.is_above else naming.failure
+    if naming.file and naming.labels is not None and naming.labels.names != labels.names:
+        failure = (
+            f"{naming.file} beside the masks names other classes than --labels; commands that read "
+            "the masks take its names and look for them in --labels"
+        )
+    named_so = argument or labels.name
+    return Naming(labels=labels, origin="--labels", argument=named_so, failure=failure)
 
 
 def _above(path: str, folder: str) -> Naming:

@@ -19,6 +19,8 @@ def next_step(
     needs_labels = convention.format != "panoptic"
     if not (source and convention.format) or (needs_labels and naming.labels is None):
         return ""
+    if naming.failure and not naming.is_above:
+        return ""
     if convention.format == "binary" and naming.labels and len(naming.labels.classes) != 2:
         return ""
     words = ["maskmill", "convert", source, "OUT", "--from", convention.format, "--to", "coco"]

@@ -20,7 +20,7 @@ BLENDED_VALUES: Final = 12
 GRADIENT_SHARE: Final = 0.25
 """Hand-made masks stay below 0.01, masks resized by interpolation lie above 0.5."""
 SHOWN: Final = 3
-CODED: Final = ("panoptic", "panoptic_two_channels", "ade20k_full")
+CODED: Final = ("panoptic", "panoptic_two_channels", "ade20k_full", "label_studio_png")
 """Formats whose pixels hold numbers of segments or of classes, not indices or colours."""
 
 

@@ -35,7 +35,7 @@ from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.color import mask_to_colors
 from maskmill.pipeline.masks.picture import index_png, open_picture, png_bytes
 from maskmill.schemas.arrays import LabelMask
-from maskmill.schemas.errors import ErrorCode, MaskFailure
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, MaskFailure
 from maskmill.schemas.labels import LabelMap, builtin
 
 TRUTH: Final = "gtFine/"
@@ -66,6 +66,8 @@ def index(tree: FileTree, options: ReadOptions, kind: str) -> DatasetIndex:
         for name in tree.names()
         if name.startswith(start) and name.endswith(suffix)
     }
+    if not keys:
+        raise _no_masks(tree, kind)
     splits = {key: key.split("/", 1)[0] for key in keys.values()}
     found = mask_items(
         tree,
@@ -83,6 +85,22 @@ def index(tree: FileTree, options: ReadOptions, kind: str) -> DatasetIndex:
         for item in found
     )
     return DatasetIndex(labels=_labels(tree, kind, options), items=items)
+
+
+def _no_masks(tree: FileTree, kind: str) -> DocumentFailure:
+    """What of Cityscapes is there instead of the masks of one kind."""
+    others = [
+        f"*_gtFine_{other}.png"
+        for other in (*KINDS, "instanceIds")
+        if any(name.endswith(f"_gtFine_{other}.png") for name in tree.names())
+    ]
+    there = f" but {', '.join(others)}" if others else ""
+    only_objects = others == ["*_gtFine_instanceIds.png"]
+    remedy = "; instanceIds are id * 1000 + object, no classes" if only_objects else ""
+    return DocumentFailure(
+        ErrorCode.MALFORMED,
+        f"{tree.uri} holds no {TRUTH}…_gtFine_{kind}.png{there}{remedy}",
+    )
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:

@@ -256,6 +256,14 @@ def test_foreign_documents_are_refused_by_their_name(tmp_path: Path, title: str)
         assert title in output and "which is not read here: " in output
 
 
+def test_convert_names_the_instance_ids_that_it_finds_instead(tmp_path: Path) -> None:
+    folders.cityscapes_instances(tmp_path / "set")
+    options = ("--from", "cityscapes", "--to", "coco")
+    done = convert_in_process(tmp_path / "set", tmp_path / "out", *options)
+    assert done.exit_code == 1
+    assert "but *_gtFine_instanceIds.png; instanceIds are id * 1000 + object" in done.output
+
+
 def test_an_empty_folder_and_pictures_alone(tmp_path: Path) -> None:
     folders.empty(tmp_path / "empty")
     folders.pictures(tmp_path / "pictures")
@@ -338,3 +346,21 @@ def test_a_broken_list_beside_the_masks_is_sick(tmp_path: Path) -> None:
     (one,) = (one for one in found["findings"] if one["severity"] == "sick")
     assert one["kind"] == "class_list" and "repeats class name sofa" in one["sentence"]
     assert found["next"] == "" and found["classes"] is None
+
+
+def test_labels_that_a_list_contradicts_are_said(tmp_path: Path) -> None:
+    folders.roboflow(tmp_path)
+    found = seen(tmp_path, "--labels", "voc")
+    (one,) = found["findings"]
+    assert (one["kind"], one["severity"]) == ("class_list", "odd")
+    assert "names other classes than --labels" in one["sentence"]
+    assert found["classes"] == list(builtin("voc").names) and found["next"] == ""
+
+
+def test_what_lies_above_and_is_no_list_makes_no_mask_sick(tmp_path: Path) -> None:
+    folders.ade20k(tmp_path / "set")
+    (tmp_path / "labels.json").write_text('{"version": 1}')
+    found = seen(tmp_path / "set")
+    assert [(one["kind"], one["severity"]) for one in found["findings"]] == [("class_list", "odd")]
+    areas = areas_of_coco(converted(found["next"], tmp_path / "out"))
+    assert areas == areas_of_masks(tmp_path / "set", NAMED["ade20k"])
