@@ -290,6 +290,45 @@ def test_labelme(tmp_path: Path) -> None:
         assert np.array_equal(mask_of(tmp_path / "out", name), square(1))
 
 
+def test_datumaro(tmp_path: Path) -> None:
+    """As datumaro 1.13 exports it: flattened picture names, labels by number, z_order."""
+    runs = {"counts": [17, 3, 5, 3, 5, 3, 5, 3, 36], "size": [HEIGHT, WIDTH]}
+    item = {
+        "id": "sub/a",
+        "annotations": [
+            {"id": 0, "type": "polygon", "attributes": {}, "group": 0, "label_id": 1,
+             "points": SQUARE, "z_order": 1},
+            {"id": 1, "type": "mask", "attributes": {}, "group": 1, "label_id": 0, "rle": runs,
+             "z_order": 0},
+            {"id": 0, "type": "bbox", "label_id": 0, "z_order": 0, "bbox": [1.0, 1.0, 2.0, 2.0]},
+            {"id": 0, "type": "points", "label_id": 0, "points": [1.0, 1.0], "visibility": [2]},
+            {"id": 0, "type": "label", "attributes": {}, "group": 0, "label_id": 1},
+        ],
+        "image": {"path": "sub_a.jpg", "size": [HEIGHT, WIDTH]},
+    }  # fmt: skip
+    labels = [{"name": name, "parent": "", "attributes": []} for name in ("cat", "dog")]
+    document = {
+        "dm_format_version": "1.0", "media_type": 2, "infos": {},
+        "categories": {"label": {"labels": labels, "label_groups": [], "attributes": []}},
+        "items": [item, {"annotations": []},
+                  {"id": "b", "annotations": [{"type": "mask", "label_id": 7, "rle": runs}],
+                   "image": {"path": "b.jpg", "size": [HEIGHT, WIDTH]}}],
+    }  # fmt: skip
+    (tmp_path / "in/annotations").mkdir(parents=True)
+    (tmp_path / "in/annotations/train.json").write_text(json.dumps(document))
+    photo(tmp_path / "in/images/train/sub_a.jpg")
+    done = convert(tmp_path / "in", tmp_path / "out", "--from", "datumaro", "--to", "indexed",
+                   "--with-images")  # fmt: skip
+    assert done.exit_code == 3, done.output
+    assert json.loads(done.stdout)["ledger"]["failures"] == {"malformed": 1, "unknown_class": 1}
+    assert told(done.stdout) == {
+        ("boxes", ""): 1, ("keypoints", ""): 1, ("shapes", "label"): 1, ("covered", ""): 1,
+        ("contested", ""): 12,
+    }  # fmt: skip
+    assert rows_of(tmp_path / "out")["sub/a.jpg"]["split"] == "train"
+    assert np.array_equal(mask_of(tmp_path / "out", "sub/a"), square(2))
+
+
 @pytest.mark.parametrize("target", ["coco", "labelme", "label_studio", "yolo"])
 def test_and_on_to_another_tool(tmp_path: Path, target: str) -> None:
     """What came from Roboflow goes to any tool and comes back as it was."""
