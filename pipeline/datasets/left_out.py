@@ -28,7 +28,7 @@ KINDS: Final[Mapping[str, str]] = {
     CONTESTED: "pixels that several classes claim, given to the one on top",
     OTHER_RESULTS: "results of other annotators of the same picture",
     UNLISTED: "annotations of pictures that the document does not list",
-    UNUSABLE: "entries that lack a field each must have",
+    UNUSABLE: "entries that lack a field each must have, or repeat an id",
     TO_BACKGROUND: "pixels that became background",
     TO_IGNORE: "pixels that became ignore",
     PICTURES: "pictures that were not found",

@@ -12,9 +12,9 @@ from typing import Any, Final
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.documents.json_arrays import (
-    BETWEEN,
     Element,
     elements_outside,
+    object_at,
     placed_elements,
 )
 from maskmill.pipeline.datasets.formats.coco import segmentation_to_mask
@@ -36,7 +36,7 @@ from maskmill.pipeline.datasets.samples import (
     SampleItem,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
-from maskmill.pipeline.datasets.vocabulary import index_by_name, parse_json
+from maskmill.pipeline.datasets.vocabulary import index_by_name
 from maskmill.pipeline.pictures.names import extension_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import labels_with_background
@@ -87,8 +87,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         DocumentFailure: a label that is not in the list, a broken mask or polygon, no size.
     """
     payload = item.payload
-    text = context.tree.read_range(payload["document"], *payload["place"])
-    document = parse_json(text.strip(BETWEEN), item.key)
+    document = object_at(context.tree, payload["document"], *payload["place"])
     size = (document.get("image") or {}).get("size") or (None, None)
     size_hw = told_size(context, (size[0], size[1]), payload["image"], item.key)
     found = sorted(document.get("annotations") or (), key=lambda one: one.get("z_order") or 0)
