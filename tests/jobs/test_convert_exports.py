@@ -153,6 +153,23 @@ def test_cvat_coco(tmp_path: Path) -> None:
     assert np.array_equal(mask_of(tmp_path / "out", "sub/a"), square(1))
 
 
+def test_documents_without_classes_are_named_and_passed_over(tmp_path: Path) -> None:
+    """COCO's folder of annotations holds image_info and captions beside instances."""
+    images = [{"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}]
+    square_of_cat = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [SQUARE]}
+    instances = {"images": images, "categories": [{"id": 1, "name": "cat"}],
+                 "annotations": [square_of_cat]}  # fmt: skip
+    captions = {"images": images, "annotations": [{"id": 1, "image_id": 1, "caption": "a cat"}]}
+    (tmp_path / "in").mkdir()
+    for name, document in {"instances_val": instances, "captions_val": captions,
+                           "image_info_val": {"images": images}}.items():  # fmt: skip
+        (tmp_path / f"in/{name}.json").write_text(json.dumps(document))
+    done = convert(tmp_path / "in", tmp_path / "out", "--from", "coco", "--to", "indexed")
+    assert done.exit_code == 0, done.output
+    assert "captions_val.json lists pictures and no classes: not taken" in done.stderr
+    assert np.array_equal(mask_of(tmp_path / "out", "a"), square(1))
+
+
 def test_label_studio_coco_without_sizes(tmp_path: Path) -> None:
     """Ids from 0 for pictures and classes; a picture it could not open has no size there."""
     document = {

@@ -137,6 +137,22 @@ def _is_category(entry: Any) -> bool:
         return False
 
 
+def with_classes(
+    outlines: Mapping[str, CocoOutline],
+) -> tuple[dict[str, CocoOutline], tuple[str, ...]]:
+    """The documents that list pictures and classes, and a note for those that list no classes.
+
+    COCO's own folder holds ``image_info`` and ``captions`` beside ``instances``. Where no document
+    has classes, all are given back.
+    """
+    listed = {name: one for name, one in outlines.items() if one.images}
+    named = {name: one for name, one in listed.items() if one.categories}
+    if not named:
+        return listed, ()
+    bare = [name for name in listed if name not in named]
+    return named, tuple(f"{name} lists pictures and no classes: not taken" for name in bare)
+
+
 def split_of_document(name: str) -> str:
     """``val`` of ``instances_val.json``, and of Roboflow's ``val/_annotations.coco.json``."""
     folder, _, file_name = name.rpartition("/")
