@@ -20,6 +20,7 @@ from maskmill.pipeline.datasets.recognition import Recognition, recognitions
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.prelabel.writers.registry import WRITERS
 from maskmill.pipeline.runs.layout import RunLayout
@@ -200,7 +201,7 @@ def _list_files(source: str, format_name: str) -> SideListing:
 def _list_run(source: str) -> SideListing:
     """The ok rows of a prelabel run; confidences where it wrote probabilities."""
     layout = RunLayout(source)
-    record = json.loads(layout.read(layout.run_record))
+    record = parse_json(layout.read(layout.run_record), layout.path(layout.run_record))
     has_soft = layout.exists(WRITERS["soft"].folder)
     files, pictures, confidences = [], {}, {}
     for row in _run_rows(layout):
