@@ -91,8 +91,8 @@ def _mean_ious(suspects: list[_Suspect], num_classes: int) -> Scores:
     predictions = np.stack([one.prediction.ravel() for one in suspects])
     known = (truths < num_classes).astype(np.float32)
     sums, counts = np.zeros((2, len(suspects), len(suspects)), dtype=np.float32)
-    present = np.union1d(truths, predictions)
-    for index in present[present < num_classes].tolist():
+    present = sorted({*np.unique(truths).tolist(), *np.unique(predictions).tolist()})
+    for index in (index for index in present if index < num_classes):
         truth = (truths == index).astype(np.float32)
         prediction = (predictions == index).astype(np.float32).T
         both = truth @ prediction

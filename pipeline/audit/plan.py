@@ -127,7 +127,8 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
 
 def settings_facts(options: AuditOptions, audit: AuditSettings) -> dict[str, Any]:
     """What the numbers depend on, for the document."""
-    return {**options.to_dict(), "labels": audit.labels.name}
+    sides = {"prediction": audit.prediction.to_dict(), "truth": audit.truth.to_dict()}
+    return {**options.to_dict(), "labels": audit.labels.name, "sides": sides}
 
 
 def _paired(

@@ -23,6 +23,7 @@ from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.prelabel.writers.registry import WRITERS
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.entries import SourceRequest, Tally
 from maskmill.pipeline.sources.folder import list_folder
 from maskmill.pipeline.sources.registry import kind_of, list_source
@@ -58,6 +59,24 @@ class AuditSide:
     labels: LabelMap | None = None
     mapping: Mapping[int, int | None] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_dict` makes the side again but for its extras."""
+        return {
+            "uri": self.uri, "format": self.format,
+            "labels": self.labels.to_dict() if self.labels else None,
+            "mapping": sorted(self.mapping.items()) if self.mapping is not None else None,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "AuditSide":
+        """What :meth:`to_dict` gave, through JSON or not."""
+        labels, mapping = values["labels"], values["mapping"]
+        return cls(
+            uri=values["uri"], format=values["format"],
+            labels=LabelMap.from_dict(labels) if labels else None,
+            mapping=dict(mapping) if mapping is not None else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +219,9 @@ def _list_files(source: str, format_name: str) -> SideListing:
 def _list_run(source: str) -> SideListing:
     """The ok rows of a prelabel run; confidences where it wrote probabilities."""
     layout = RunLayout(source)
-    record = json.loads(layout.read(layout.run_record))
+    record = load_record(layout)
+    if record is None:
+        raise SettingsError(f"{source} holds no {layout.run_record}, so it is no run of prelabel")
     has_soft = layout.exists(WRITERS["soft"].folder)
     files, pictures, confidences = [], {}, {}
     for row in _run_rows(layout):
@@ -209,7 +230,7 @@ def _list_run(source: str) -> SideListing:
         if has_soft:
             output = row["mask_path"].partition("/")[2].removesuffix(".png")
             confidences[row["key"]] = join_uri(source, WRITERS["soft"].path(output))
-    side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record["label_map"]))
+    side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record.label_map))
     return SideListing(
         side=replace(side, format="auto"),
         files=tuple(files),

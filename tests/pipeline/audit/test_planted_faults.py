@@ -73,12 +73,17 @@ class Planting:
                   for turn in (np.fliplr, np.flipud, lambda mask: mask[::-1, ::-1])]  # fmt: skip
         return agree > 0.75 and max(turned) < agree - 0.25 and 0.05 < np.mean(truth > 0) < 0.6
 
-    def take(self, like=None):
-        """A pair nothing was done to, of the size of another."""
-        shape = None if like is None else self.truths[like].shape
-        name = next(one for one in self.free if shape in (None, self.truths[one].shape))
-        self.free.remove(name)
-        return name
+    def take(self):
+        """A pair nothing was done to."""
+        return self.free.pop()
+
+    def take_two(self):
+        """Two of one size."""
+        sizes = [self.truths[name].shape for name in self.free]
+        common = max(sizes, key=sizes.count)
+        two = [name for name in self.free if self.truths[name].shape == common][:2]
+        self.free = [name for name in self.free if name not in two]
+        return two
 
     def change(self, fault, done):
         name = self.take()
@@ -86,15 +91,13 @@ class Planting:
         self.expected[name] = fault
 
     def exchange(self):
-        one = self.take()
-        other = self.take(like=one)
+        one, other = self.take_two()
         masks = self.predictions
         masks[one], masks[other] = masks[other], masks[one]
         self.expected |= {one: "exchanged_files", other: "exchanged_files"}
 
     def copy(self):
-        one = self.take()
-        other = self.take(like=one)
+        one, other = self.take_two()
         self.predictions[other] = self.predictions[one]
         self.expected |= {one: "repeated_masks", other: "repeated_masks"}
 
