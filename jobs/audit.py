@@ -70,8 +70,9 @@ def audit() -> None:
 @click.option(
     "--map",
     "map_path",
-    metavar="FILE",
-    help="Sends the predictions' classes to the truth's, by name; see docs/audit.md.",
+    metavar="FILE|RULE",
+    help="Sends the predictions' classes to the truth's, by name: a file, or a rule such as "
+    "'* = background'; see docs/audit.md.",
 )
 @click.option(
     "--prediction-format",

@@ -2,7 +2,6 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -115,8 +114,7 @@ def test_every_planted_mishap_is_named_with_its_key_and_nothing_else(real, tmp_p
         planting.change("orientation" if is_quarter else "turned_masks", turn)
     for shift in SHIFTS[1:]:
         planting.change("shifted_masks", lambda mask, shift=shift: moved(mask, *shift))
-    planting.change("resized_masks", lambda mask: cv2.resize(mask, None, fx=0.5, fy=0.5,
-                                                             interpolation=cv2.INTER_NEAREST))  # fmt: skip
+    planting.change("resized_masks", lambda mask: mask[::2, ::2])
     planting.exchange()
     planting.copy()
     planting.lose()
