@@ -282,7 +282,7 @@ def test_classes_that_do_not_meet_leave_a_map_file_to_edit(data, tmp_path):
     assert ended.exit_code == 2 and f"--map {path}" in ended.stderr, ended.stderr
     assert "kitten = ?" in path.read_text()
     path.write_text(path.read_text().replace("?", "animal"))
-    assert "left as it was" in refused(*arguments).stderr
+    assert "is there already" in refused(*arguments).stderr
     assert "animal" in path.read_text()
 
 

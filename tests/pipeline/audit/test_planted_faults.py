@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from maskmill.jobs.cli import main
-from maskmill.pipeline.audit.alignment import mean_iou
+from maskmill.pipeline.audit.alignment import find_alignment, mean_iou
 from tests.pipeline.audit.wobbly import moved, without_void, wobbly
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ TURNS = {
     "mirrored": np.fliplr, "upside down": np.flipud, "quarter": lambda mask: np.rot90(mask, -1),
     "half": lambda mask: np.rot90(mask, 2), "three quarters": np.rot90,
 }  # fmt: skip
-SHIFTS = ((3, 0), (-5, 2), (0, -8), (30, 0))
+SHIFTS = ((-7, 3), (0, -8), (30, 0))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_every_planted_mishap_is_named_with_its_key_and_nothing_else(real, tmp_p
     for turn in TURNS.values():
         is_quarter = turn(np.zeros((2, 3))).shape == (3, 2)
         planting.change("orientation" if is_quarter else "turned_masks", turn)
-    for shift in SHIFTS[1:]:
+    for shift in SHIFTS:
         planting.change("shifted_masks", lambda mask, shift=shift: moved(mask, *shift))
     planting.change("resized_masks", lambda mask: mask[::2, ::2])
     planting.exchange()
@@ -124,12 +124,18 @@ def test_every_planted_mishap_is_named_with_its_key_and_nothing_else(real, tmp_p
         assert key in markdown and key in console
 
 
-def test_a_shift_of_three_pixels_shows_where_borders_wobble_less(real, tmp_path):
-    truths, _ = real
-    names = list(truths)[:120]
-    truths = {name: truths[name] for name in names}
-    predictions = {name: wobbly(truths[name], seed, wobble=1) for seed, name in enumerate(names)}
-    planting = Planting(truths, predictions, 0)
-    planting.change("shifted_masks", lambda mask: moved(mask, *SHIFTS[0]))
-    document, _, _ = audited(tmp_path, planting.truths, planting.predictions)
-    assert named(document) == {key: {fault} for key, fault in planting.expected.items()}
+@pytest.mark.parametrize("shift, least", [((3, 0), 0.4), ((0, 5), 0.7)])
+def test_small_shifts_show_where_there_is_border_enough(real, shift, least):
+    """Small objects have too little border to tell a few pixels from wobbling."""
+    truths = dict(list(real[0].items())[::5])
+    predictions = {name: wobbly(truths[name], seed, wobble=1) for seed, name in enumerate(truths)}
+    clear = Planting(truths, predictions, 0).free
+    found = [
+        find_alignment(without_void(truths[name]), moved(predictions[name], *shift), 21)
+        for name in clear
+    ]
+    certain = [one for one in found if one and one.is_certain and not one.turn]
+    assert len(clear) > 20 and len(certain) >= least * len(clear)
+    assert all(
+        abs(one.shift_x - shift[0]) <= 2 and abs(one.shift_y - shift[1]) <= 2 for one in certain
+    )
