@@ -216,7 +216,8 @@ def compare(before: str, after: str, as_json: bool, **options: Any) -> None:
     Example:
       maskmill audit compare before/audit.json after/audit.json --out moved/
     """
-    from maskmill.jobs import audit_compare, audit_summary
+    from maskmill.jobs import audit_summary
+    from maskmill.pipeline.audit import compared_audits
 
-    moved = audit_compare.compare(before, after, **options)
+    moved = compared_audits.compare(before, after, **options)
     say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))

@@ -87,8 +87,8 @@ def _mean_ious(suspects: list[_Suspect], num_classes: int) -> Scores:
 
     A pair of different sizes agrees with itself in nothing.
     """
-    truths: LabelMask = np.stack([one.truth.ravel() for one in suspects])
-    predictions: LabelMask = np.stack([one.prediction.ravel() for one in suspects])
+    truths = np.stack([one.truth.ravel() for one in suspects]).astype(np.int32)
+    predictions = np.stack([one.prediction.ravel() for one in suspects]).astype(np.int32)
     known = (truths < num_classes).astype(np.float32)
     sums, counts = np.zeros((2, len(suspects), len(suspects)), dtype=np.float32)
     present = sorted({*truths.ravel().tolist(), *predictions.ravel().tolist()})

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from maskmill.jobs.cli import main
 from maskmill.pipeline.audit.proof import verify_audit
 from maskmill.pipeline.audit.sides import list_side
-from maskmill.schemas.errors import DocumentFailure, SettingsError
+from maskmill.schemas.errors import RunFailed, SettingsError
 
 DEEP = "[" * 100_000
 
@@ -16,7 +16,7 @@ DEEP = "[" * 100_000
 def test_a_deep_run_record(tmp_path: Path) -> None:
     (tmp_path / "metadata").mkdir()
     (tmp_path / "run.json").write_text(DEEP)
-    with pytest.raises(DocumentFailure, match="not valid JSON"):
+    with pytest.raises(RunFailed, match="is not a run record of maskmill"):
         list_side(str(tmp_path), format="prelabel")
 
 
