@@ -152,7 +152,7 @@ def time_ways(pairs: list[tuple[Path, Path]], turns: int) -> dict[str, float]:
     return {name: len(pairs) / statistics.median(taken) for name, taken in seconds.items()}
 
 
-def peak_of_command(pairs: list[tuple[Path, Path]], out: Path) -> tuple[int, int]:
+def peak_of_command(pairs: list[tuple[Path, Path]], out: Path, engine: str) -> tuple[int, int]:
     """Peak bytes of the command with all below it (PSS, object store apart) and of its driver.
 
     The driver's are those it has allocated itself: its share of libraries jumps up when the
@@ -160,7 +160,8 @@ def peak_of_command(pairs: list[tuple[Path, Path]], out: Path) -> tuple[int, int
     """
     folders = [str(path.parent) for path in pairs[0]]
     process = subprocess.Popen(
-        [sys.executable, "-m", "maskmill", "audit", *folders, "--labels", "voc", "--out", str(out)],
+        [sys.executable, "-m", "maskmill", "audit", *folders, "--labels", "voc", "--out", str(out),
+         "--engine", engine],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     total = driver = 0
@@ -173,14 +174,14 @@ def peak_of_command(pairs: list[tuple[Path, Path]], out: Path) -> tuple[int, int
     return total, driver
 
 
-def measure_memory(few: int, many: int) -> None:
+def measure_memory(few: int, many: int, engine: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         pairs = write_pairs(Path(name) / "many", many)
         some = write_pairs(Path(name) / "few", few)
-        small = peak_of_command(some, Path(name) / "few_out")
-        large = peak_of_command(pairs, Path(name) / "many_out")
+        small = peak_of_command(some, Path(name) / "few_out", engine)
+        large = peak_of_command(pairs, Path(name) / "many_out", engine)
     print(json.dumps({
-        "benchmark": f"audit: peak memory at {many} / {few} pairs",
+        "benchmark": f"audit: peak memory at {many} / {few} pairs", "engine": engine,
         "peak_mib": {few: small[0] >> 20, many: large[0] >> 20},
         "driver_mib": {few: small[1] >> 20, many: large[1] >> 20},
         "ratio": round(large[0] / small[0], 4), "driver_ratio": round(large[1] / small[1], 4),
@@ -195,7 +196,8 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     if options.memory is not None:
-        measure_memory(*(options.memory or (500, 5000)))
+        for engine in ("local", "ray"):
+            measure_memory(*(options.memory or (500, 5000)), engine)
         return
     with tempfile.TemporaryDirectory() as name:
         rates = time_ways(write_pairs(Path(name), options.pairs), options.turns)

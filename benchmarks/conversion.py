@@ -1,12 +1,12 @@
 """VOC masks to COCO: ours beside datumaro's, per mask, start-up apart; ratios measured in one run.
 
     python benchmarks/conversion.py [--masks N] [--turns N]
-    python benchmarks/conversion.py --memory FEW MANY [--to FORMAT]
+    python benchmarks/conversion.py --memory FEW MANY [--to FORMAT] [--engine local ray]
 
-Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is what a
-worker does (read, map, write, rows committed) and the finisher's document, in one process with one
-thread. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation and
-export to coco_instances without pictures, timed inside its process. Ways take turns.
+Real Pascal VOC masks where they lie beside the checkout, else smooth random regions. Ours is
+the whole job (read, map, write, rows committed, the document) by one thread of one process, its
+imports apart. datumaro runs in .venv-oracles (tests/oracles/README.md): import of voc_segmentation
+and export to coco_instances without pictures, timed inside its process. Ways take turns.
 
 --memory runs the command over FEW and over MANY masks and gives its peak memory: summed
 proportional set sizes of all its processes without the object store, and the driver's own.
@@ -29,11 +29,10 @@ import numpy as np
 from PIL import Image
 from runs import peak_memory
 
-from maskmill.pipeline.convert.conversion import ConversionRequest, plan_conversion
-from maskmill.pipeline.convert.finish import finish_conversion
-from maskmill.pipeline.convert.manifest import manifest_file, pending_blocks
-from maskmill.pipeline.convert.operator import ConvertMasks
-from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.jobs.engines.choice import RunOptions
+from maskmill.jobs.run import run
+from maskmill.pipeline.convert.conversion import ConversionRequest
+from maskmill.pipeline.convert.job import ConvertJob
 from maskmill.schemas.labels import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,18 +80,10 @@ def write_source(folder: Path, count: int) -> int:
 
 
 def ours(source: Path, out: Path) -> float:
-    """Seconds for all masks, the look through the source included."""
+    """Seconds of the whole job by one thread of this process, the look through the source too."""
     started = time.perf_counter()
     request = ConversionRequest(source=str(source), from_format="voc", to_format="coco")
-    plan, items = plan_conversion(request)
-    layout = RunLayout(str(out))
-    with manifest_file(items) as manifest:
-        manifest.put(layout)
-    convert = ConvertMasks(
-        layout=layout, session="bench", plan=plan, fingerprint="", tool_version="bench"
-    )
-    convert(pending_blocks(layout, retry_failed=False))
-    finish_conversion(layout, plan)
+    run(ConvertJob(request=request, out=str(out)), RunOptions(engine="local", workers=1))
     return time.perf_counter() - started
 
 
@@ -103,7 +94,7 @@ def theirs(source: Path, out: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
-def report_memory(few: int, many: int, to_format: str) -> None:
+def report_memory(few: int, many: int, to_format: str, engine: str) -> None:
     """Print one JSON line: peaks of both runs, and their ratios."""
     peaks: dict[int, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -111,11 +102,13 @@ def report_memory(few: int, many: int, to_format: str) -> None:
             source, out = Path(folder) / f"{count}", Path(folder) / f"out{count}"
             write_source(source, count)
             command = [sys.executable, "-m", "maskmill", "convert", str(source), str(out)]
-            peaks[count] = peak_memory([*command, "--from", "voc", "--to", to_format, "--check"])
+            how = ["--from", "voc", "--to", to_format, "--check", "--engine", engine]
+            peaks[count] = peak_memory([*command, *how])
     total, driver = ({count: peak[at] for count, peak in peaks.items()} for at in (0, 1))
     line = {
         "benchmark": f"peak memory of convert at {many} / {few} masks",
         "to": to_format,
+        "engine": engine,
         "peak_mib": {count: round(size / 2**20) for count, size in total.items()},
         "driver_mib": {count: round(size / 2**20) for count, size in driver.items()},
         "ratio": round(total[many] / total[few], 4),
@@ -131,9 +124,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs=2, metavar=("FEW", "MANY"))
     parser.add_argument("--to", default="coco")
+    parser.add_argument("--engine", choices=("local", "ray"), nargs="*", default=("local", "ray"))
     options = parser.parse_args()
     if options.memory:
-        report_memory(*options.memory, options.to)
+        for engine in options.engine:
+            report_memory(*options.memory, options.to, engine)
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "voc"

@@ -1,4 +1,4 @@
-"""Peak memory of `prelabel` at 500 and at 5,000 images: it must not grow with the collection.
+"""Peak memory of `prelabel` at 500 and at 5,000 images, by each engine: it must not grow.
 
     python benchmarks/prelabel_memory.py [FEW MANY [OPTION OF PRELABEL …]]
 
@@ -16,6 +16,13 @@ from runs import WatchedRun, watch_prelabel
 
 
 def main(few: int = 500, many: int = 5000, *options: str) -> None:
+    engines = [] if "--engine" in options else [("--engine", name) for name in ("local", "ray")]
+    for engine in engines or [()]:
+        measure(few, many, *options, *engine)
+
+
+def measure(few: int, many: int, *options: str) -> None:
+    """Print one JSON line: peaks of both runs, and their ratios."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         runs: dict[int, WatchedRun] = {}

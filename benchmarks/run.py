@@ -14,6 +14,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 BENCHMARKS = {
     "engines": ["engines.py"],
+    "crossing": ["crossing.py"],
     "throughput": ["prelabel_throughput.py"],
     "memory": ["prelabel_memory.py"],
     "large_picture": ["large_picture.py"],

@@ -39,7 +39,7 @@ def _load_audit(path: str) -> tuple[Document, RunLayout]:
     layout = audit_layout(folder or ".")
     try:
         document: Document = json.loads(layout.read(name))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is no audit.json: {error}") from error
     if not isinstance(document, dict) or document.get("document") != "maskmill audit":
         raise SettingsError(f"{path} was not written by maskmill audit")

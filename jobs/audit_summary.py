@@ -8,7 +8,7 @@ from maskmill.pipeline.audit.job import Audited
 from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 from maskmill.schemas.text import printable
 
-MAX_FAULTS = 8
+MAX_FAULTS = 12
 MAX_EXAMPLES = 3
 MAX_CLASSES = 12
 MAX_PICTURES = 5

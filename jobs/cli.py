@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from maskmill.jobs.options import exits_cleanly
-from maskmill.jobs.signals import leave_if_stopped, stop_on_signals
-from maskmill.jobs.streams import escape_output
+from maskmill.signals import leave_if_stopped, stop_on_signals
+from maskmill.streams import escape_output
 
 COMMANDS = {
     "prelabel": "Label every image of a collection with a DeepLab model.",

@@ -20,9 +20,11 @@ from maskmill.schemas.errors import SettingsError
 if TYPE_CHECKING:
     from maskmill.jobs.run import Outcome
     from maskmill.pipeline.convert.conversion import ConversionRequest
+    from maskmill.pipeline.convert.finish import Yield
     from maskmill.pipeline.convert.job import Converted
 
 MAX_IMPORTS = 3
+MAX_KINDS = 6
 
 
 @click.command()
@@ -91,6 +93,13 @@ MAX_IMPORTS = 3
     help="CVAT and Label Studio documents of at most MB megabytes each; proxies refuse more.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
+@click.option(
+    "--mask-suffix",
+    metavar="TEXT",
+    help="What names of masks have beyond those of their pictures: _mask, or mask_ in front. "
+    "Found by itself where most names agree.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 3 where anything was left out.")
 @click.option("--check", is_flag=True, help="Read OUT/dataset back and compare every pixel.")
 @click.option(
     "--block-samples",
@@ -121,7 +130,7 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
 
     \b
     Exit codes: 0 done, 1 the run broke or --check found what should be exact and is not, 2 usage,
-    3 done but some samples failed.
+    3 done but some samples failed, or with --strict anything was left out.
     """
     if list_formats:
         _say_formats(as_json)
@@ -133,14 +142,15 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
     from maskmill.pipeline.convert.job import ConvertJob
 
     how = run_options(options)
-    allow_failures = options.pop("allow_failures")
+    allow_failures, strict = options.pop("allow_failures"), options.pop("strict")
     mine = {name: options.pop(name) for name in ("out", "check", "block_samples")}
     outcome = run(ConvertJob(request=conversion_request(**options), **mine), how)
     _say(outcome, as_json)
     proof = outcome.result.proof
     if proof is not None and not proof.is_kept:
         sys.exit(1)
-    if outcome.ledger.failed and not allow_failures:
+    left_out = sum(outcome.result.counts.left_out.values())
+    if (outcome.ledger.failed and not allow_failures) or (left_out and strict):
         sys.exit(EXIT_FAILED_ROWS)
 
 
@@ -153,16 +163,32 @@ def _say(outcome: "Outcome[Converted]", as_json: bool) -> None:
     if as_json:
         check = None if proof is None else proof.to_dict()
         more = {"dataset": dataset, "import": list(imports), "check": check}
+        more |= outcome.result.counts.to_dict()
         say_json(outcome_dict(outcome, **more))
         return
     lines = [headline(outcome, "samples", "nothing to convert"), f"  dataset      {dataset}/"]
     lines += ledger_lines(outcome, "every failed sample is a row of metadata/ with its reason")
+    lines += _count_lines(outcome.result.counts)
     shown = [f"  {line}" for line in imports[:MAX_IMPORTS]]
     if len(imports) > MAX_IMPORTS:
         more_packages = len(imports) - MAX_IMPORTS
         shown.append(f"  … and {more_packages} more; each package is for a task of its own")
     how = ["  next, to import:", *shown] if shown else []
     click.echo("\n".join([*lines, *(proof.lines() if proof else []), *how]))
+
+
+def _count_lines(counts: "Yield") -> list[str]:
+    """The pictures that were copied, and what was left out: the most first."""
+    from maskmill.pipeline.datasets.left_out import sentence
+    from maskmill.schemas.text import printable
+
+    lines = [f"  pictures     {counts.pictures:,} copied"] if counts.pictures else []
+    most = sorted(counts.left_out.items(), key=lambda entry: (-entry[1], entry[0]))
+    told = [f"    {printable(sentence(one, count))}" for one, count in most if count]
+    if not told:
+        return lines
+    more = [f"    … and {len(told) - MAX_KINDS} kinds more"] if len(told) > MAX_KINDS else []
+    return [*lines, "  left out:", *told[:MAX_KINDS], *more]
 
 
 def conversion_request(

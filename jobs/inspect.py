@@ -80,8 +80,8 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
     from multiprocessing import get_context
 
     from maskmill.jobs.progress import progress_meter
-    from maskmill.jobs.signals import end_with_parent
     from maskmill.pipeline.inspect.doctor import census_in
+    from maskmill.signals import end_with_parent
 
     work = partial(census_in, path)
     if len(names) <= FEW_FILES or workers == 1:

@@ -1,18 +1,13 @@
 """`maskmill models`: list, info, pull, recognise, import, export."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from maskmill.jobs.model_files import import_file, recognise
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
 from maskmill.schemas.text import printable
-
-if TYPE_CHECKING:
-    from maskmill.pipeline.models.choice import ModelChoice
-
-EXPORT_KINDS = {".onnx": "onnx", ".pt2": "torch"}
 
 
 @click.group()
@@ -143,15 +138,14 @@ def export(
       maskmill models export deeplabv3_mobilenetv2_x05_voc deeplab.onnx
       maskmill models export deeplabv3_resnet50 shelves.pt2 --weights mine.pth --labels mine.json
     """
-    from maskmill.schemas.errors import SettingsError
-
-    kind = EXPORT_KINDS.get(file.suffix.lower())
-    if kind is None:
-        raise SettingsError(f"{file}: name it .onnx for ONNX, or .pt2 for a torch.export program")
     from maskmill.pipeline.models.choice import choose_model
+    from maskmill.pipeline.models.export import export_choice, kind_of
 
+    kind = kind_of(file)
     choice = choose_model(name, weights, labels, untrained=untrained)
-    facts = _exported(choice, file, kind, image_size)
+    facts, notes = export_choice(choice, file, image_size=image_size)
+    for note in notes:
+        click.echo(f"note: {printable(note)}", err=True)
     if as_json:
         say_json({"file": str(file), "kind": kind, "bytes": file.stat().st_size, **facts})
         return
@@ -160,36 +154,6 @@ def export(
     )
     click.echo(f"  images (N, 3, H, W): {facts['input']}; mean {facts['mean']}, std {facts['std']}")
     click.echo(f"  logits (N, C, h, w): every {facts['grid_stride']} pixels")
-
-
-def _exported(choice: "ModelChoice", file: Path, kind: str, size: int | None) -> dict[str, Any]:
-    """Write the file; what it says of itself."""
-    from dataclasses import replace
-
-    from maskmill.pipeline.models.export import export_metadata, export_model
-    from maskmill.pipeline.models.loading import load_model, num_classes_of
-    from maskmill.schemas.errors import SettingsError
-
-    untrained = choice.weights_kind == "untrained"
-    loaded = load_model(choice.spec, choice.weights_path, untrained=untrained)
-    for note in (*choice.notes, *loaded.notes):
-        click.echo(f"note: {printable(note)}", err=True)
-    found, wanted = num_classes_of(loaded.network), len(choice.labels.classes)
-    if found != wanted and (found, wanted) != (1, 2):
-        raise SettingsError(
-            f"the network has {found} classes and label map {choice.labels.name!r} has {wanted}: "
-            "give the right one with --labels"
-        )
-    spec = replace(
-        loaded.spec,
-        name=choice.title,
-        own_labels=choice.labels,
-        preprocessing=loaded.spec.preprocessing.sized(size),
-    )
-    facts = export_metadata(spec)
-    example = (spec.preprocessing.size, spec.preprocessing.size)
-    export_model(loaded.network, file, kind, example, metadata=facts)
-    return facts
 
 
 def _shown(value: Any) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from maskmill.jobs.machine_failures import machine_failure
-from maskmill.jobs.signals import exit_code_of, sentence_of
-from maskmill.jobs.streams import EXIT_BROKEN_PIPE, can_encode, readers_have_gone
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.text import printable
+from maskmill.signals import exit_code_of, sentence_of
+from maskmill.streams import EXIT_BROKEN_PIPE, can_encode, readers_have_gone
 
 if TYPE_CHECKING:
     from maskmill.jobs.engines.choice import RunOptions

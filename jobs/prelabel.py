@@ -92,8 +92,8 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
 )
 @click.option(
     "--gpus-per-worker",
-    type=click.FloatRange(0),
-    help="GPUs of each worker; 0: none. [default: 1 where there are GPUs]",
+    type=click.FloatRange(0, 1),
+    help="Share of a GPU for each worker; 0: none. [default: 1 where there are GPUs]",
 )
 @click.option(
     "--threads-per-worker",

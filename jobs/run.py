@@ -66,7 +66,7 @@ class Job(Protocol[AnyPlan, Result]):
 
     @property
     def local_items(self) -> int:
-        """Up to so many pending items per core this process is done before Ray is."""
+        """Up to so many pending items this process is done before Ray is."""
 
     def plan(self, record: RunRecord | None) -> AnyPlan:
         """The manifest and the identity as far as known; of an earlier start what is settled."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from maskmill.jobs.signals import handlers_kept
+from maskmill.signals import handlers_kept
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from maskmill.opened_run import OpenedRun, open_run
 from maskmill.pipeline.audit.job import Audited, AuditJob
 from maskmill.pipeline.audit.plan import AuditOptions
 from maskmill.pipeline.convert.job import Converted, ConvertJob
+from maskmill.pipeline.datasets.left_out import sentence
 from maskmill.pipeline.prelabel.job import PrelabelJob
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.schemas.errors import RunFailed
@@ -63,24 +64,30 @@ def convert(
 
     Returns:
         ``ledger`` counts the samples; ``result.imports`` says how the result is imported, and
-        ``result.proof`` what ``check=True`` found.
+        ``result.proof`` what ``check=True`` found; ``result.counts`` counts the pictures that were
+        copied, and what of the source was left out.
 
     Raises:
         SettingsError: formats or settings that cannot be, or ``out`` holds another run.
         FileFailure: the source as a whole does not follow its format.
-        RunFailed: the run broke, or the check found a difference where there should be none.
+        RunFailed: the run broke, the check found a difference where there should be none, or
+            ``strict`` was asked for and something was left out.
         TypeError: a setting that there is not.
     """
     options = checked(
         convert_command, {**settings, "from_format": from_format, "to_format": to_format}
     )
     how = run_options(options)
+    strict = options.pop("strict", False)
     mine = {name: options.pop(name) for name in ("check", "block_samples") if name in options}
     request = conversion_request(source=fspath(source), **options)
     outcome = run(ConvertJob(request=request, out=fspath(out), **mine), how)
     proof = outcome.result.proof
     if proof is not None and not proof.is_kept:
         raise RunFailed("\n".join([f"{outcome.out}: the check found a difference", *proof.lines()]))
+    if strict and any(outcome.result.counts.left_out.values()):
+        told = "; ".join(sentence(*one) for one in sorted(outcome.result.counts.left_out.items()))
+        raise RunFailed(f"{outcome.out}: done, but left out: {told}")
     return outcome
 
 

@@ -63,10 +63,12 @@ class ConvertKeywords(RunKeywords, total=False):
     max_loss: float
     images: PathOrUri | None
     with_images: bool
+    mask_suffix: str | None
     split: str | None
     max_package_images: int | None
     max_package_mb: float | None
     seed: int
+    strict: bool
     check: bool
     block_samples: int
 

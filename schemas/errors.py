@@ -29,6 +29,7 @@ class ErrorCode(str, Enum):
     UNREADABLE = "unreadable"
     WORKER_DIED = "worker_died"
     OUT_OF_MEMORY = "out_of_memory"
+    NOT_FINITE = "not_finite"
     UNKNOWN_COLOR = "unknown_color"
     UNKNOWN_VALUE = "unknown_value"
     UNKNOWN_CLASS = "unknown_class"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -9,7 +10,7 @@ from hypothesis import settings
 settings.register_profile("suite", deadline=None)  # a busy machine is no failure
 settings.load_profile("suite")
 
-LEFT_OUT: list[pytest.Item] = []
+LEFT_OUT: list[str] = []
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -23,7 +24,19 @@ def shared() -> Path:
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Called with what -m and -k leave out."""
-    LEFT_OUT.extend(item for item in items if item.get_closest_marker("slow"))
+    LEFT_OUT.extend(item.nodeid for item in items if item.get_closest_marker("slow"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where the tests are spread over processes (-n), these tell the first one."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = LEFT_OUT
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of -n has ended; each of them has collected every test."""
+    LEFT_OUT[:] = getattr(node, "workeroutput", {}).get("left_out", LEFT_OUT)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from maskmill.jobs.signals import handlers_kept
 from maskmill.jobs.temporary_root import SOCKET_BYTES, short_temporary_root
 from maskmill.schemas.errors import RunFailed
+from maskmill.signals import handlers_kept
 
 MASKMILL = [sys.executable, "-m", "maskmill"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 COMMAND = """
 import sys, time
 from maskmill.jobs.options import exits_cleanly
-from maskmill.jobs.signals import leave_if_stopped, stop_on_signals
+from maskmill.signals import leave_if_stopped, stop_on_signals
 
 @exits_cleanly
 def command():

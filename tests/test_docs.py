@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -137,3 +138,14 @@ def test_commands_that_pages_show_can_be_typed(line: str) -> None:
                 assert words[place + 1] in options[word].type.choices
         if word in ("--from", "--to"):
             assert words[place + 1] in {*DATASET_FORMATS, *MASK_FORMATS, "OUT", "FORMAT"}
+
+
+def test_every_benchmark_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They use what moves, and nobody runs them daily."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    started = {script for script, *_ in importlib.import_module("run").BENCHMARKS.values()}
+    assert started < {f"{name}.py" for name in names}
+    for name in names:
+        assert callable(getattr(importlib.import_module(name), "main", print))
+        monkeypatch.delitem(sys.modules, name)

@@ -59,8 +59,8 @@ def choose_engine(
 ) -> str:
     """``local`` or ``ray``.
 
-    ``auto`` takes Ray for a cluster that was named, for more pending items than ``local_items`` a
-    core, where a process has ended while a block was under way, and for several GPUs.
+    ``auto`` takes Ray for a cluster that was named, for more pending items than ``local_items``,
+    where a process has ended while a block was under way, and for several GPUs.
 
     Raises:
         SettingsError: an engine that there is not, or a cluster for the local one.
@@ -71,7 +71,7 @@ def choose_engine(
         raise SettingsError("--engine local runs in this process, and --address names a cluster")
     if options.engine != "auto":
         return _with_room(options, options.engine)
-    large = num_items(pending) > local_items * local_cores()
+    large = num_items(pending) > local_items
     if options.address or large or under_way(layout, pending["block"].to_pylist()):
         return "ray"
     several_gpus = local_gpus() > 1 and options.gpus_per_worker != 0

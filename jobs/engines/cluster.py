@@ -20,10 +20,10 @@ from types import ModuleType
 from maskmill.jobs.engines.machine import local_cores
 from maskmill.jobs.engines.native_stderr import native_stderr_in_file
 from maskmill.jobs.engines.watch import Watch
-from maskmill.jobs.signals import handlers_kept
 from maskmill.jobs.temporary_root import short_temporary_root
 from maskmill.schemas.errors import RunFailed, SettingsError
 from maskmill.search_path import clean_environment
+from maskmill.signals import handlers_kept
 
 OBJECT_STORE_BYTES = 1 << 30
 """Shared memory of a cluster of our own. Parcels are some 30 MB and only a few are under way."""

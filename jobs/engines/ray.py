@@ -3,21 +3,29 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pyarrow as pa
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
 from maskmill.jobs.machine_failures import machine_failure
-from maskmill.pipeline.runs.isolation import name_node
+from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
+from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import MaskmillError, RunFailed, SettingsError
 
 ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
 """What an operator is called with: one row, as an Arrow table."""
 
 LIGHT_CPUS = 0.25
-"""What a stage beside a network asks for: it takes a tenth of the network's time."""
+"""What a stage beside a GPU's network asks for: it takes a tenth of the network's time."""
+
+_RETRIES = b"retries"
+
+STORAGE_THREADS = 4
+"""Items of a block that a process reads or writes at once."""
 
 
 class RayEngine:
@@ -68,19 +76,21 @@ class RayEngine:
             spare_cpus=SPARE_CPUS if has_network or self._cluster.is_own else 0,
         )
         dataset = ray.data.from_arrow(pending).repartition(target_num_rows_per_block=1)
-        for stage in stages:
-            light = len(stages) > 1 and not stage.holds_network
-            beside = max(1, (self._cores if share else holders) // 2)
+        # A GPU must never wait: loading and saving have processes of their own. On cores there is
+        # nothing to wait for, and a block that stays in one process is neither packed nor sent.
+        for together in [[stage] for stage in stages] if share else [stages]:
+            light = bool(share) and not together[0].holds_network
             dataset = dataset.map_batches(
                 StageProcess,
-                fn_constructor_kwargs={"stage": stage},
-                compute=_pool(beside if light else holders),
+                fn_constructor_kwargs={"stages": tuple(together)},
+                compute=_pool(max(1, self._cores // 2) if light else holders),
                 num_cpus=LIGHT_CPUS if light else 0 if share else 1,
                 num_gpus=0 if light else share,
                 **ONE_BLOCK,
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
         for table in self._watched(lambda: iter(dataset.iter_batches(**batches))):
+            RETRIES.add(_retries_of(table), 0)
             yield table.to_pylist()
 
     @property
@@ -139,7 +149,8 @@ def holders_of(
         SettingsError: more than the cluster has room for, which would wait for ever.
     """
     cores = max(1, cluster.cpus - spare_cpus)
-    room = int(cluster.gpus / gpu_share) if gpu_share else cores
+    # A share lies on one GPU: two GPUs hold four workers of 0.4, and not five.
+    room = int(cluster.gpus) * int(1 / gpu_share + 1e-9) if gpu_share else cores
     if wanted is not None and wanted > max(1, room):
         has = f"{cluster.gpus:g} GPUs" if gpu_share else f"{cores} cores"
         raise SettingsError(
@@ -150,17 +161,30 @@ def holders_of(
 
 
 class StageProcess:
-    """One process of a stage: opened once, then called with one block after the other."""
+    """One process of a stage, or of several: opened once, then called with block after block.
 
-    def __init__(self, stage: Stage) -> None:
+    Stages without a network spread the items of a block over a few threads, which wait for storage
+    side by side.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
         import ray
 
         name_node(ray.get_runtime_context().get_node_id()[:12])
-        self._operator = stage.open()
+        threads = ThreadPool(STORAGE_THREADS)
+        self._steps = [(stage.open(), None if stage.holds_network else threads) for stage in stages]
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """One block through the stage."""
-        return self._operator(table)
+        """One block through the stages; the table tells how often storage was asked again."""
+        retries = _retries_of(table) - RETRIES.retries
+        for operator, threads in self._steps:
+            with spread_over(threads) if threads else nullcontext():
+                table = operator(table)
+        return table.replace_schema_metadata({_RETRIES: str(retries + RETRIES.retries)})
+
+
+def _retries_of(table: pa.Table) -> int:
+    return int((table.schema.metadata or {}).get(_RETRIES, 0))
 
 
 def _pool(size: int) -> Any:

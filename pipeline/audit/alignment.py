@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
+from maskmill.pipeline.audit.displacement import Displacement, find_displacement
 from maskmill.pipeline.metrics.confusion import count_pair
 from maskmill.schemas.arrays import LabelMask
 
-MAX_SHIFT = 24  # pixels
-MIN_GAIN = 0.02  # of mean IoU, by a shift
+MIN_GAIN = 0.02  # of mean IoU, by a shift that is not certain by itself
 MIN_TURN_GAIN = 0.1  # by a turn; masks that are wrong anyway can gain a little by chance
+LOW_AGREEMENT = 0.8
+"""A pair's own mIoU below which it is tried turned; a shift is looked for in every pair."""
 
 TURNS: Final[dict[str, Callable[[LabelMask], LabelMask]]] = {
     "mirrored left to right": lambda mask: mask[:, ::-1],
@@ -32,7 +32,8 @@ class Alignment:
     """The change of the prediction that makes the pair agree best.
 
     ``turn`` is '' for a shift. A shift says by how many pixels the prediction lies to the right of
-    and below the truth.
+    and below the truth. ``is_certain`` where the pair alone shows it; a shift that is not certain
+    counts only where many pairs have it.
     """
 
     turn: str
@@ -40,6 +41,7 @@ class Alignment:
     shift_y: int
     miou_before: float
     miou_after: float
+    is_certain: bool
 
 
 def mean_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
@@ -63,15 +65,13 @@ def turn_of_sizes(truth: LabelMask, prediction: LabelMask, num_classes: int) -> 
 def find_alignment(truth: LabelMask, prediction: LabelMask, num_classes: int) -> Alignment | None:
     """The turn or shift that raises the pair's mIoU most; None where nothing raises it enough."""
     before = mean_iou(truth, prediction, num_classes)
-    if not before < 1 - MIN_GAIN:
-        return None
-    turn = _best_turn(truth, prediction, num_classes, before)
-    shift = _best_shift(truth, prediction, num_classes, before)
-    better = [
-        one for one, gain in ((turn, MIN_TURN_GAIN), (shift, MIN_GAIN))
-        if one and one.miou_after >= before + gain
-    ]  # fmt: skip
-    return max(better, key=lambda one: one.miou_after, default=None)
+    is_low = before < LOW_AGREEMENT
+    displaced = find_displacement(truth, prediction, num_classes, thorough=is_low)
+    found = [
+        _best_turn(truth, prediction, num_classes, before) if is_low else None,
+        _shifted(truth, prediction, num_classes, before, displaced) if displaced else None,
+    ]
+    return max((one for one in found if one), key=lambda one: one.miou_after, default=None)
 
 
 def _best_turn(
@@ -83,8 +83,8 @@ def _best_turn(
         if turned.shape == truth.shape:
             after = mean_iou(truth, turned, num_classes)
             if best is None or after > best.miou_after:
-                best = Alignment(_undone(name), 0, 0, before, after)
-    return best
+                best = Alignment(_undone(name), 0, 0, before, after, is_certain=True)
+    return best if best and best.miou_after >= before + MIN_TURN_GAIN else None
 
 
 def _undone(turn: str) -> str:
@@ -94,37 +94,24 @@ def _undone(turn: str) -> str:
     return turn.replace("clockwise", "counter-clockwise")
 
 
-def _best_shift(
-    truth: LabelMask, prediction: LabelMask, num_classes: int, before: float
+def _shifted(
+    truth: LabelMask, prediction: LabelMask, num_classes: int, before: float, found: Displacement
 ) -> Alignment | None:
-    reach = min(MAX_SHIFT, (min(truth.shape) - 1) // 4)
-    if reach < 1:
+    """A shift that does not raise the mIoU is none, however well the borders fit.
+
+    Borders say where it is to a pixel or two; of those shifts, the one of the highest mIoU.
+    """
+    steps = (0, -1, 1)
+    near = [(found.x + right, found.y + down) for right in steps for down in steps]
+    scores = [
+        mean_iou(*_shared_part(truth, prediction, x, y), num_classes) if (x, y) != (0, 0) else 0.0
+        for x, y in near
+    ]
+    after = max(scores)
+    if not after > before or (not found.is_certain and after < before + MIN_GAIN):
         return None
-    x, y = _shift_of_borders(_borders(truth, num_classes), _borders(prediction, num_classes), reach)
-    if x == y == 0:
-        return None
-    moved = _shared_part(truth, prediction, x, y)
-    return Alignment("", x, y, before, mean_iou(*moved, num_classes))
-
-
-def _borders(classes: LabelMask, num_classes: int) -> npt.NDArray[np.uint8]:
-    known = np.minimum(classes, num_classes)
-    borders = np.zeros(classes.shape, dtype=np.uint8)
-    borders[:, 1:] += known[:, 1:] != known[:, :-1]
-    borders[1:] += known[1:] != known[:-1]
-    return borders
-
-
-def _shift_of_borders(
-    truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], reach: int
-) -> tuple[int, int]:
-    """How far the prediction's borders lie right of and below the truth's, within ``reach``."""
-    inner = truth[reach:-reach, reach:-reach]
-    if not inner.any() or not prediction.any():
-        return 0, 0
-    scores = cv2.matchTemplate(prediction, inner, cv2.TM_CCORR)
-    row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    return int(column) - reach, int(row) - reach
+    x, y = near[scores.index(after)]
+    return Alignment("", x, y, before, after, found.is_certain)
 
 
 def _shared_part(

@@ -1,24 +1,23 @@
-"""Mistakes that have a name: swapped classes, off by one, colours read as grey, moved, turned."""
+"""Mistakes that have a name: swapped classes, off by one, colours read as grey; all together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.audit.faults import Fault
+from maskmill.pipeline.audit.mishaps import (
+    exchanged_files,
+    missing_files,
+    moved_masks,
+    repeated_masks,
+    resized_masks,
+    swapped_in_images,
+    turned_masks,
+)
+from maskmill.pipeline.audit.rings import rings
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.arrays import ConfusionCounts
-from maskmill.schemas.errors import ErrorCode
-
-COMMON_SHARE = 0.3  # of the pairs tried, for a shift to be the dataset's and not a picture's
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One named mistake, with what shows it and what to do."""
-
-    name: str
-    message: str
 
 
 def diagnose(tally: AuditTally) -> list[Fault]:
@@ -62,7 +61,7 @@ def swapped_classes(tally: AuditTally) -> list[Fault]:
         return []
     names = tally.labels.names
     faults = []
-    for ring in _rings(tally.matrix[:-1, :-1]):
+    for ring in rings(tally.matrix[:-1, :-1]):
         words = " -> ".join(names[index] for index in (*ring, ring[0]))
         if len(ring) == 2:
             told = f"{names[ring[0]]!r} and {names[ring[1]]!r} are mostly predicted as each other"
@@ -72,22 +71,6 @@ def swapped_classes(tally: AuditTally) -> list[Fault]:
         message = f"{told}: the two sides number their classes differently; give --map"
         faults.append(Fault(name, message))
     return faults
-
-
-def _rings(counts: ConfusionCounts) -> list[tuple[int, ...]]:
-    """Rings of "class i is mostly predicted as class j", longer than one."""
-    favourite = np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), -1).tolist()
-    rings, seen = [], set()
-    for start in range(len(favourite)):
-        path: list[int] = []
-        place = start
-        while place >= 0 and place not in seen:
-            seen.add(place)
-            path.append(place)
-            place = favourite[place]
-        if place in path and len(path[path.index(place) :]) > 1:
-            rings.append(tuple(path[path.index(place) :]))
-    return rings
 
 
 def colors_read_as_grey(tally: AuditTally) -> list[Fault]:
@@ -114,95 +97,6 @@ def _luminance(color: tuple[int, int, int]) -> int:
     """ITU-R 601 luminance in the integers Pillow computes it with."""
     red, green, blue = color
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
-
-
-def moved_masks(tally: AuditTally) -> list[Fault]:
-    """The same shift, give or take a pixel, in many pairs; else single ones that are far off."""
-    common = _common_shift(tally)
-    return [common] if common else _single_shifts(tally)
-
-
-def _single_shifts(tally: AuditTally) -> list[Fault]:
-    """Pairs that win much when they are moved back, whatever the others do."""
-    found = tally.alignments
-    shown = [
-        "{key} by ({x}, {y})".format(
-            key=row["key"], x=-row["alignment"]["shift_x"], y=-row["alignment"]["shift_y"]
-        )
-        for row in found.far.rows()
-    ]
-    message = (
-        f"{found.num_far} pairs agree much better when the prediction is moved (right, down): "
-        f"{', '.join(shown)}; these masks or pictures were cropped, padded or exchanged"
-    )
-    return [Fault("shifted_masks", message)] if shown else []
-
-
-def _common_shift(tally: AuditTally) -> Fault | None:
-    found = tally.alignments
-    if not found.shifts:
-        return None
-    around = {
-        centre: sum(count for other, count in found.shifts.items() if _is_near(centre, other))
-        for centre in found.shifts
-    }
-    x, y = max(around, key=lambda shift: (around[shift], found.shifts[shift]))
-    if around[x, y] < max(1, COMMON_SHARE * found.tried):
-        return None
-    message = (
-        f"{around[x, y]} of {found.tried} pairs tried agree better when the prediction is moved "
-        f"by ({-x}, {-y}) pixels (right, down), for example {found.examples[x, y][0]}: look for "
-        "padding, cropping or resizing that is not undone"
-    )
-    return Fault("shifted_masks", message)
-
-
-def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return abs(one[0] - other[0]) <= 1 and abs(one[1] - other[1]) <= 1
-
-
-def turned_masks(tally: AuditTally) -> list[Fault]:
-    """Pairs that agree once one side is turned or mirrored, whether or not the size shows it."""
-    faults = [
-        Fault(
-            "turned_masks",
-            f"{one.files} pairs of those tried agree once the prediction, {turn} against the "
-            f"truth, is turned back ({', '.join(one.examples)}): the pictures' EXIF orientation "
-            "was not followed on one side",
-        )
-        for turn, one in tally.alignments.turns.items()
-    ]
-    count = tally.failures[ErrorCode.ORIENTATION_MISMATCH.value]
-    if count:
-        message = (
-            f"{count} pairs have width and height swapped: the pictures' EXIF orientation was not "
-            "followed on one side; turn those masks"
-        )
-        faults.append(Fault("orientation", message))
-    return faults
-
-
-def resized_masks(tally: AuditTally) -> list[Fault]:
-    """Sizes that differ."""
-    count = tally.failures[ErrorCode.SIZE_MISMATCH.value]
-    if not count:
-        return []
-    rows = [row for row in tally.failed_rows.rows() if row["error_code"] == "size_mismatch"]
-    example = f", for example {rows[0]['error_message']}" if rows else ""
-    return [Fault("resized_masks", f"{count} pairs differ in size{example}")]
-
-
-def missing_files(tally: AuditTally) -> list[Fault]:
-    """Files without a partner."""
-    words = {
-        ErrorCode.MISSING_PREDICTION: "truth masks have no prediction",
-        ErrorCode.MISSING_TRUTH: "predictions have no truth mask",
-        ErrorCode.AMBIGUOUS_PAIR: "files could belong to several partners",
-    }
-    return [
-        Fault(code.value, f"{tally.failures[code.value]} {told}; they are in no number")
-        for code, told in words.items() if tally.failures[code.value]
-    ]  # fmt: skip
 
 
 def strange_values(tally: AuditTally) -> list[Fault]:
@@ -270,8 +164,9 @@ def never_seen(tally: AuditTally) -> list[Fault]:
 Diagnosis = Callable[[AuditTally], list[Fault]]
 
 DIAGNOSES: Final[tuple[Diagnosis, ...]] = (
-    missing_files, resized_masks, turned_masks, moved_masks, off_by_one, swapped_classes,
-    colors_read_as_grey, binary_as_ignore, strange_values, ignored_predictions,
+    missing_files, exchanged_files, repeated_masks, resized_masks, turned_masks, moved_masks,
+    off_by_one, swapped_classes, swapped_in_images, colors_read_as_grey, binary_as_ignore,
+    strange_values, ignored_predictions,
     contradicting_truth, never_seen,
 )  # fmt: skip
 """Every check, gravest first."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from maskmill.pipeline.audit.diagnosis import diagnose
 from maskmill.pipeline.audit.disagreement import Region, ranked_confusions, suspicion
-from maskmill.pipeline.audit.tally import AuditTally, Census
+from maskmill.pipeline.audit.shortlists import Census
+from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.pipeline.metrics import calibration, definitions
 from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS
 from maskmill.pipeline.metrics.intervals import interval_of
@@ -47,7 +48,10 @@ def audit_document(
             "all": tally.pixels, "counted": int(tally.matrix[:-1].sum()),
             "ignored": tally.ignored_pixels,
         },
-        "faults": [{"name": fault.name, "message": fault.message} for fault in diagnose(tally)],
+        "faults": [
+            {"name": fault.name, "message": fault.message, "keys": list(fault.keys)}
+            for fault in diagnose(tally)
+        ],
         "pairing": {**pairing, "kinds": {side: dict(kinds) for side, kinds in tally.kinds.items()}},
         "notes": dict(tally.notes), **_figures(tally), **_places(tally),
     }  # fmt: skip

@@ -53,7 +53,7 @@ class AuditJob:
     noun = "pairs"
     table = ROWS
     remedies = REMEDIES
-    local_items = 2000
+    local_items = 4000
 
     @cached_property
     def layout(self) -> RunLayout:
@@ -117,10 +117,11 @@ class AuditJob:
         tally = AuditTally(
             plan.audit.labels, count_ledger(self.layout, plan.inputs).ok,
             resamples=self.options.resamples, seed=self.options.seed,
-            alignment_every=plan.audit.alignment_every,
         )  # fmt: skip
         for table in self.layout.committed_rows():
             tally.add(table.to_pylist())
+        keys = plan.manifest["key"]
+        tally.look_closer(plan.audit, lambda pair_id: str(keys[pair_id - 1].as_py()))
         return tally
 
     def _write(self, plan: AuditPlan, tally: AuditTally, document: Document) -> dict[str, str]:

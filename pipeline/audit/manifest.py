@@ -22,7 +22,7 @@ from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS
 
 Row = dict[str, Any]
 
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 """Raised whenever the same masks and settings would give other rows than before."""
 
 ROWS = "pairs"
@@ -94,7 +94,7 @@ def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int
         "labels": digest_of(settings.labels.to_dict()),
         "prediction": _side(settings.prediction), "truth": _side(settings.truth),
         "ignore": sorted(settings.ignore), "resize": settings.resize,
-        "measures": asdict(settings.measures), "alignment_every": settings.alignment_every,
+        "measures": asdict(settings.measures),
         "hash_images": settings.hash_images, "block_pairs": block_pairs,
         "audit_version": AUDIT_VERSION,
     }  # fmt: skip

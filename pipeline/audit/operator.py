@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from maskmill.pipeline.audit.confidences import read_confidence
@@ -23,8 +23,7 @@ class AuditSettings:
     """What the numbers depend on.
 
     ``ignore`` values leave the count on both sides, besides the ignore value of the file's own
-    width (255 or 65535). ``alignment_every``: every n-th pair is also tried
-    turned and shifted, which is dear; 0 = none.
+    width (255 or 65535).
     """
 
     labels: LabelMap
@@ -33,7 +32,6 @@ class AuditSettings:
     truth: AuditSide = field(default_factory=AuditSide)
     resize: bool = False
     measures: Measures = field(default_factory=Measures)
-    alignment_every: int = 1
     hash_images: bool = False
 
 
@@ -99,7 +97,7 @@ class AuditPairs:
             tables=ValueTables(
                 tables.of(truth, is_prediction=False), tables.of(prediction, is_prediction=True)
             ),
-            measures=_measures_of(pair, settings),
+            measures=settings.measures,
             read_confidence=lambda: _confidence(pair, prediction.shape, notes),
         )  # fmt: skip
 
@@ -128,14 +126,6 @@ class TableCache:
             ignore=(*own, *(value for value in self._settings.ignore if value <= top)),
             mapping=side.mapping,
         )  # fmt: skip
-
-
-def _measures_of(pair: Row, settings: AuditSettings) -> Measures:
-    every = settings.alignment_every
-    chosen = every > 0 and pair["pair_id"] % every == 0
-    if chosen or not settings.measures.alignment:
-        return settings.measures
-    return replace(settings.measures, alignment=False)
 
 
 def _read(uri: str) -> bytes:

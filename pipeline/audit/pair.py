@@ -27,16 +27,13 @@ from maskmill.schemas.errors import ErrorCode, MaskFailure
 Row = dict[str, Any]
 """Columns of the AUDIT schema."""
 
-LOW_AGREEMENT = 0.8
-"""A pair's own mIoU below which it is always tried turned and shifted."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What is measured beside the confusion matrix. ``alignment`` is by far the dearest.
+    """What is measured beside the confusion matrix.
 
-    Where ``alignment`` is off, a pair of low agreement is tried turned and shifted all the same,
-    unless nothing but counting is asked for: one turned mask is to be named among thousands.
+    ``alignment`` looks for shifts in every pair, for turns in those of low agreement: one turned
+    mask is to be named among thousands.
     """
 
     boundaries: bool = True
@@ -75,12 +72,6 @@ class ClassSums:
                 if row == column:
                     self.hits[row] = pixels
         self.predicted.pop(ignore, None)
-
-    @property
-    def agree_little(self) -> bool:
-        """True where the pair has classes and a low mIoU."""
-        scores = [self.iou(index) for index in self.truth.keys() | self.predicted.keys()]
-        return bool(scores) and fmean(scores) < LOW_AGREEMENT
 
     def iou(self, index: int) -> float:
         """IoU of one class that has a union."""
@@ -136,11 +127,12 @@ def audit_masks(
             prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
         )
         row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
-        if measures.alignment or (not measures.are_counts_only and sums.agree_little):
+        if measures.alignment:
             found = find_alignment(left, right, num_classes)
             row["alignment"] = _columns_of(found) if found else None
         boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
         row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
+        row["prediction_sha256"] = hashlib.sha256(right.tobytes()).hexdigest()
     return row | _class_columns(sums, names, boundary)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from maskmill.pipeline.datasets.mask_names import Affix, pair_names
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, stem_of
-from maskmill.schemas.errors import ErrorCode
+from maskmill.schemas.errors import ErrorCode, SettingsError
 
 SUFFIXES: Final = (
     "_gtFine_labelTrainIds", "_gtFine_labelIds", "_gtCoarse_labelTrainIds", "_gtCoarse_labelIds",
@@ -20,6 +21,9 @@ SUFFIXES: Final = (
 
 OTHER_VARIANTS: Final = ("_instanceIds", "_instanceTrainIds", "_color", "_polygons")
 """Endings of files that lie beside Cityscapes label masks and are none."""
+
+FEWEST: Final = 2
+"""Pairs that a rule found from the names themselves must make: one is chance."""
 
 SHARED_ENDING: Final = "same file name without an ending that all files of a side share"
 
@@ -71,8 +75,9 @@ def pair_masks(
     The rules, tried in this order on what the rules before have left: the same path without its
     extension; the same path without a role's ending (``SUFFIXES``); the same file name without a
     role's ending, in whatever folder; the same Cityscapes frame ``city_000000_000000``; the same
-    file name without the ending that all files left on a side share (``_official``). A rule
-    pairs files only where it finds one on each side; two or more on a side are ``ambiguous_pair``.
+    file name without the ending that all files left on a side share (``_official``); the same file
+    name without what most of a side have before or behind it (mask_names.py). A rule pairs files
+    only where it finds one on each side; two or more on a side are ``ambiguous_pair``.
 
     Args:
         predictions: files of the predictions; keys are unique.
@@ -90,6 +95,10 @@ def pair_masks(
         pairs += found
     found, left, right = _match(left, right, (_without_shared(left), _without_shared(right)))
     rules[SHARED_ENDING] = sum(pair.problem is None for pair in found)
+    pairs += found
+    rule, keys = _by_affix(left, right)
+    found, left, right = _match(left, right, keys)
+    rules[rule] = sum(pair.problem is None for pair in found)
     pairs += found
     pairs += [_lonely(file, is_truth=False) for file in left]
     pairs += [_lonely(file, is_truth=True) for file in right]
@@ -203,6 +212,33 @@ def _without_shared(files: Sequence[MaskFile]) -> KeyOf:
     found = _ENDING.search(shared)
     ending = found.group() if found and len(files) > 1 else ""
     return lambda key: PurePosixPath(stem_path(key)).name.removesuffix(ending)
+
+
+def _by_affix(
+    left: Sequence[MaskFile], right: Sequence[MaskFile]
+) -> tuple[str, tuple[KeyOf, KeyOf]]:
+    """The affixes of predictions and truths that pair the most; none where they say nothing."""
+    nothing = "", (_nothing, _nothing)
+    try:
+        found = pair_names(_keys(right), _keys(left), one_tree=False)
+    except SettingsError:  # two kinds of masks fit alike: neither is guessed
+        return nothing
+    theirs, ours = found.mask_affix, found.picture_affix
+    is_clear = Affix() in (theirs, ours) or (theirs.names_a_role and ours.names_a_role)
+    if len(found.pictures) < FEWEST or theirs == ours or not is_clear:
+        return nothing
+    return f"{ours} with {theirs}", (
+        lambda key: ours.bare(PurePosixPath(stem_path(key)).name),
+        lambda key: theirs.bare(PurePosixPath(stem_path(key)).name),
+    )
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _keys(files: Iterable[MaskFile]) -> list[str]:
+    return [file.key for file in files]
 
 
 def _grouped(files: Iterable[MaskFile], key_of: KeyOf) -> dict[str, list[MaskFile]]:

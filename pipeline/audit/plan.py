@@ -31,9 +31,6 @@ from maskmill.schemas.tables.audit import PAIRS
 Index = Mapping[str, MaskFile | None]
 """Files by every name that may be asked for."""
 
-ALIGNMENT_PAIRS = 200
-"""About so many pairs are also tried turned and shifted, spread evenly; it is the dearest check."""
-
 REMEDIES = {
     "inputs": "The files have changed since this audit began: --overwrite begins it anew, another "
     "--out keeps both.",
@@ -108,7 +105,6 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     audit = AuditSettings(
         labels=labels, ignore=options.ignore, prediction=predictions.side, truth=truth.side,
         resize=options.resize is not None, hash_images=bool(pictures),
-        alignment_every=max(1, -(-len(pairs) // ALIGNMENT_PAIRS)),
         measures=COUNTS_ONLY if options.counts_only else Measures(),
     )  # fmt: skip
     notes = (*predictions.notes, *truth.notes)
@@ -131,8 +127,7 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
 
 def settings_facts(options: AuditOptions, audit: AuditSettings) -> dict[str, Any]:
     """What the numbers depend on, for the document."""
-    resolved = {"labels": audit.labels.name, "alignment_every": audit.alignment_every}
-    return {**options.to_dict(), **resolved}
+    return {**options.to_dict(), "labels": audit.labels.name}
 
 
 def _paired(

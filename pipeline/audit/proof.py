@@ -46,7 +46,7 @@ def verify_audit(root: str) -> Iterator[Checked]:
     layout = audit_layout(root)
     try:
         document = json.loads(layout.read(DOCUMENT))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{root} holds no finished audit: {error}") from error
     record = record_to_prove(layout)
     expected = ExpectedRows(layout, "pair_id")

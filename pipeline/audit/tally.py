@@ -1,14 +1,18 @@
 """AUDIT rows, block after block -> the sums, resamples and shortlists an audit is written from."""
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.audit.class_maps import ClassMaps
+from maskmill.pipeline.audit.exchanges import find_exchanges
+from maskmill.pipeline.audit.operator import AuditSettings
+from maskmill.pipeline.audit.repeats import Repeat, Repeats
+from maskmill.pipeline.audit.rings import rings_that_fit
+from maskmill.pipeline.audit.shortlists import KEPT_EXAMPLES, KEPT_KEYS, Census, Shortlist
 from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS
 from maskmill.pipeline.metrics.confusion import add_cells, empty_matrix
 from maskmill.pipeline.metrics.intervals import DEFAULT_RESAMPLES, Bootstrap
@@ -21,6 +25,7 @@ from maskmill.pipeline.metrics.totals import (
     matrix_to_vector,
 )
 from maskmill.schemas.arrays import ConfusionCounts
+from maskmill.schemas.errors import ErrorCode
 from maskmill.schemas.labels import LabelMap
 
 Row = dict[str, Any]
@@ -28,50 +33,13 @@ Row = dict[str, Any]
 WORST_IMAGES = 200
 WORST_PER_CLASS = 6
 KEPT_REGIONS = 500
-KEPT_EXAMPLES = 5
-FAR_GAIN = 0.1  # of mIoU by moving a pair back: no chance, but that picture's own mishap
+LOW_AGREEMENT = 0.8  # mIoU of a pair below which its files may lie under wrong names
 _PLACE_COLUMNS = (
     "pair_id", "key", "prediction_uri", "truth_uri", "prediction_item", "truth_item", "image_uri",
 )  # fmt: skip
+OTHER_SIZES = (ErrorCode.SIZE_MISMATCH.value, ErrorCode.ORIENTATION_MISMATCH.value)
+SUSPECTS = 250  # pairs that are read again: of those that agree least, and of other sizes
 _IMAGE_COLUMNS = (*_PLACE_COLUMNS, "miou", "pixel_accuracy", "boundary_iou", "width", "height")
-
-
-class Shortlist:
-    """The ``size`` rows of smallest rank seen so far; ties go to the smaller pair_id."""
-
-    def __init__(self, size: int, rank: Callable[[Row], float]) -> None:
-        self._size, self._rank = size, rank
-        self._heap: list[tuple[float, int, int, Row]] = []
-        self._seen = 0
-
-    def offer(self, row: Row) -> None:
-        """Keep the row if it is among the smallest."""
-        self._seen += 1
-        entry = (-self._rank(row), -row["pair_id"], -self._seen, row)
-        if len(self._heap) < self._size:
-            heapq.heappush(self._heap, entry)
-        elif entry[:3] > self._heap[0][:3]:
-            heapq.heapreplace(self._heap, entry)
-
-    def rows(self) -> list[Row]:
-        """Smallest rank first."""
-        return [entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3], reverse=True)]
-
-
-@dataclass(slots=True)
-class Census:
-    """Files and pixels of one kind of oddity, with the first few keys."""
-
-    files: int = 0
-    pixels: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, key: str, pixels: int) -> None:
-        """Count one file."""
-        self.files += 1
-        self.pixels += pixels
-        if len(self.examples) < KEPT_EXAMPLES:
-            self.examples.append(key)
 
 
 class AuditTally:
@@ -85,7 +53,6 @@ class AuditTally:
         num_ok: how many ok rows will come; the bootstrap must know.
         resamples: of the bootstrap.
         seed: of the bootstrap.
-        alignment_every: which pairs were tried turned and shifted (AuditSettings).
     """
 
     def __init__(
@@ -95,7 +62,6 @@ class AuditTally:
         *,
         resamples: int = DEFAULT_RESAMPLES,
         seed: int = 0,
-        alignment_every: int = 1,
     ) -> None:
         self.labels = labels
         self.layout = TotalsLayout.of(labels)
@@ -107,6 +73,7 @@ class AuditTally:
         self.images_with_class = np.zeros((num_classes, 2), dtype=np.int64)  # truth, prediction
         self.ok = self.failed = self.pixels = self.ignored_pixels = 0
         self.failures: Counter[str] = Counter()
+        self.failed_files: dict[str, Census] = {}
         self.failed_rows = Shortlist(WORST_IMAGES, lambda row: row["pair_id"])
         self.strange: dict[tuple[str, int], Census] = {}
         self.kinds: dict[str, Counter[str]] = {"prediction": Counter(), "truth": Counter()}
@@ -118,7 +85,15 @@ class AuditTally:
         ]
         self.regions = Shortlist(KEPT_REGIONS, lambda row: -row["area"])
         self.cores = Shortlist(KEPT_REGIONS, lambda row: -row["core"])
-        self.alignments = Alignments(alignment_every)
+        self.alignments = Alignments()
+        self.swapped: dict[
+            tuple[int, ...], Census
+        ] = {}  # ring of classes -> where one image has it
+        self.low = Shortlist(SUSPECTS, lambda row: row["miou"])
+        self.other_sizes = Shortlist(SUSPECTS, lambda row: row["pair_id"])
+        self.repeats = Repeats()
+        self.repeated: list[Repeat] = []
+        self.exchanged: list[tuple[str, str]] = []
         self.notes: Counter[str] = Counter()
         self._pictures: dict[str, tuple[str, str]] = {}
         self.contradictions: list[tuple[str, str]] = []
@@ -136,10 +111,24 @@ class AuditTally:
             return True
         self.failed += 1
         self.failures[row["error_code"]] += 1
+        self.failed_files.setdefault(row["error_code"], Census()).add(row["key"], 0)
         self.failed_rows.offer(
             {name: row[name] for name in ("pair_id", "key", "error_code", "error_message")}
         )
+        if row["error_code"] in OTHER_SIZES:
+            self.other_sizes.offer({name: row[name] for name in (*_PLACE_COLUMNS, "error_code")})
         return False
+
+    def look_closer(self, settings: AuditSettings, key_of: Callable[[int], str]) -> None:
+        """Find files under wrong names, once all rows are in; reads suspicious masks again.
+
+        Args:
+            settings: of the audit.
+            key_of: a pair's id -> its key.
+        """
+        self.repeated = self.repeats.found(key_of)
+        rows = [*self.low.rows(), *self.other_sizes.rows()]
+        self.exchanged = find_exchanges(rows, ClassMaps(settings), len(self.labels.classes))
 
     def _add_ok(self, row: Row) -> Sums:
         self.ok += 1
@@ -168,7 +157,18 @@ class AuditTally:
             self.findings.setdefault(finding["check"], Census()).add(key, finding["count"])
             self.finding_rows.offer({"pair_id": row["pair_id"], "key": key, **finding})
         self.alignments.add(row)
+        self.repeats.add(row)
+        self._add_swaps(row)
         self._add_picture(row)
+
+    def _add_swaps(self, row: Row) -> None:
+        """Classes that stand for each other in this one image."""
+        if row["miou"] is None or row["miou"] >= LOW_AGREEMENT:
+            return
+        matrix = empty_matrix(self.layout.num_classes)
+        add_cells(matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
+        for ring in rings_that_fit(matrix[:-1, :-1]):
+            self.swapped.setdefault(ring, Census()).add(row["key"], row["pixels"])
 
     def _add_picture(self, row: Row) -> None:
         picture, truth = row["image_sha256"], row["truth_sha256"]
@@ -182,6 +182,8 @@ class AuditTally:
         short["classes"] = {score["index"]: score["iou"] for score in row["classes"]}
         if row["miou"] is not None:
             self.worst.offer(short)
+            if row["miou"] < LOW_AGREEMENT:
+                self.low.offer(short)
         for score in row["classes"]:
             index = score["index"]
             in_truth = score["truth_pixels"] > 0
@@ -195,46 +197,37 @@ class AuditTally:
 
 
 class Alignments:
-    """What would make the pairs agree better: every turn, every far shift, and common shifts.
+    """What would make the pairs agree better: turns, certain shifts, and how common each shift is.
 
-    How common a shift is, the pairs of the sample say; pairs of low agreement were tried besides.
+    Every pair was tried.
     """
 
-    def __init__(self, every: int) -> None:
-        self._every = every
+    def __init__(self) -> None:
         self.tried = 0
         self.turns: dict[str, Census] = {}
         self.shifts: Counter[tuple[int, int]] = Counter()
-        self.far = Shortlist(KEPT_EXAMPLES, lambda row: -_gain(row))
-        self.num_far = 0
         self.examples: dict[tuple[int, int], list[str]] = {}
+        self.certain: list[Row] = []  # key, shift_x, shift_y of the first
+        self.num_certain = 0
 
     def add(self, row: Row) -> None:
         """Count one ok row."""
+        self.tried += 1
         found = row["alignment"]
-        in_sample = self._every > 0 and row["pair_id"] % self._every == 0
-        self.tried += in_sample
         if found is None:
             return
         if found["turn"]:
             self.turns.setdefault(found["turn"], Census()).add(row["key"], row["pixels"])
             return
-        if _gain(row) >= FAR_GAIN:
-            self.num_far += 1
-            self.far.offer({name: row[name] for name in ("pair_id", "key", "alignment")})
-        if not in_sample:  # only the sample says how common a shift is
-            return
         shift = found["shift_x"], found["shift_y"]
+        if found["is_certain"]:
+            self.num_certain += 1
+            if len(self.certain) < KEPT_KEYS:
+                self.certain.append({"key": row["key"], "x": shift[0], "y": shift[1]})
         self.shifts[shift] += 1
         kept = self.examples.setdefault(shift, [])
         if len(kept) < KEPT_EXAMPLES:
             kept.append(row["key"])
-
-
-def _gain(row: Row) -> float:
-    """How much mIoU the pair wins when it is turned or moved back."""
-    alignment = row["alignment"]
-    return float(alignment["miou_after"] - alignment["miou_before"])
 
 
 def row_to_vector(row: Row, layout: TotalsLayout) -> Sums:

@@ -70,7 +70,8 @@ def plan_check(plan: ConversionPlan, layout: RunLayout) -> CheckPlan:
 class Proof:
     """Sums over the rows of a check. ``worst`` are sentences.
 
-    ``holds_ignore`` and ``is_exact`` say what the target promises; see :attr:`is_kept`.
+    ``holds_ignore`` and ``is_exact`` say what the target promises; see :attr:`is_kept`. ``dropped``
+    counts failed samples and everything that was left out before there was a mask to compare.
     """
 
     holds_ignore: bool
@@ -80,13 +81,19 @@ class Proof:
     differing: int = 0
     ignore_lost: int = 0
     unreadable: int = 0
+    dropped: int = 0
     checked_by: str = ""
     worst: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def is_lossless(self) -> bool:
-        """True where every pixel of every converted sample came back."""
+        """True where every sample was converted whole, and every pixel of it came back."""
+        return self.all_came_back and not self.dropped
+
+    @property
+    def all_came_back(self) -> bool:
+        """True where every pixel that was written came back."""
         return not (self.differing or self.ignore_lost or self.unreadable)
 
     @property
@@ -112,10 +119,11 @@ class Proof:
     def lines(self) -> list[str]:
         """The verdict for people."""
         refused = [f"    importers would refuse it: {one}" for one in self.problems[:3]]
-        if self.is_lossless:
+        if self.all_came_back:
+            verdict = "lossless, all" if self.is_lossless else "what was written is exact: all"
             return [
                 *refused,
-                f"  check: lossless, all {self.pixels:,} pixels of {self.samples:,} came back "
+                f"  check: {verdict} {self.pixels:,} pixels of {self.samples:,} came back "
                 f"({self.checked_by})",
             ]
         lines = [

@@ -14,6 +14,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     mapping_by_name,
 )
 from maskmill.pipeline.datasets.foreign_documents import naming_foreign_documents
+from maskmill.pipeline.datasets.left_out import LeftOut
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
@@ -23,7 +24,7 @@ from maskmill.pipeline.runs.identity import digest_of
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
-CONVERSION_VERSION: Final = 2
+CONVERSION_VERSION: Final = 3
 """Raised whenever the same input and settings would give other files or rows than before."""
 
 DATASET_FOLDER: Final = "dataset"
@@ -42,6 +43,7 @@ class ConversionRequest:
     max_loss: float = 0.01
     images: str | None = None
     with_images: bool = False
+    mask_suffix: str | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     limits: PackageLimits = field(default_factory=PackageLimits)
@@ -56,7 +58,8 @@ class ConversionPlan:
     mapping: ClassMapping
     extras: dict[str, Any]
     info: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # what of the source could not be taken
+    notes: tuple[str, ...] = ()  # what was guessed, and what could not be taken
+    left_out: LeftOut = field(default_factory=dict)  # what of the source belongs to no sample
 
     @property
     def read_context(self) -> ReadContext:
@@ -102,12 +105,20 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
         raise SettingsError(
             f"{request.to_format} is not written in packages; those that are: {', '.join(packaged)}"
         )
+    if request.mask_suffix is not None and not source.pairs_by_name:
+        raise SettingsError(
+            f"--mask-suffix is for folders of masks; {request.from_format} pairs in its own way"
+        )
     images = open_tree(request.images) if request.images else None
     tree = open_tree(request.source)
+    options = ReadOptions(
+        labels=request.labels,
+        unknown=request.unknown,
+        images=images,
+        mask_suffix=request.mask_suffix,
+    )
     with naming_foreign_documents(tree):
-        index = reader.index(
-            tree, ReadOptions(labels=request.labels, unknown=request.unknown, images=images)
-        )
+        index = reader.index(tree, options)
     mapping = choose_mapping(index.labels, request.labels, request.rules)
     if len(mapping.target.classes) > target.max_classes:
         raise SettingsError(
@@ -120,6 +131,7 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
         mapping=mapping,
         extras=index.extras,
         notes=index.notes,
+        left_out=index.left_out,
     )
     return plan, index.items
 

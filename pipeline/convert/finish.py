@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
+from maskmill.pipeline.datasets.left_out import LeftOut, add_rows, left_out_rows
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import FinishedSample, FinishedSamples
 from maskmill.pipeline.runs.layout import RunLayout
@@ -75,6 +76,31 @@ def finish_conversion(layout: RunLayout, plan: ConversionPlan) -> list[str]:
     folder = DatasetFolder(layout)
     writer.finish(committed_samples(layout), plan.write_context, folder)
     return folder.written
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """What became of the source beyond the masks: counts over all committed rows.
+
+    ``pictures`` were copied; ``left_out`` is everything that did not reach the target, by kind.
+    """
+
+    pictures: int
+    left_out: LeftOut
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"pictures": self.pictures, "left_out": left_out_rows(self.left_out)}
+
+
+def count_yield(layout: RunLayout, plan: ConversionPlan) -> Yield:
+    """Sum the rows, streamed, and what of the source belongs to no row."""
+    total, pictures = Counter(plan.left_out), 0
+    for table in layout.committed_rows(["left_out", "picture"]):
+        pictures += len(table) - table["picture"].null_count
+        for rows in table["left_out"].to_pylist():
+            add_rows(total, rows or ())
+    return Yield(pictures, total)
 
 
 def import_commands(plan: ConversionPlan, layout: RunLayout, written: Sequence[str]) -> list[str]:

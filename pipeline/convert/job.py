@@ -12,7 +12,12 @@ from maskmill.pipeline.convert.conversion import (
     conversion_identity,
     plan_conversion,
 )
-from maskmill.pipeline.convert.finish import finish_conversion, import_commands
+from maskmill.pipeline.convert.finish import (
+    Yield,
+    count_yield,
+    finish_conversion,
+    import_commands,
+)
 from maskmill.pipeline.convert.manifest import manifest_file
 from maskmill.pipeline.convert.operator import ConvertMasks
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
@@ -45,8 +50,10 @@ class ConvertPlan(Plan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """What a finished conversion can tell: how its documents are imported, and its proof."""
+    """What a finished conversion can tell: how its documents are imported, what became of the
+    source, and its proof."""
 
+    counts: Yield
     imports: tuple[str, ...] = ()
     proof: Proof | None = None
 
@@ -64,7 +71,7 @@ class ConvertJob:
     noun = "samples"
     table = ROWS
     remedies = REMEDIES
-    local_items = 2000
+    local_items = 4000
 
     @cached_property
     def layout(self) -> RunLayout:
@@ -127,10 +134,14 @@ class ConvertJob:
         if is_fresh:
             written = finish_conversion(self.layout, plan.conversion)
             imports = import_commands(plan.conversion, self.layout, written)
+        counts = count_yield(self.layout, plan.conversion)
+        record.info["counts"] = counts.to_dict()
         proof = self._prove(plan, plan.check, workers) if plan.check else None
         if proof is not None:
+            failed = count_ledger(self.layout, plan.inputs).failed
+            proof.dropped = failed + sum(counts.left_out.values())
             record.info["check"] = proof.to_dict()
-        return Converted(imports=tuple(imports), proof=proof)
+        return Converted(imports=tuple(imports), proof=proof, counts=counts)
 
     def _prove(self, plan: ConvertPlan, check: CheckPlan, workers: Workers) -> Proof | None:
         """Every committed block read back; None where nothing could be converted."""

@@ -3,18 +3,38 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
-from maskmill.pipeline.datasets.class_mapping import map_mask
+from maskmill.pipeline.convert.pictures import (
+    FoundPicture,
+    missing_picture,
+    picture_of,
+    places_near,
+)
+from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
+from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.left_out import (
+    CONTESTED,
+    PICTURES,
+    TO_BACKGROUND,
+    TO_IGNORE,
+    Omission,
+    left_out_rows,
+)
 from maskmill.pipeline.datasets.registry import dataset_format
-from maskmill.pipeline.datasets.samples import Sample, SampleItem, Target, Written
+from maskmill.pipeline.datasets.samples import Sample, SampleItem, Target
 from maskmill.pipeline.masks.run_lengths import value_counts
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.storage.filesystems import is_uri, read_bytes
+from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import ErrorCode, FileFailure
+
+IGNORE_PIXELS: Final = "ignore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +68,24 @@ class ConvertMasks:
         sample = mapped_sample(self.plan, entry)
         read_at = time.perf_counter()
         target = Target(image_id=entry["image_id"], stem=entry["output"], split=entry["split"])
-        writer = dataset_format(self.plan.request.to_format).load_writer()
-        written = writer.write(sample, target, self.plan.write_context)
-        files = self._store(sample, written)
+        found = self._picture(sample, entry)
+        if self.plan.copies_images:
+            sample = replace(sample, image=found.name if found else None)
+        target_format = dataset_format(self.plan.request.to_format)
+        written = target_format.load_writer().write(sample, target, self.plan.write_context)
+        picture = written.image_path if found else None
+        copied = {picture: found.read()} if found and picture else {}
+        files = self._store({**written.files, **copied})
+        left_out = Counter(sample.left_out) + left_out_of(sample, target_format)
+        if self.plan.copies_images and not copied:
+            left_out[Omission(PICTURES)] += 1
         return {
             **_pixel_columns(sample),
             "notes": [*sample.notes, *written.notes],
             "files": list(files),
             "files_sha256": list(files.values()),
+            "left_out": left_out_rows(left_out),
+            "picture": f"{DATASET_FOLDER}/{picture}" if copied else None,
             "record": json.dumps(written.record, ensure_ascii=False),
             "segment_ious": list(written.segment_ious),
             "min_iou": min(written.segment_ious, default=None),
@@ -63,13 +93,21 @@ class ConvertMasks:
             "write_ms": (time.perf_counter() - read_at) * 1000,
         }
 
-    def _store(self, sample: Sample, written: Written) -> dict[str, str]:
+    def _picture(self, sample: Sample, entry: Mapping[str, Any]) -> FoundPicture | None:
+        """The picture to copy; None where none is wanted, or where a layout that has it lacks it.
+
+        Raises:
+            DocumentFailure: --with-images asks for it, and it is not there.
+        """
+        if not self.plan.copies_images:
+            return None
+        found = picture_of(self.plan, sample, places_near(entry))
+        if found is None and self.plan.request.with_images:
+            raise missing_picture(sample)
+        return found
+
+    def _store(self, files: Mapping[str, bytes]) -> dict[str, str]:
         """Put the files in place; SHA-256 by path relative to OUT, sorted."""
-        files = dict(written.files)
-        if self.plan.copies_images and written.image_path is not None:
-            data = picture_bytes(self.plan, sample)
-            if data is not None:
-                files[written.image_path] = data
         for path, data in files.items():
             self.layout.write(f"{DATASET_FOLDER}/{path}", data)
         return {
@@ -93,29 +131,36 @@ def mapped_sample(plan: ConversionPlan, entry: dict[str, Any]) -> Sample:
     scores: dict[int, list[float]] = {}
     for index, score in sample.scores.items():
         scores.setdefault(mapping.targets[index], []).append(score)
+    dropped = Counter() if mapping.is_identity else _left_by(mapping, sample.mask)
     return replace(
         sample,
         key=entry["key"],
         mask=map_mask(sample.mask, sample.labels, mapping),
+        left_out=Counter(sample.left_out) + dropped,
         labels=mapping.target,
         scores={index: sum(found) / len(found) for index, found in scores.items()},
     )
 
 
-def picture_bytes(plan: ConversionPlan, sample: Sample) -> bytes | None:
-    """The picture's file: from --images, the source's tree, or its URI; None where there is none.
+def left_out_of(sample: Sample, target: DatasetFormat) -> Counter[Omission]:
+    """Pixels of a mapped sample that the target will not tell apart any more."""
+    counts = Counter({Omission(CONTESTED): sample.overlap})
+    if not target.holds_ignore and sample.labels.background_index is not None:
+        ignored = int(np.count_nonzero(sample.mask == sample.labels.ignore_index))
+        counts[Omission(TO_BACKGROUND, IGNORE_PIXELS)] = ignored
+    return +counts
 
-    Raises:
-        FileFailure: it is named, but cannot be read.
-    """
-    if sample.image is None:
-        return None
-    context = plan.read_context
-    if context.images is not None and context.images.has(sample.image):
-        return context.images.read(sample.image)
-    if is_uri(sample.image) or sample.image.startswith("/"):
-        return read_bytes(sample.image)
-    return context.tree.read(sample.image)
+
+def _left_by(mapping: ClassMapping, mask: LabelMask) -> Counter[Omission]:
+    """Pixels of the classes that a map drops, by class."""
+    values, counts = value_counts(mask)
+    ends = {mapping.target.background_index: TO_BACKGROUND, mapping.target.ignore_index: TO_IGNORE}
+    found: Counter[Omission] = Counter()
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        entry = mapping.source.classes[value] if value < len(mapping.targets) else None
+        if entry is not None and not entry.is_background and mapping.targets[value] in ends:
+            found[Omission(ends[mapping.targets[value]], entry.name)] += count
+    return found
 
 
 def _pixel_columns(sample: Sample) -> dict[str, Any]:

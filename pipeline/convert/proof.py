@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER
 from maskmill.pipeline.convert.finish import committed_samples
@@ -23,6 +23,8 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.schemas.labels import LabelMap
 
+OWN_INFO: Final = ("check", "counts")
+"""What run.json tells of a conversion and its documents do not repeat."""
 COLUMNS = ["image_id", "key", "status", "error_code", "error_message", "files", "files_sha256"]
 
 
@@ -89,7 +91,7 @@ def _document_problems(layout: RunLayout, record: RunRecord) -> list[str]:
     """The finisher's documents, made again and compared byte for byte."""
     problems: list[str] = []
     writer = dataset_format(str(record.identity["to"])).load_writer()
-    info = {name: str(record.info[name]) for name in sorted(record.info) if name != "check"}
+    info = {name: str(record.info[name]) for name in sorted(record.info) if name not in OWN_INFO}
     images, size = record.identity.get("package", (None, None))
     context = WriteContext(
         labels=LabelMap.from_dict(record.label_map),

@@ -154,7 +154,9 @@ def _destination(entry: LabelClass, rules: Rules) -> str | None:
     rule = rules.get(entry.name)
     if rule is None:
         rule = BACKGROUND if entry.is_background else rules.get(EVERY_OTHER)
-    return entry.name if rule == KEEP else rule
+    if rule == KEEP:  # a background that is kept is the one that others merge into
+        return BACKGROUND if entry.is_background else entry.name
+    return rule
 
 
 def _target_of(source: LabelMap, leads_to: Mapping[str, str]) -> LabelMap:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.left_out import OF_NO_CLASS, TO_IGNORE, LeftOut, Omission
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
 from maskmill.pipeline.datasets.samples import (
     ReadContext,
@@ -48,7 +49,7 @@ def mask_items(
         if key is None:
             continue
         image = pictures.get(picture_of(key)) or (pictures.get(key) if options.images else None)
-        if image == name:
+        if image == name and options.images is None:
             image = None  # a mask is not its own picture
         extension = f".{image.rpartition('.')[2]}" if image else ""
         items.append(
@@ -101,24 +102,35 @@ def read_class_mask(item: SampleItem, context: ReadContext, mask_format: str = "
         MaskFailure: not a mask of the label map.
     """
     name = item.payload["mask"]
-    mask, what = decode_mask(context.tree.read(name), context, name, mask_format)
+    mask, what, left_out = decode_mask(context.tree.read(name), context, name, mask_format)
     return Sample(
-        key=item.key, mask=mask, labels=context.labels, image=item.payload["image"], notes=(what,)
+        key=item.key,
+        mask=mask,
+        labels=context.labels,
+        image=item.payload["image"],
+        notes=(what,),
+        left_out=left_out,
     )
 
 
 def decode_mask(
     data: bytes, context: ReadContext, name: str, mask_format: str = "auto"
-) -> tuple[LabelMask, str]:
-    """((H, W) mask, a note of what it was read as). Raises as :func:`read_class_mask`."""
+) -> tuple[LabelMask, str, LeftOut]:
+    """((H, W) mask, a note of what it was read as, pixels of no class that became ignore).
+
+    Raises as :func:`read_class_mask`.
+    """
     notes: list[str] = []
+    strange: list[int] = []
     options = DecodeOptions(
         unknown=context.unknown,
         binary=bool(context.extras.get("binary", False)),
         note=notes.append,
+        lost=strange.append,
     )
     mask, _ = read_mask(data, context.labels, name=name, format=mask_format, options=options)
-    return mask, f"read as {notes[-1]}"
+    left_out = {Omission(TO_IGNORE, OF_NO_CLASS): sum(strange)} if any(strange) else {}
+    return mask, f"read as {notes[-1]}", left_out
 
 
 def palette_png(mask: LabelMask, labels: LabelMap, palette: bytes | None = None) -> bytes:

@@ -26,7 +26,8 @@ class DatasetFormat:
     rules of its importer; ``checker``: a reader that decodes with the program of others named in
     ``checker_name``, for --check; ``import_command``: what stands before a document (of
     ``package_suffix``) to hand it to its program; ``mask_format``: a folder of masks in that
-    format of MASK_FORMATS.
+    format of MASK_FORMATS; ``pairs_by_name``: pictures are found by the names of the masks, and
+    ``--mask-suffix`` says how.
     """
 
     name: str = ""
@@ -46,6 +47,7 @@ class DatasetFormat:
     import_command: str = ""
     package_suffix: str = ""
     mask_format: str | None = None
+    pairs_by_name: bool = False
 
     @property
     def checked_by(self) -> str:

@@ -18,7 +18,8 @@ from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 REFUSED: Final = "refused"
-"""Field of a payload that holds why the entry is refused, instead of what its reader needs."""
+"""Field of a payload that holds why the entry is refused (code and sentence), instead of what its
+reader needs."""
 
 WRONG_SHAPE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 """What Python raises when a document has another shape than its format says."""
@@ -42,19 +43,32 @@ def document_reader(
             items = ItemSpool(_with_usable_keys(found.items))
             return replace(found, items=items)
         except WRONG_SHAPE as error:
-            raise _misshapen(tree.uri, error) from error
+            raise misshapen(tree.uri, error) from error
 
     @wraps(read)
     def guarded_read(item: SampleItem, context: ReadContext) -> Sample:
-        refused = item.payload.get(REFUSED) if isinstance(item.payload, dict) else None
-        if refused is not None:
-            raise DocumentFailure(ErrorCode.UNSAFE_PATH, refused)
+        if _is_refused(item):
+            code, sentence = item.payload[REFUSED]
+            raise DocumentFailure(ErrorCode(code), sentence)
         try:
             return read(item, context)
         except WRONG_SHAPE as error:
-            raise _misshapen(item.key, error) from error
+            raise misshapen(item.key, error) from error
 
     return DatasetReader(guarded_index, guarded_read)
+
+
+def refused_item(key: str, failure: DocumentFailure, split: str = "") -> SampleItem:
+    """An entry that fails when it is read: it costs itself, and its row says why."""
+    return SampleItem(key=key, split=split, payload={REFUSED: [failure.code.value, str(failure)]})
+
+
+def misshapen(name: str, error: Exception) -> DocumentFailure:
+    """One of WRONG_SHAPE as what is wrong with the document or entry ``name``."""
+    return DocumentFailure(
+        ErrorCode.MALFORMED,
+        f"{name}: the document lacks a field or has one of the wrong kind: {error!r}",
+    )
 
 
 def _with_usable_keys(items: Iterable[SampleItem]) -> Iterator[SampleItem]:
@@ -76,7 +90,13 @@ def _with_usable_keys(items: Iterable[SampleItem]) -> Iterator[SampleItem]:
             key, number = f"{stem} ({number})", number + 1
         seen.add(key)
         sentence = f"the document names a picture {item.key!r}, {reason}"
-        yield SampleItem(key=key, split=item.split, payload={REFUSED: sentence})
+        failure = DocumentFailure(ErrorCode.UNSAFE_PATH, sentence)
+        payload = item.payload if _is_refused(item) else refused_item(key, failure).payload
+        yield SampleItem(key=key, split=item.split, payload=payload)
+
+
+def _is_refused(item: SampleItem) -> bool:
+    return isinstance(item.payload, dict) and REFUSED in item.payload
 
 
 def _key_fault(key: str, seen: Container[str]) -> str | None:
@@ -89,10 +109,3 @@ def _key_fault(key: str, seen: Container[str]) -> str | None:
     if not key or {"", ".", ".."} & set(key.split("/")):
         return "which is no path inside the dataset"
     return None
-
-
-def _misshapen(name: str, error: Exception) -> DocumentFailure:
-    return DocumentFailure(
-        ErrorCode.MALFORMED,
-        f"{name}: the document lacks a field or has one of the wrong kind: {error!r}",
-    )

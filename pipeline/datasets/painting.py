@@ -1,10 +1,12 @@
 """Regions painted onto one mask, in a written order, with every contested pixel counted."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from maskmill.pipeline.datasets.left_out import COVERED, NO_PIXEL, Omission
 from maskmill.pipeline.datasets.samples import (
     ObjectMap,
     Sample,
@@ -38,11 +40,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """What painting gave: the mask, the objects (None without any), the contested pixels."""
+    """What painting gave: the mask, the objects (None without any), the contested pixels.
+
+    ``left_out`` counts the regions of which no pixel is to be seen.
+    """
 
     mask: LabelMask
     objects: ObjectMap | None
     overlap: int
+    left_out: Counter[Omission]
 
 
 def blank_mask(size_hw: tuple[int, int], labels: LabelMap) -> LabelMask:
@@ -72,15 +78,24 @@ def paint(
     mask, empty = blank.copy(), blank[0, 0] if blank.size else 0
     objects: ObjectMap | None = None
     contested = np.zeros(size_hw, dtype=np.bool_)
+    numbers: list[int] = []
+    left_out: Counter[Omission] = Counter()
     for region in regions:
         window = _window(region, size_hw, name)
+        if not region.inside.any():
+            left_out[Omission(NO_PIXEL)] += 1
+            continue
         seen = mask[window]
         contested[window] |= region.inside & (seen != empty) & (seen != region.class_index)
         seen[region.inside] = region.class_index
         if region.object_id:
             objects = np.zeros(size_hw, dtype=np.int32) if objects is None else objects
             objects[window][region.inside] = region.object_id
-    return Painted(mask, objects, int(np.count_nonzero(contested)))
+            numbers.append(region.object_id)
+    if objects is not None:
+        seen_pixels = np.bincount(objects.ravel(), minlength=max(numbers) + 1)
+        left_out[Omission(COVERED)] = int(np.count_nonzero(seen_pixels[numbers] == 0))
+    return Painted(mask, objects, int(np.count_nonzero(contested)), +left_out)
 
 
 def object_segments(sample: Sample) -> list[Segment]:

@@ -49,6 +49,9 @@ LINES: Final[dict[str, Line]] = {
     "label_studio_polygons": Line(
         "label_studio:POLYGONS", "both", "Label Studio predictions, polygons"
     ),
+    "label_studio_png": Line(
+        "label_studio_png:LABEL_STUDIO_PNG", "from", "Label Studio's PNG export, a mask per region"
+    ),
     "labelme": Line("labelme:LABELME", "both", "labelme JSON, mask shapes"),
     "labelme_polygons": Line("labelme:POLYGONS", "both", "labelme JSON, polygons"),
     "supervisely": Line("supervisely:SUPERVISELY", "both", "Supervisely project, bitmaps"),

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.datasets.left_out import LeftOut
 from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.registry import Unknown
@@ -27,7 +28,8 @@ class Sample:
     format does not tell it. ``image`` is the picture's file name in the source tree or a URI, None
     where there is none; ``source_id`` the picture's number where the source gives one. ``scores``
     is confidence in 0..1 by class index. ``notes`` say what was decided on the way, ``overlap``
-    how many pixels were claimed by more than one class (the last one wins).
+    how many pixels were claimed by more than one class (the last one wins), ``left_out`` what of
+    the source is not in the mask, by kind.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Sample:
     scores: Mapping[int, float] = field(default_factory=dict)
     overlap: int = 0
     notes: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=dict)
     source_id: int | None = None
 
     @property
@@ -58,25 +61,30 @@ class SampleItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What the user said about the source. ``labels`` serve sources that name no classes."""
+    """What the user said about the source. ``labels`` serve sources that name no classes.
+
+    ``mask_suffix`` is what the names of masks have beyond those of their pictures.
+    """
 
     labels: LabelMap | None = None
     unknown: Unknown = "error"
     images: FileTree | None = None
+    mask_suffix: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetIndex:
     """What the driver learns in one pass: the classes, the items, and facts workers need.
 
-    ``extras`` is plain JSON and travels to every worker; keep it small. ``notes`` say what of the
-    source belongs to no item and is left out, with its count.
+    ``extras`` is plain JSON and travels to every worker; keep it small. ``left_out`` counts what of
+    the source belongs to no item, ``notes`` say what was guessed and where.
     """
 
     labels: LabelMap
     items: Iterable[SampleItem]
     extras: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,10 +207,12 @@ def _foreign_indices(
         )
     if options.unknown == "ignore":
         options.note(f"{sentence}; read as ignore")
+        options.lost(int(pixels.sum()))
         return cast_to_mask(np.full(len(inverse), labels.ignore_index), labels)
     indices, snapped = _nearest(colors, labels, options.max_distance)
     snapped &= ~ambiguous
     indices[ambiguous] = labels.ignore_index
+    options.lost(int(pixels[~snapped].sum()))
     options.note(
         f"{sentence}; {pixels[snapped].sum()} pixels snapped to the nearest colour, "
         f"{pixels[~snapped].sum()} farther than {options.max_distance:g} read as ignore"

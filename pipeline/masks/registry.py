@@ -12,7 +12,7 @@ from maskmill.schemas.labels import LabelMap
 Unknown = Literal["error", "ignore", "nearest"]
 
 
-def _say_nothing(_: str) -> None:
+def _say_nothing(_: object) -> None:
     pass
 
 
@@ -24,7 +24,7 @@ class DecodeOptions:
     the nearest colour of the map, if that is within ``max_distance`` (Euclidean, in RGB steps) and
     ignore beyond. ``binary``: grey levels 0 and 255 under a map of two classes are these classes
     where the kind of file is detected; else 255 is ignore. ``note`` is called with a sentence for
-    everything that was decided that way.
+    everything that was decided that way, ``lost`` with the number of pixels that became ignore.
     """
 
     unknown: Unknown = "error"
@@ -32,6 +32,7 @@ class DecodeOptions:
     binary: bool = True
     max_pixels: int = MAX_PIXELS
     note: Callable[[str], None] = _say_nothing
+    lost: Callable[[int], None] = _say_nothing
 
 
 Decoder = Callable[[MaskPicture, LabelMap, DecodeOptions], LabelMask]

@@ -81,6 +81,7 @@ def values_to_mask(
         if options.unknown != "ignore":
             raise MaskFailure(ErrorCode.UNKNOWN_VALUE, f"{name}: {sentence}")
         options.note(f"{sentence}; read as ignore")
+        options.lost(int(np.count_nonzero(unknown)))
         ignored |= unknown
     mask = cast_to_mask(values, labels)
     np.copyto(mask, ignore, where=ignored)

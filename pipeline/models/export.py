@@ -8,18 +8,23 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import nn
 
+from maskmill.pipeline.models.adaptation import check_class_count
+from maskmill.pipeline.models.choice import ModelChoice
+from maskmill.pipeline.models.loading import load_model, num_classes_of
 from maskmill.pipeline.models.spec import ModelSpec, labels_of
 from maskmill.schemas.errors import ModelError, SettingsError
 
 ExportKind = Literal["onnx", "torch"]
 INPUT: Final = "images"
 OUTPUT: Final = "logits"
+_KINDS: Final[dict[str, ExportKind]] = {".onnx": "onnx", ".pt2": "torch"}
 _ONNX_NEEDS: Final = ("onnx", "onnxscript")
 _METADATA_FILE: Final = "maskmill.json"
 
@@ -59,6 +64,43 @@ def export_model(
         written = Path(folder) / path.with_suffix(".onnx" if kind == "onnx" else ".pt2").name
         write(program, written, dict(metadata or {}))
         written.replace(path)
+
+
+def export_choice(
+    choice: ModelChoice, path: Path, *, image_size: int | None = None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Write a chosen model, its weights loaded, to ``path``; what the file says, and notes.
+
+    Args:
+        choice: what :func:`choose_model` answered.
+        path: ends in .onnx or .pt2, which decides the kind.
+        image_size: longest side that the file tells its users of; None: the model's own.
+
+    Raises:
+        SettingsError: another ending, or a label map that does not fit the network.
+        ModelError: weights that do not fit, or as :func:`export_model`.
+    """
+    kind = kind_of(path)
+    loaded = load_model(
+        choice.spec, choice.weights_path, untrained=choice.weights_kind == "untrained"
+    )
+    check_class_count(num_classes_of(loaded.network), choice.labels)
+    rule = loaded.spec.preprocessing.sized(image_size)
+    spec = replace(loaded.spec, name=choice.title, own_labels=choice.labels, preprocessing=rule)
+    facts = export_metadata(spec)
+    export_model(loaded.network, path, kind, (rule.size, rule.size), metadata=facts)
+    return facts, (*choice.notes, *loaded.notes)
+
+
+def kind_of(path: Path) -> ExportKind:
+    """What a file of that name is to be.
+
+    Raises:
+        SettingsError: a name that says nothing.
+    """
+    if path.suffix.lower() not in _KINDS:
+        raise SettingsError(f"{path}: name it .onnx for ONNX, or .pt2 for a torch.export program")
+    return _KINDS[path.suffix.lower()]
 
 
 def export_metadata(spec: ModelSpec) -> dict[str, Any]:

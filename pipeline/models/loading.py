@@ -83,7 +83,9 @@ def _filled(spec: ModelSpec, state: dict[str, Tensor], where: str) -> LoadedMode
     if spec.layout:  # recognised before: its options are settled, only names are left to change
         if foreign_layout(state) != spec.layout:
             raise ModelError(f"{where} does not hold weights of {spec.architecture}")
-        state, _ = renamed_state(spec.layout, state, where)
+        state, _ = renamed_state(
+            spec.layout, state, where, sees_bgr=spec.sees_bgr, weight_std=spec.weight_std
+        )
     outline = _outline(spec, 1 if spec.layout else len(labels_of(spec).classes))
     num_classes = classes_in_state(state, classifier_name(outline)) or num_classes_of(outline)
     if not spec.layout and _is_foreign(outline, state):

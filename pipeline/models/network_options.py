@@ -7,10 +7,14 @@ from typing import Any, Final
 from maskmill.pipeline.models.spec import Alignment, ModelSpec
 from maskmill.schemas.errors import SettingsError
 
-NAMES: Final = ("rates", "last_rates", "align_corners", "encoder")
+NAMES: Final = (
+    "rates", "last_rates", "align_corners", "encoder", "pool_window", "norm_groups", "weight_std",
+)  # fmt: skip
 _EXAMPLES: Final = {
     "rates": "rates=6,12,18", "last_rates": "last_rates=2,4,8",
     "align_corners": "align_corners=true", "encoder": "encoder=tf_mobilenetv3_large",
+    "pool_window": "pool_window=32,64", "norm_groups": "norm_groups=32",
+    "weight_std": "weight_std=true",
 }  # fmt: skip
 _MAX_RATE: Final = 512
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -22,13 +26,18 @@ class NetworkOptions:
 
     ``rates``: of the three atrous branches of ASPP. ``last_rates``: of the three units of the
     encoder's last stage, at output stride 16. ``align_corners``: of every upsampling. ``encoder``:
-    which of several that the same weights fit.
+    which of several that the same weights fit. ``pool_window``: rows and columns of features that
+    image pooling averages at once, (0, 0) for all. ``norm_groups``: of group norm. ``weight_std``:
+    whether convolutions are standardised.
     """
 
     rates: tuple[int, ...] | None = None
     last_rates: tuple[int, ...] | None = None
     align_corners: bool | None = None
     encoder: str | None = None
+    pool_window: tuple[int, int] | None = None
+    norm_groups: int | None = None
+    weight_std: bool | None = None
 
     def apply(self, options: dict[str, Any], alignment: Alignment) -> Alignment:
         """Change a builder's options in place; the alignment of logits that goes with them."""
@@ -38,6 +47,8 @@ class NetworkOptions:
             options["last_rates"] = self.last_rates
             if "multi_grid" in options:
                 options["multi_grid"] = None
+        if self.pool_window is not None and "pool_window" in options:
+            options["pool_window"] = self.pool_window if any(self.pool_window) else None
         if self.align_corners is None:
             return alignment
         if "align_corners" in options:
@@ -85,7 +96,7 @@ def with_network_options(spec: ModelSpec, wanted: NetworkOptions) -> ModelSpec:
 def _value(name: str, value: str, text: str) -> Any:
     if name == "encoder":
         return value
-    if name == "align_corners":
+    if name in ("align_corners", "weight_std"):
         if value.lower() not in _TRUTH:
             raise SettingsError(f"--network-option {text!r}: say true or false")
         return _TRUTH[value.lower()]
@@ -93,6 +104,8 @@ def _value(name: str, value: str, text: str) -> Any:
         numbers = tuple(int(one) for one in value.split(","))
     except ValueError:
         numbers = ()
-    if not numbers or not all(0 < one <= _MAX_RATE for one in numbers):
+    least = 0 if name == "pool_window" else 1
+    count = {"pool_window": 2, "norm_groups": 1}.get(name, len(numbers) or 1)
+    if len(numbers) != count or not all(least <= one <= _MAX_RATE for one in numbers):
         raise SettingsError(f"--network-option {text!r}: write it like {_EXAMPLES[name]}")
-    return numbers
+    return numbers[0] if name == "norm_groups" else numbers

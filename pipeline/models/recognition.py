@@ -15,7 +15,7 @@ from maskmill.pipeline.models.spec import ModelSpec, labels_of
 from maskmill.pipeline.models.weights.beside import Told, told_beside
 from maskmill.pipeline.models.weights.foreign import adapt_checkpoint
 from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
-from maskmill.pipeline.models.weights.foreign_shapes import shapes_of, some_of
+from maskmill.pipeline.models.weights.foreign_shapes import PLUS_BUILDER, shapes_of, some_of
 from maskmill.pipeline.models.weights.foreign_state import foreign_layout
 from maskmill.pipeline.models.weights.state import classes_in_state, classifier_name, load_document
 from maskmill.schemas.errors import ModelError, SettingsError
@@ -33,7 +33,7 @@ _SPELT: Final = {
     "seresnet": "SE-ResNet-", "resnext": "ResNeXt-", "resnet": "ResNet-",
     "efficientnet_": "EfficientNet-", "tf_mobilenetv3_large": "MobileNetV3-Large (TensorFlow's)",
     "mobilenetv3_large": "MobileNetV3-Large", "mobilenetv2": "MobileNetV2",
-    "xception": "Xception", "drn_d_": "DRN-D-",
+    "xception": "Xception", "drn_d_": "DRN-D-", "hrnetv2_": "HRNetV2-W",
 }  # fmt: skip
 
 
@@ -102,21 +102,23 @@ def _foreign(
         state, output_stride=output_stride, told=told, wanted=options, where=where
     )
     layout = LAYOUTS[adapted.layout]
-    plus = adapted.grid_stride == 4
+    plus = adapted.builder == PLUS_BUILDER
     encoder = encoder_title(adapted.encoder)
     family = "DeepLabv3+" if plus else "DeepLabv3"
     slug = adapted.layout.partition("_")[0]
+    rule = told.pictures.rule(layout.preprocessing) if told.pictures else layout.preprocessing
     base = ModelSpec(
         name=f"{slug}_deeplabv3{'plus' if plus else ''}_{adapted.encoder}",
-        architecture="", builder="", preprocessing=layout.preprocessing, labels="",
+        architecture="", builder="", preprocessing=rule, labels="",
         output_stride=8, grid_stride=8, alignment="half_pixel", description="recognised in a file",
     )  # fmt: skip
     spec = replace(adapted.spec(base), architecture=f"{family} with {encoder} ({layout.project})")
-    rule = layout.preprocessing
+    whose = f"as {told.source} tells" if told.pictures else f"as {layout.project} does by default"
     notes = (
         *adapted.notes,
-        f"pictures are prepared as {layout.project} does by default: {rule.describe()}, mean "
-        f"{rule.mean}, deviation {rule.std}; --image-size N for another size",
+        f"pictures are prepared {whose}: {rule.describe()}, mean {rule.mean}, deviation "
+        f"{rule.std}{', as BGR' if adapted.sees_bgr else ''}; --image-size N for another size",
+        *([told.pictures.remark] if told.pictures and told.pictures.remark else ()),
     )
     return Recognition(
         spec=spec, family=family, encoder=encoder, project=layout.project,

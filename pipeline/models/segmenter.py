@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +24,19 @@ from maskmill.pipeline.views.preparation import (
     NetworkPicture,
     grid_maps,
     pixel_tensor,
-    valid_grid_hw,
+    valid_part,
 )
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.arrays import LogitGrid
 from maskmill.schemas.errors import ErrorCode, ImageFailure, WeightsRefused
+
+_EXHAUSTED = (
+    "can't allocate memory",  # PyTorch's CPU allocator
+    "CUDA error: out of memory",  # beside PyTorch's own allocator, an AcceleratorError
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, without room to work in
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +91,7 @@ class Segmenter:
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
+            torch.backends.cudnn.deterministic = True  # and some of these add in any order
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
@@ -119,7 +129,7 @@ class Segmenter:
             grids = None
         if grids is not None:
             halved = size < self.group_size
-            return [self._cropped(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
+            return [self._answer(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if size == 1:
@@ -139,18 +149,29 @@ class Segmenter:
         grid: LogitGrid = logits.float().cpu().numpy()
         return grid
 
+    def _answer(
+        self, picture: NetworkPicture, grid: LogitGrid, halved: bool
+    ) -> PictureLogits | ImageFailure:
+        """The logits, or why they are none: half precision ends at 65,504."""
+        if np.isfinite(grid.sum(dtype=np.float64)):
+            return self._cropped(picture, grid, halved)
+        return ImageFailure(
+            ErrorCode.NOT_FINITE,
+            f"the network's answer in {self.precision} holds NaN or infinity; try --precision fp32 "
+            "in another output folder",
+        )
+
     def _cropped(self, picture: NetworkPicture, grid: LogitGrid, halved: bool) -> PictureLogits:
         grid_hw = (grid.shape[1], grid.shape[2])
-        alignment = self.spec.alignment
-        rows, cols = grid_maps(picture, grid_hw, alignment)
-        height, width = valid_grid_hw(picture, grid_hw, alignment)
-        return PictureLogits(grid[:, :height, :width], rows, cols, halved)
+        rows, cols = grid_maps(picture, grid_hw, self.spec.alignment)
+        (read_rows, rows), (read_cols, cols) = map(valid_part, (rows, cols), grid_hw)
+        return PictureLogits(grid[:, read_rows, read_cols], rows, cols, halved)
 
 
 def network_input(
     group: Sequence[NetworkPicture], preprocessing: Preprocessing, device: torch.device
 ) -> Tensor:
-    """(N, 3, H, W) float32, channels last: normalised, padded at right and bottom.
+    """(N, 3, H, W) float32, channels last: normalised, padded around its place.
 
     Padding is 0, or the grey that the preprocessing names, normalised.
     """
@@ -169,14 +190,22 @@ def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tens
         pixels = pixels.pin_memory().to(slot.device, non_blocking=True)
     mean = torch.tensor(preprocessing.mean).repeat(width).to(slot.device, non_blocking=True)
     std = torch.tensor(preprocessing.std).repeat(width).to(slot.device, non_blocking=True)
-    used = slot[:height, : width * 3]
-    used.copy_(pixels).sub_(mean).div_(std)
-    slot[height:] = slot[:height, width * 3 :] = 0
-    if preprocessing.pad_value is not None:
-        grey = torch.tensor(preprocessing.pad_value) - torch.tensor(preprocessing.mean)
-        fill = (grey / torch.tensor(preprocessing.std)).to(slot.device)
-        slot[height:] = fill.repeat(slot.shape[1] // 3)
-        slot[:height, width * 3 :] = fill.repeat(slot.shape[1] // 3 - width)
+    top, left = picture.place_yx
+    bottom, right = top + height, (left + width) * 3
+    slot[top:bottom, left * 3 : right].copy_(pixels).sub_(mean).div_(std)
+    sides = slot[top:bottom, : left * 3], slot[top:bottom, right:]
+    for margin in (slot[:top], slot[bottom:], *sides):
+        _fill_margin(margin, preprocessing)
+
+
+def _fill_margin(margin: Tensor, preprocessing: Preprocessing) -> None:
+    """Padding, (h, 3 w)."""
+    if preprocessing.pad_value is None:
+        margin.zero_()
+        return
+    grey = torch.tensor(preprocessing.pad_value) - torch.tensor(preprocessing.mean)
+    fill = (grey / torch.tensor(preprocessing.std)).to(margin.device)
+    margin.copy_(fill.repeat(margin.shape[1] // 3))
 
 
 def _has_hooks(network: nn.Module) -> bool:
@@ -206,10 +235,10 @@ def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[lis
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # PyTorch's CPU allocator has no exception class of its own, only this sentence.
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
+    """Whether an operation failed for lack of memory; libraries have a sentence each for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sentence in str(error) for sentence in _EXHAUSTED
+    )
 
 
 def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:

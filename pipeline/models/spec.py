@@ -69,6 +69,8 @@ class ModelSpec:
     ``stride_asked``: the user asked for this output stride, so that another project's checkpoint,
     which does not tell its own, is to be run at it. ``layout``: the project in
     weights.foreign_layouts that names the tensors of its file; empty where that is this one.
+    ``sees_bgr``: that file's first layer expects colours in the other order; it is turned when
+    loaded. ``weight_std``: its convolutions are standardised when loaded.
     """
 
     name: str
@@ -86,6 +88,8 @@ class ModelSpec:
     own_labels: LabelMap | None = None
     stride_asked: bool = False
     layout: str = ""
+    sees_bgr: bool = False
+    weight_std: bool = False
 
     @property
     def trained(self) -> bool:

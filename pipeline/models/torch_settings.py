@@ -5,24 +5,28 @@ from contextlib import contextmanager
 
 import torch
 
+from maskmill.pipeline.models.allocator import give_freed_memory_back
+
 
 @contextmanager
 def exact_settings(threads: int = 1) -> Iterator[None]:
     """A block in which networks give the same answers each time, on ``threads`` CPU threads.
 
     For processes that are not ours: the caller's number of threads and cuDNN's switches are as
-    before afterwards.
+    before afterwards, and memory that was kept for the next picture is given back.
     """
     cudnn = torch.backends.cudnn
-    before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32
+    before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic
     try:
         torch.set_num_threads(threads)
         cudnn.benchmark = False  # it may pick other kernels from run to run
+        cudnn.deterministic = True  # and some of these add in any order
         cudnn.allow_tf32 = False  # fp32 means fp32
         yield
     finally:
         torch.set_num_threads(before[0])
-        cudnn.benchmark, cudnn.allow_tf32 = before[1:]
+        cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic = before[1:]
+        give_freed_memory_back()
 
 
 def best_device() -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.runs.isolation import worker_name
 from maskmill.schemas.errors import MaskmillError, SettingsError
 
 
@@ -15,6 +16,7 @@ class WorkerFacts:
     precision: str
     torch_version: str
     num_classes: int
+    gpu: str | None = None  # what decides its last bits; None on a CPU
     notes: tuple[str, ...] = ()  # what the user should hear of the weights
 
 
@@ -28,21 +30,26 @@ def describe_worker(
 ) -> WorkerFacts | MaskmillError:
     """The facts, with the weights loaded once to see that they fit.
 
-    ``device`` is what a run began with, or None to take the best there is. A failure of ours is
-    returned, not raised, so that it reaches the user as it is.
+    ``device`` is what a run began with, or None to take the GPU that is counted here. A failure of
+    ours is returned, not raised, so that it reaches the user as it is.
     """
     import torch  # here, because whoever asks for the facts needs none of it
 
     from maskmill.pipeline.models.loading import load_model, num_classes_of
     from maskmill.pipeline.models.precision import resolve_precision
 
-    has_gpu = torch.cuda.is_available()
-    if device == "cuda" and not has_gpu:
+    trouble = cuda_trouble() if device != "cpu" else None
+    if trouble and device == "cuda":
         return SettingsError(
-            "this run began on a GPU, and there is none here: finish it on such a machine, or "
-            "choose another output folder"
+            f"this run began on a GPU, and {worker_name()} has none that can be used: {trouble}; "
+            "finish it on such a machine, or choose another output folder"
         )
-    device = device or ("cuda" if has_gpu else "cpu")
+    if trouble:
+        return SettingsError(
+            f"{worker_name()} counts a GPU that PyTorch cannot use: {trouble}; mend that, or label "
+            "on the cores with --gpus-per-worker 0"
+        )
+    device = device or "cuda"
     try:
         model = load_model(spec, weights_path, untrained=untrained)
         return WorkerFacts(
@@ -50,7 +57,36 @@ def describe_worker(
             precision=resolve_precision(precision, device, spec.precisions),
             torch_version=str(torch.__version__),  # TorchVersion would import torch there
             num_classes=num_classes_of(model.network),
+            gpu=gpu_title() if device == "cuda" else None,
             notes=model.notes,
         )
     except MaskmillError as error:
         return error
+
+
+def cuda_trouble() -> str | None:
+    """Why PyTorch cannot use a GPU in this process; None where it can."""
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        return f"this PyTorch ({torch.__version__}) is built without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition("\n")[0].strip().rstrip(".")
+    return "it sees no device (is CUDA_VISIBLE_DEVICES right?)"
+
+
+def gpu_title() -> str:
+    """The GPU of this process and the libraries whose kernels run on it.
+
+    Other kernels add in another order: a run keeps to one kind, as it does to one precision.
+    """
+    import torch
+
+    gpu = torch.cuda.get_device_properties(0)
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {cudnn}"
+    return f"{gpu.name}, {gpu.multi_processor_count} multiprocessors, {libraries}"

@@ -45,8 +45,8 @@ class PrelabelJob:
     noun = "images"
     table = ROWS
     remedies = REMEDIES
-    local_items = 400
-    """Up to so many images a core the local engine is done first; see docs/engines.md."""
+    local_items = 1000
+    """Up to so many pending images this process is done before Ray is; see docs/engines.md."""
 
     @cached_property
     def layout(self) -> RunLayout:
@@ -76,6 +76,7 @@ class PrelabelJob:
             "precision": facts.precision,
             "group_size": group or (GPU_GROUP if facts.device == "cuda" else 1),
             "torch": facts.torch_version,
+            **({"gpu": facts.gpu} if facts.gpu else {}),
         }
         return replace(plan, identity={**plan.identity, **resolved}, notes=facts.notes)
 
@@ -158,6 +159,7 @@ class PrelabelJob:
             precision=plan.identity["precision"],
             threads=self.settings.threads_per_worker,
             group_size=plan.identity["group_size"],
+            gpu=plan.identity.get("gpu"),
             flip=self.settings.flip,
         )
 

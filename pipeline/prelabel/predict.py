@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from maskmill.pipeline.models.allocator import keep_freed_memory
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights
+from maskmill.pipeline.models.worker_facts import gpu_title
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, pack, unpack
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.isolation import worker_name
@@ -17,7 +19,7 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.pictures import mirrored
 from maskmill.pipeline.views.preparation import NetworkPicture
-from maskmill.schemas.errors import ImageFailure
+from maskmill.schemas.errors import ImageFailure, SettingsError
 
 if TYPE_CHECKING:
     from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter
@@ -36,15 +38,28 @@ class WorkerSettings:
     precision: str  # fp32 | bf16 | fp16
     threads: int
     group_size: int
+    gpu: str | None = None  # the kind of GPU the run keeps to
     untrained: bool = False
     flip: bool = False  # show each picture a second time, mirrored
 
     def load(self, layout: RunLayout) -> "Segmenter":
-        """The network, ready; a file that changed since the run began is refused."""
+        """The network, ready.
+
+        Raises:
+            WeightsRefused: the file has changed since the run began.
+            SettingsError: this process has another kind of GPU than the run keeps to.
+        """
         from maskmill.pipeline.models.segmenter import (
             Segmenter,  # workers need torch; who starts them, not
         )
 
+        if self.gpu and gpu_title() != self.gpu:
+            raise SettingsError(
+                f"{worker_name()} has another GPU than this run began with: {gpu_title()} in place "
+                f"of {self.gpu}; keep such nodes out of the cluster, or choose another output "
+                "folder for them"
+            )
+        keep_freed_memory()
         return Segmenter(
             self.spec,
             local_weights(layout, self.weights_path),

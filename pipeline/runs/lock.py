@@ -4,9 +4,11 @@ On a disk the operating system holds the lock and lets go when the process dies,
 Elsewhere a lease does (see ``lease``), which can be lost: ``check`` says so.
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Protocol
 
 from maskmill.pipeline.runs.holders import refusal, this_process
 from maskmill.pipeline.runs.layout import RunLayout
@@ -64,25 +66,54 @@ def run_lock(layout: RunLayout, *, lease_seconds: float = LEASE_SECONDS) -> Iter
 
 @contextmanager
 def _hold_file(layout: RunLayout) -> Iterator[None]:
+    root, path = layout.local(""), layout.local(layout.lock)
+    is_new = not root.exists()
+    with _locked(layout, path) as stream:
+        stream.seek(0)
+        stream.truncate()
+        stream.write(this_process())
+        stream.flush()
+        try:
+            yield
+        finally:
+            if not layout.exists(layout.run_record):  # refused before it began: it leaves nothing
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # somebody's pictures may lie there
+                    path.parent.rmdir()
+                    if is_new:
+                        root.rmdir()
+
+
+@contextmanager
+def _locked(layout: RunLayout, path: Path) -> Iterator[IO[str]]:
+    """The lock's file, held. Who held it before may have removed it meanwhile: then a new one."""
     import fcntl  # not on every platform, and only disks need it
 
-    path = layout.local(layout.lock)
+    while True:
+        with _opened(layout, path) as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise refusal(layout.root, stream.read()) from None
+            if _is_still_there(path, stream):
+                yield stream
+                return
+
+
+def _is_still_there(path: Path, stream: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _opened(layout: RunLayout, path: Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+", encoding="utf-8", errors="replace")
+        return path.open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise RunRefused(
             f"{layout.root}: cannot write there ({error.strerror}: {error.filename}); choose "
             "another output folder"
         ) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise refusal(layout.root, stream.read()) from None
-        stream.seek(0)
-        stream.truncate()
-        stream.write(this_process())
-        stream.flush()
-        yield

@@ -2,6 +2,8 @@
 
 import json
 import posixpath
+from collections.abc import Sequence
+from typing import Any
 
 from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
 from maskmill.pipeline.sources.name_list import entries_of_names
@@ -18,29 +20,52 @@ def list_coco(request: SourceRequest, tally: Tally) -> LazyListing:
     Raises:
         SettingsError: not such a json, a name that leaves the folder, or no folder found.
     """
-    names = [_relative(name, request.source) for name in read_file_names(request.source)]
+    names, faults = usable_names(read_entries(request.source), request.source)
+    if faults:
+        tally.notes.append(
+            f"{request.source}: {len(faults):,} of its images are left out, e.g. {faults[0]}"
+        )
     folder = request.root or find_image_folder(request.source, names)
     return entries_of_names(names, folder=folder, root=folder, document=request.source, tally=tally)
 
 
-def read_file_names(source: str) -> list[str]:
-    """``images[*].file_name`` in the order of the document.
+def read_entries(source: str) -> list[Any]:
+    """``images`` of the document, in its order.
 
     Raises:
-        SettingsError: not JSON, or without images that have a file_name.
+        SettingsError: not JSON, or without a list of images.
     """
     try:
         document = json.loads(read_text(source))
-        names = [str(image["file_name"]) for image in document["images"]]
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{source} is not JSON: {error}") from error
-    except (KeyError, TypeError) as error:
+    images = document.get("images") if isinstance(document, dict) else None
+    if not isinstance(images, list):
         raise SettingsError(
             f"{source} is no COCO document: it needs a list 'images', each with a 'file_name'"
-        ) from error
-    if not names:
+        )
+    if not images:
         raise SettingsError(f"{source} lists no image")
-    return names
+    return images
+
+
+def usable_names(images: Sequence[Any], source: str) -> tuple[list[str], list[str]]:
+    """Paths below a folder of pictures, and a sentence for each entry that has none.
+
+    Raises:
+        SettingsError: not one of them has.
+    """
+    names, faults = [], []
+    for image in images:
+        name = image.get("file_name") if isinstance(image, dict) else None
+        fault = _fault_of(name)
+        if fault is None:
+            names.append(posixpath.normpath(str(name)))
+        else:
+            faults.append(f"file_name {name!r} {fault}")
+    if not names:
+        raise SettingsError(f"{source} names no usable picture: {faults[0]}")
+    return names, faults
 
 
 def find_image_folder(source: str, names: list[str]) -> str:
@@ -83,13 +108,11 @@ def _count(folder: str, names: list[str]) -> int:
     return sum(info.is_file for info in infos)
 
 
-def _relative(name: str, source: str) -> str:
-    if "\0" in name:
-        raise SettingsError(f"{source}: file_name {name!r} holds a NUL, which no file's name does")
-    normal = posixpath.normpath(name)
-    if is_uri(name) or normal.startswith(("/", "../")) or normal in (".", ".."):
-        raise SettingsError(
-            f"{source}: file_name {name!r} is not a path below a folder of pictures; "
-            "write such paths into a text list"
-        )
-    return normal
+def _fault_of(name: object) -> str | None:
+    """What is wrong with a ``file_name``; None where it is a path below a folder of pictures."""
+    if isinstance(name, str) and "\0" in name:
+        return "holds a NUL, which no file's name does"
+    normal = posixpath.normpath(name) if isinstance(name, str) else "."
+    if is_uri(str(name)) or normal.startswith(("/", "../")) or normal in (".", ".."):
+        return "is not a path below a folder of pictures; write such paths into a text list"
+    return None

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 class NetworkPicture:
     """A picture at network size, not yet normalised.
 
-    ``pixels`` is (h, w, 3) uint8 without padding; ``network_hw`` the size the network sees, the
-    rest of it mean grey at right and bottom. ``rows`` and ``cols`` map original pixels to network
-    input pixels.
+    ``pixels`` is (h, w, 3) uint8 without padding; ``network_hw`` the size the network sees, grey
+    around the picture, whose top left pixel lies at ``place_yx`` of it. ``rows`` and ``cols`` map
+    original pixels to those of ``pixels``.
     """
 
     pixels: RgbImage
     network_hw: tuple[int, int]
     rows: AxisMap
     cols: AxisMap
+    place_yx: tuple[int, int] = (0, 0)
 
 
 def prepare(
@@ -34,30 +35,41 @@ def prepare(
 ) -> NetworkPicture:
     """Scale a picture by a spec's rule; ``image_size`` replaces the rule's own size.
 
-    Bilinear and antialiased on uint8 with half-pixel centres, by PyTorch's integer kernel, which
-    gives the same values whatever the number of threads.
+    Bilinear (a letterbox: bicubic) and antialiased on uint8 with half-pixel centres, by PyTorch's
+    integer kernel, which gives the same values whatever the number of threads.
     """
     rule = preprocessing.sized(image_size)
     height, width = image.shape[:2]
     size_hw = resized_hw((height, width), rule)
-    pixels = image if size_hw == (height, width) else _resize(image, size_hw)
+    boxed = rule.resize == "letterbox"
+    mode = "bicubic" if boxed else "bilinear"
+    pixels = image if size_hw == (height, width) else _resize(image, size_hw, mode)
     network_hw = (max(rule.size, size_hw[0]), max(rule.size, size_hw[1])) if rule.pad else size_hw
+    place = ((network_hw[0] - size_hw[0]) // 2, (network_hw[1] - size_hw[1]) // 2)
     return NetworkPicture(
-        pixels, network_hw, resized(height, size_hw[0]), resized(width, size_hw[1])
-    )
+        pixels, network_hw, resized(height, size_hw[0]), resized(width, size_hw[1]),
+        place_yx=place if boxed else (0, 0),
+    )  # fmt: skip
 
 
 def resized_hw(size_hw: tuple[int, int], rule: Preprocessing) -> tuple[int, int]:
     """Size of a picture after the rule's scaling, without padding; no side below 1.
 
     The longest-side rule rounds the other side, the shortest-side rule cuts it off as torchvision
-    does, so that its published weights see the sizes they were evaluated at.
+    does, so that its published weights see the sizes they were evaluated at. A letterbox cuts both
+    off, a limited rule rounds halves up, as the projects do that have them.
     """
     height = size_hw[0]
     if rule.resize == "none":
         return size_hw
     if rule.resize == "exact":
         return rule.size, rule.size
+    if rule.resize == "letterbox":
+        scale = rule.size / max(size_hw)
+        return max(1, int(height * scale)), max(1, int(size_hw[1] * scale))
+    if rule.limit:
+        scale = min(rule.size / min(size_hw), rule.limit / max(size_hw))
+        return max(1, int(height * scale + 0.5)), max(1, int(size_hw[1] * scale + 0.5))
     longest = rule.resize == "longest_side"
     reference = max(size_hw) if longest else min(size_hw)
     if reference == rule.size or (reference < rule.size and not rule.upscale):
@@ -73,18 +85,23 @@ def grid_maps(
     picture: NetworkPicture, grid_hw: tuple[int, int], alignment: str
 ) -> tuple[AxisMap, AxisMap]:
     """Rows and columns of the original picture on a logit grid of ``grid_hw`` points."""
-    return (
-        onto_grid(picture.rows, picture.network_hw[0], grid_hw[0], alignment),
-        onto_grid(picture.cols, picture.network_hw[1], grid_hw[1], alignment),
-    )
+    rows, cols = (
+        onto_grid(axis.then(1.0, float(place), 0.0, float(seen - 1)), seen, points, alignment)
+        for axis, place, seen, points in zip(
+            (picture.rows, picture.cols), picture.place_yx, picture.network_hw, grid_hw,
+            strict=True,
+        )
+    )  # fmt: skip
+    return rows, cols
 
 
-def valid_grid_hw(
-    picture: NetworkPicture, grid_hw: tuple[int, int], alignment: str
-) -> tuple[int, int]:
-    """How many grid rows and columns the picture reads; those beyond lie wholly in the padding."""
-    rows, cols = grid_maps(picture, grid_hw, alignment)
-    return min(grid_hw[0], math.ceil(rows.high) + 1), min(grid_hw[1], math.ceil(cols.high) + 1)
+def valid_part(axis: AxisMap, points: int) -> tuple[slice, AxisMap]:
+    """Which of the grid's ``points`` an axis reads, and the axis on those alone.
+
+    Those beyond lie wholly in the padding.
+    """
+    start, stop = math.floor(axis.low), min(points, math.ceil(axis.high) + 1)
+    return slice(start, stop), axis.then(1.0, -float(start), 0.0, float(stop - start - 1))
 
 
 def pixel_tensor(pixels: RgbImage) -> "Tensor":
@@ -97,11 +114,11 @@ def pixel_tensor(pixels: RgbImage) -> "Tensor":
     return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
 
 
-def _resize(image: RgbImage, size_hw: tuple[int, int]) -> RgbImage:
+def _resize(image: RgbImage, size_hw: tuple[int, int], mode: str) -> RgbImage:
     import torch.nn.functional as F  # here, because the machine that starts a run needs no torch
 
     # Channels last throughout: torch's uint8 kernel then moves whole pixels, twice as fast.
     tensor = pixel_tensor(image).unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W) view
-    scaled = F.interpolate(tensor, size_hw, mode="bilinear", align_corners=False, antialias=True)
+    scaled = F.interpolate(tensor, size_hw, mode=mode, align_corners=False, antialias=True)
     pixels: RgbImage = scaled.squeeze(0).permute(1, 2, 0).contiguous().numpy()
     return pixels

@@ -5,7 +5,7 @@ from typing import Literal
 
 from maskmill.schemas.errors import SettingsError
 
-ResizeRule = Literal["longest_side", "shortest_side", "exact", "none"]
+ResizeRule = Literal["longest_side", "shortest_side", "exact", "letterbox", "none"]
 
 MIN_SIZE = 32
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -19,8 +19,10 @@ class Preprocessing:
     The picture is scaled so that its longest (or shortest) side has ``size`` pixels, or to
     ``size`` x ``size`` (``exact``); other side by round(); bilinear, antialiased, on uint8. With
     ``pad`` it stands at the top left of a square of ``size`` pixels whose rest is the mean colour
-    (0 after normalisation), or of grey ``pad_value`` (0..255). Normalisation is (x - mean) / std
-    on values 0..255, per channel.
+    (0 after normalisation), or of grey ``pad_value`` (0..255). ``letterbox``: the longest side is
+    scaled, bicubic, sizes cut off, and the picture stands in the middle of the square. ``limit``:
+    a picture whose shortest side is scaled stays smaller if its longest would pass this; 0: any.
+    Normalisation is (x - mean) / std on values 0..255, per channel, RGB.
     """
 
     resize: ResizeRule
@@ -30,6 +32,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     pad_value: float | None = None
+    limit: int = 0
 
     def sized(self, size: int | None) -> "Preprocessing":
         """The same rule at another size; None keeps it.
@@ -43,9 +46,8 @@ class Preprocessing:
             raise SettingsError(
                 f"image size {size} is too small for these networks; use {MIN_SIZE} or more"
             )
-        return replace(
-            self, size=size, resize="longest_side" if self.resize == "none" else self.resize
-        )
+        resize: ResizeRule = "longest_side" if self.resize == "none" else self.resize
+        return replace(self, size=size, resize=resize, limit=0)
 
     def describe(self) -> str:
         """One line for people."""
@@ -53,6 +55,9 @@ class Preprocessing:
             "longest_side": f"longest side scaled to {self.size}",
             "shortest_side": f"shortest side scaled to {self.size}",
             "exact": f"scaled to {self.size}x{self.size}",
+            "letterbox": f"longest side scaled to {self.size} (bicubic)",
             "none": "original size",
         }[self.resize]
-        return rule + (f", padded to {self.size}x{self.size}" if self.pad else "")
+        rule += f", longest side to {self.limit} at most" if self.limit else ""
+        around = "in the middle of" if self.resize == "letterbox" else "padded to"
+        return rule + (f", {around} {self.size}x{self.size}" if self.pad else "")

@@ -141,6 +141,11 @@ ALIGNMENT = pa.struct(
         column("shift_y", pa.int32(), "pixels the prediction lies below the truth"),
         column("miou_before", pa.float64(), "mIoU of the pair as it is"),
         column("miou_after", pa.float64(), "mIoU of the pair once turned or shifted back"),
+        column(
+            "is_certain",
+            pa.bool_(),
+            "the pair alone shows it; otherwise a shift counts only where many pairs have it",
+        ),
     ]
 )
 
@@ -174,6 +179,7 @@ AUDIT = pa.schema(
         column("alignment", ALIGNMENT, "what would make the pair agree better"),
         column("image_sha256", pa.string(), "of the picture's file"),
         column("truth_sha256", pa.string(), "of the truth's class map"),
+        column("prediction_sha256", pa.string(), "of the prediction's class map"),
         column("read_ms", pa.float64(), "milliseconds spent reading both files"),
         column("measure_ms", pa.float64(), "milliseconds spent on the numbers"),
         column("worker", pa.string(), "host:pid of the process that compared them"),

@@ -40,6 +40,20 @@ CONVERSION = pa.schema(
         column("classes", pa.list_(pa.int32()), "class indices in the mask that was written"),
         column("ignore_pixels", pa.int64(), "ignore pixels in the mask that was written"),
         column("overlap_pixels", pa.int64(), "claimed by several classes in the source"),
+        column(
+            "left_out",
+            pa.list_(
+                pa.struct(
+                    [
+                        column("kind", pa.string(), "kind of what did not reach the target"),
+                        column("what", pa.string(), "of which class, shape or array; empty = all"),
+                        column("count", pa.int64(), "how many"),
+                    ]
+                )
+            ),
+            "what of the source is not in the output",
+        ),
+        column("picture", pa.string(), "the copied picture, relative to OUT; null without one"),
         column("segment_ious", pa.list_(pa.float64()), "IoU each drawn segment kept; 1.0 = exact"),
         column("min_iou", pa.float64(), "the smallest of them; null without segments"),
         column("settings_fingerprint", pa.string(), "of the run's settings that decide the output"),

@@ -17,6 +17,7 @@ from maskmill.jobs.run import run
 from maskmill.pipeline.runs.attempts import begin_stage, under_way
 from maskmill.pipeline.runs.checks import ExpectedRows, record_problems, record_to_prove
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.lock import run_lock
 from maskmill.pipeline.runs.pending import pending_blocks
 from maskmill.schemas.errors import RunFailed, RunRefused, SettingsError
 from tests.jobs import fifth_job
@@ -218,3 +219,25 @@ def test_auto_takes_what_is_done_sooner(job):
         chosen([3], engine="local", address="auto")
     with pytest.raises(SettingsError, match="no engine 'spark'"):
         chosen([3], engine="spark")
+
+
+def test_a_refused_start_leaves_no_trace(job, tmp_path):
+    """Neither beside somebody's pictures nor as an empty folder of ours."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "one.txt").write_text("x")
+    for out in (pictures, tmp_path / "new/out"):
+        with pytest.raises(ValueError, match="planned badly"), run_lock(RunLayout(str(out))):
+            raise ValueError("planned badly")
+    assert [path.name for path in pictures.iterdir()] == ["one.txt"]
+    assert not (tmp_path / "new/out").exists()
+
+
+def test_a_lock_whose_file_was_removed_excludes_no_less(tmp_path):
+    layout = RunLayout(str(tmp_path))
+    with run_lock(layout), pytest.raises(RunRefused), run_lock(layout):
+        pass
+    with run_lock(layout):
+        layout.local(layout.lock).unlink()
+        with run_lock(layout), pytest.raises(RunRefused), run_lock(layout):
+            pass

@@ -57,7 +57,7 @@ def document_to_markdown(document: Document) -> str:
     parts = [
         _head(document), _faults(document), _headlines(document), _classes(document),
         _changed(document), _confusions(document), _worst(document), _suspects(document),
-        _definitions(document),
+        _failed(document), _definitions(document),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
@@ -153,6 +153,15 @@ def _suspects(document: Document) -> str:
     ]  # fmt: skip
     head = ["image", "labelled", "predicted", "pixels", "x y width height", "suspicion"]
     return "## Suspected label errors\n\n" + _table(head, rows) if rows else ""
+
+
+def _failed(document: Document) -> str:
+    rows = [
+        [markdown_text(row[name]) for name in ("key", "error_code", "error_message")]
+        for row in document["failed_pairs"][:50]
+    ]
+    head = ["pair", "problem", "what and what to do"]
+    return "## Pairs not compared\n\n" + _table(head, rows) if rows else ""
 
 
 def _definitions(document: Document) -> str:

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from maskmill.pipeline.audit.operator import AuditSettings, TableCache
+from maskmill.pipeline.audit.class_maps import ClassMaps
+from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import resized_nearest
-from maskmill.pipeline.audit.sides import read_side
-from maskmill.pipeline.metrics.confusion import to_class_map
 from maskmill.pipeline.pictures.decoding import FORMATS, MAX_PIXELS
 from maskmill.pipeline.pictures.orientation import orientation_of, upright
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -41,8 +40,7 @@ class ThumbnailMaker:
     """Reads a pair again and draws it in the label map's colours."""
 
     def __init__(self, settings: AuditSettings) -> None:
-        self._settings = settings
-        self._tables = TableCache(settings)
+        self._maps = ClassMaps(settings)
         colors = settings.labels.color_table()
         self._num_classes = len(colors)
         self._colors = np.concatenate([colors, [VOID_COLOR, (255, 0, 255)]]).astype(np.uint8)
@@ -50,8 +48,7 @@ class ThumbnailMaker:
     def draw(self, row: dict[str, Any], box: Box | None = None) -> Thumbnails | None:
         """Thumbnails of a row that has the uris, or of a box of it; None where a file is gone."""
         try:
-            truth = self._class_map(row, is_prediction=False)
-            prediction = self._class_map(row, is_prediction=True)
+            truth, prediction = self._maps.truth(row), self._maps.prediction(row)
         except FileFailure:
             return None
         if prediction.shape != truth.shape:
@@ -63,14 +60,6 @@ class ThumbnailMaker:
             truth=_png(self._colors[left]), prediction=_png(self._colors[right]),
             difference=_png(_difference(left, right, self._num_classes)),
         )  # fmt: skip
-
-    def _class_map(self, row: dict[str, Any], *, is_prediction: bool) -> LabelMask:
-        settings, name = self._settings, "prediction" if is_prediction else "truth"
-        side = settings.prediction if is_prediction else settings.truth
-        uri, item = row[f"{name}_uri"], row[f"{name}_item"]
-        values, _ = read_side(side, settings.labels, uri, item, name)
-        table = self._tables.of(values, is_prediction=is_prediction)
-        return to_class_map(values, table, self._num_classes)
 
     def _picture(self, uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]) -> str:
         """A small JPEG of the picture, '' where it cannot be had or is not of the masks' size."""

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from maskmill.pipeline.datasets.documents.json_arrays import (
     elements_outside,
     placed_elements,
 )
+from maskmill.pipeline.datasets.left_out import UNLISTED, UNUSABLE, Omission
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import parse_json
 
@@ -54,16 +55,28 @@ class CocoOutline:
         self._ends.append(start + length)
         self._counts.append(1)
 
+    def classes(self) -> list[tuple[str, str]]:
+        """Ids and names of the categories; what else an entry holds decides nothing."""
+        return [(str(one["id"]), str(one["name"])) for one in self.categories]
+
     def notes(self, name: str) -> tuple[str, ...]:
         """What of the document ``name`` belongs to no picture, counted."""
         lacking = [
             f"{name}: {count} entries of {kind!r} lack a field that each must have, left out"
             for kind, count in self.unusable.items()
         ]
-        pairs = zip(self._owners, self._counts, strict=True)
-        strays = sum(count for owner, count in pairs if owner not in self.images)
+        strays = self._strays()
         stray = f"{name}: {strays} annotations of pictures that it does not list, left out"
         return (*lacking, *([stray] if strays else []))
+
+    def left_out(self) -> Counter[Omission]:
+        """The same as counts."""
+        lacking = {Omission(UNUSABLE, kind): count for kind, count in self.unusable.items()}
+        return +Counter({**lacking, Omission(UNLISTED): self._strays()})
+
+    def _strays(self) -> int:
+        pairs = zip(self._owners, self._counts, strict=True)
+        return sum(count for owner, count in pairs if owner not in self.images)
 
     def places(self) -> Callable[[int], list[Place]]:
         """Where the annotations of a picture lie, by its id."""
@@ -103,8 +116,26 @@ def outline(tree: FileTree, name: str) -> CocoOutline:
         except WRONG_ENTRY:
             result.unusable["images"] += 1
     categories = elements_outside(tree, name, "categories.item", (first, last))
-    result.categories += [one for one in categories if isinstance(one, dict)]
+    for category in categories:
+        if isinstance(category, dict) and {"id", "name"} <= category.keys():
+            result.categories.append(category)
+        else:
+            result.unusable["categories"] += 1
     return result
+
+
+def split_of_document(name: str) -> str:
+    """``val`` of ``instances_val.json``, and of Roboflow's ``val/_annotations.coco.json``."""
+    folder, _, file_name = name.rpartition("/")
+    split = file_name.removesuffix(".json").removeprefix("instances_")
+    if split.startswith("_annotations"):
+        split = folder.rpartition("/")[2]
+    return "" if split == "default" else split
+
+
+def left_out_of(outlines: Iterable[CocoOutline]) -> Counter[Omission]:
+    """What several documents hold that belongs to no picture."""
+    return sum((one.left_out() for one in outlines), Counter())
 
 
 def annotations_at(tree: FileTree, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ Facts: COCO data format page, pycocotools 2.0.11, CVAT's "COCO 1.0" import.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,16 +13,24 @@ from typing import Any, Final
 from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_document import document_pieces
-from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
+from maskmill.pipeline.datasets.documents.coco_outline import (
+    CocoOutline,
+    annotations_at,
+    left_out_of,
+    outline,
+    split_of_document,
+)
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.foreign_documents import foreign_kind
 from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, NO_MASK, Omission
 from maskmill.pipeline.datasets.painting import (
     Region,
     largest_first,
     object_segments,
     paint,
 )
+from maskmill.pipeline.datasets.picture_search import told_size
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
@@ -36,7 +45,6 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
-from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import (
     mask_to_polygons,
     numbers_to_ring,
@@ -67,7 +75,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     if not found:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no JSON with COCO images")
     categories = next(iter(found.values())).categories
-    if any(one.categories != categories for one in found.values()):
+    if any(one.classes() != next(iter(found.values())).classes() for one in found.values()):
         raise DocumentFailure(
             ErrorCode.MALFORMED,
             f"{tree.uri}: {', '.join(found)} disagree about categories; convert them one by one",
@@ -78,6 +86,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
         extras={"class_of": _class_of(categories, labels)},
         notes=tuple(note for name, one in found.items() for note in one.notes(name)),
+        left_out=left_out_of(found.values()),
     )
 
 
@@ -90,18 +99,20 @@ def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None
         DocumentFailure: an annotation that breaks COCO's rules, named by its id.
     """
     decode = decode or segmentation_to_mask
-    size_hw = declared_size(*item.payload["size"], name=item.key)
+    size_hw = told_size(context, tuple(item.payload["size"]), item.key)
     class_of = context.extras["class_of"]
-    found = list(annotations_at(context.tree, item.payload))
+    everything = list(enumerate(annotations_at(context.tree, item.payload), 1))
+    found = {number: one for number, one in everything if has_shape(one)}
+    bare = Counter(Omission(_kind_of(one)) for number, one in everything if number not in found)
     regions = [
         Region(
             _class_index(annotation, class_of, item.key),
-            decode(annotation.get("segmentation") or [], size_hw, _name(annotation, item)),
+            decode(annotation["segmentation"], size_hw, _name(annotation, item)),
             object_id=number,
         )
-        for number, annotation in enumerate(found, 1)
+        for number, annotation in found.items()
     ]
-    crowds = {number for number, one in enumerate(found, 1) if one.get("iscrowd", 0)}
+    crowds = {number for number, one in found.items() if one.get("iscrowd", 0)}
     ordered = largest_first(regions)
     ordered.sort(key=lambda region: region.object_id not in crowds)
     painted = paint(ordered, size_hw, context.labels, name=item.key)
@@ -111,15 +122,15 @@ def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None
         labels=context.labels,
         image=item.payload.get("image", item.key),
         objects=painted.objects,
-        scores=_mean_scores(found, class_of),
+        scores=_mean_scores(list(found.values()), class_of),
         overlap=painted.overlap,
-        notes=_notes(found),
+        left_out=bare + painted.left_out,
         source_id=item.payload["id"],
     )
 
 
 def segmentation_to_mask(segmentation: Any, size_hw: tuple[int, int], name: str) -> BoolMask:
-    """(H, W) bool of any of COCO's three forms.
+    """(H, W) bool of any of COCO's three forms; rings of one or two corners hold nothing.
 
     Raises:
         DocumentFailure: neither of them, a broken one, or an RLE of another size.
@@ -135,7 +146,11 @@ def segmentation_to_mask(segmentation: Any, size_hw: tuple[int, int], name: str)
         return counts_to_mask(counts, size)
     if not isinstance(segmentation, Sequence) or isinstance(segmentation, str):
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: segmentation is neither list nor RLE")
-    rings = [numbers_to_ring(numbers, name=name) for numbers in segmentation]
+    rings = [
+        numbers_to_ring(numbers, name=name)
+        for numbers in segmentation
+        if not (isinstance(numbers, list) and len(numbers) in (0, 2, 4))
+    ]
     return rings_to_mask(rings, size_hw, name=name)
 
 
@@ -196,12 +211,12 @@ def _plain_rle(segment: Segment, sample: Sample) -> dict[str, Any]:
 
 
 def _items(one: CocoOutline, name: str, several: bool) -> Iterator[SampleItem]:
-    split = name.rpartition("/")[2].removesuffix(".json").removeprefix("instances_")
+    split = split_of_document(name) if several else ""
     places = one.places()
     for image_id, (key, height, width) in one.images.items():
         yield SampleItem(
             key=key,
-            split=split if several and split != "default" else "",
+            split=split,
             payload={
                 "id": image_id,
                 "document": name,
@@ -239,9 +254,16 @@ def _mean_scores(
     return {index: sum(scores) / len(scores) for index, scores in collected.items()}
 
 
-def _notes(found: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    boxes = sum(not annotation.get("segmentation") for annotation in found)
-    return (f"{boxes} annotations are boxes without a mask, left out",) if boxes else ()
+def has_shape(annotation: Mapping[str, Any]) -> bool:
+    """False for boxes and key points alone: no segmentation, or Roboflow's list of nothing."""
+    return annotation.get("segmentation") not in (None, [], {}, [[]], "")
+
+
+def _kind_of(annotation: Mapping[str, Any]) -> str:
+    """What an annotation without a shape is."""
+    if annotation.get("keypoints"):
+        return KEYPOINTS
+    return BOXES if annotation.get("bbox") else NO_MASK
 
 
 def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:

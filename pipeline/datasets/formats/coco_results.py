@@ -31,7 +31,9 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
         }
         for segment in object_segments(sample)
     ]
-    return Written(record=record, segment_ious=(1.0,) * len(record))
+    return Written(
+        record=record, image_path=f"images/{sample.key}", segment_ious=(1.0,) * len(record)
+    )
 
 
 def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -> None:

@@ -4,6 +4,7 @@ Facts: CVAT's format-cvat.md and its loader. A mask's runs go row by row inside 
 run counts zeros.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.documents.xml import parse_xml, xml_elements
-from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.guards import document_reader, refused_item
 from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, SHAPES, Omission
 from maskmill.pipeline.datasets.packages import packaged
 from maskmill.pipeline.datasets.painting import Region, class_regions, paint
 from maskmill.pipeline.datasets.samples import (
@@ -49,7 +51,8 @@ from maskmill.pipeline.masks.run_lengths import mask_to_points, points_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import Color, LabelMap, labels_with_background
 
-SHAPES = ("mask", "polygon")
+DRAWN = ("mask", "polygon")
+BARE = {"box": BOXES, "points": KEYPOINTS, "skeleton": KEYPOINTS}
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -67,7 +70,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         for element in _scan(tree, name):
             if element.tag == "image":
                 items.append(_item(element, name))
-            elif element.tag in SHAPES:
+            elif element.tag in DRAWN:
                 used.add(element.attributes.get("label", ""))
             elif element.tag == "name":
                 last_name = element.text
@@ -91,13 +94,17 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     text = context.tree.read_range(item.payload["document"], start, length)
     shapes = list(parse_xml(text, item.key)) if length else []
     by_name = index_by_name(context.labels)
-    drawn = [shape for shape in shapes if shape.tag in SHAPES]
+    drawn = [shape for shape in shapes if shape.tag in DRAWN]
     drawn.sort(key=lambda shape: int(shape.get("z_order") or 0))
     regions = [
         _region(shape, number, by_name, size_hw, item.key) for number, shape in enumerate(drawn, 1)
     ]
     painted = paint(regions, size_hw, context.labels, name=item.key)
-    others = sorted({shape.tag for shape in shapes} - set(SHAPES))
+    others = Counter(
+        Omission(BARE[shape.tag]) if shape.tag in BARE else Omission(SHAPES, shape.tag)
+        for shape in shapes
+        if shape.tag not in DRAWN
+    )
     return Sample(
         key=item.key,
         mask=painted.mask,
@@ -105,7 +112,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         image=item.key,
         objects=painted.objects,
         overlap=painted.overlap,
-        notes=(f"shapes without area, left out: {', '.join(others)}",) if others else (),
+        left_out=others + painted.left_out,
     )
 
 
@@ -162,7 +169,7 @@ def _scan(tree: FileTree, name: str) -> Iterator[Any]:
         "label",
         "name",
         "color",
-        *SHAPES,
+        *DRAWN,
     )
 
 
@@ -170,8 +177,12 @@ def _item(element: Any, document: str) -> SampleItem:
     attributes = element.attributes
     key = attributes.get("name", "").replace("\\", "/")
     if not key:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{document}: an <image> has no name")
-    size = [_integer(attributes, name, key) for name in ("height", "width")]
+        told = f"{document}: the <image> with id {attributes.get('id')!r} has no name"
+        return refused_item("nameless", DocumentFailure(ErrorCode.MALFORMED, told))
+    try:
+        size = [_integer(attributes, name, key) for name in ("height", "width")]
+    except DocumentFailure as failure:
+        return refused_item(key, failure)
     split = attributes.get("subset", "")
     place = [element.start, element.length]
     return SampleItem(

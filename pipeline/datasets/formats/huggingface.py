@@ -6,13 +6,13 @@ Facts: datasets 5.2.0. ``*_file_name`` columns become image columns. Class names
 
 import posixpath
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from maskmill.pipeline.datasets.class_lists import read_labels
 from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.heads import heads
-from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.guards import document_reader, refused_item
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -96,12 +96,12 @@ def _folder_items(tree: FileTree, name: str) -> Iterator[SampleItem]:
     folder = name.removesuffix(METADATA)
     split = folder.strip("/")
     names = frozenset(tree.names())
-    for line in text_lines(tree.read(name), name):
-        entry = parse_json(line.encode(), name)
-        if not isinstance(entry, dict) or "mask_file_name" not in entry or "file_name" not in entry:
-            raise DocumentFailure(
-                ErrorCode.MALFORMED, f"{name}: a line lacks file_name or mask_file_name"
-            )
+    for number, line in enumerate(text_lines(tree.read(name), name), 1):
+        try:
+            entry = _entry(line, f"{name}, line {number}")
+        except DocumentFailure as failure:
+            yield refused_item(f"{name}, line {number}", failure)
+            continue
         image = folder + str(entry["file_name"])
         yield SampleItem(
             key=str(entry.get("key") or str(entry["file_name"]).removeprefix("images/")),
@@ -111,6 +111,13 @@ def _folder_items(tree: FileTree, name: str) -> Iterator[SampleItem]:
                 "image": image if image in names else None,
             },
         )
+
+
+def _entry(line: str, name: str) -> dict[str, Any]:
+    entry = parse_json(line.encode(), name)
+    if not isinstance(entry, dict) or "mask_file_name" not in entry or "file_name" not in entry:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{name} lacks file_name or mask_file_name")
+    return entry
 
 
 def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:

@@ -86,8 +86,8 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     data = _masks(context.tree, name, group)[row]
     if data is None:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{item.key}: the row of {name} has no mask")
-    mask, what = decode_mask(data, context, item.key)
-    return Sample(key=item.key, mask=mask, labels=context.labels, notes=(what,))
+    mask, what, left_out = decode_mask(data, context, item.key)
+    return Sample(key=item.key, mask=mask, labels=context.labels, notes=(what,), left_out=left_out)
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:

@@ -5,11 +5,11 @@ picture's width and height.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
 
@@ -20,15 +20,25 @@ from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mas
 from maskmill.pipeline.datasets.documents.label_studio_config import (
     CONFIG,
     FROM_NAME,
-    KINDS,
     TO_NAME,
     config_labels,
     labeling_config,
 )
-from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.documents.label_studio_tasks import (
+    labels_in,
+    parse_task,
+    picture_names,
+)
+from maskmill.pipeline.datasets.guards import (
+    WRONG_SHAPE,
+    document_reader,
+    misshapen,
+    refused_item,
+)
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.packages import packaged
 from maskmill.pipeline.datasets.painting import Region, paint
+from maskmill.pipeline.datasets.picture_search import find_picture, told_size
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetWriter,
@@ -51,35 +61,35 @@ from maskmill.pipeline.datasets.vocabulary import (
     parse_json,
     to_json,
 )
-from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import labels_with_background
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """One pass over the tasks. Labels: the config beside them, or the names in use.
+    """One pass over the tasks, of JSON or JSON-MIN. Labels: the config beside them, or those used.
 
     Raises:
         DocumentFailure: not Label Studio's JSON.
     """
     items = ItemSpool()
     used: set[str] = set()
+    found = 0
     for name in documents(tree, ".json"):
-        for element in placed_elements(tree, name, ""):
-            task = element.value
-            if not isinstance(task, dict) or "data" not in task:
-                raise DocumentFailure(
-                    ErrorCode.MALFORMED, f"{name} is not a list of Label Studio tasks"
-                )
-            used.update(_labels_in(_regions(task)))
-            items.append(
-                SampleItem(
-                    key=_key(task, name),
-                    payload={"document": name, "place": [element.start, element.length]},
-                )
-            )
-    if not items:
+        for number, element in enumerate(placed_elements(tree, name, ""), 1):
+            try:
+                task = parse_task(element.value, name)
+                used.update(labels_in(task.drawn))
+            except DocumentFailure as failure:
+                items.append(refused_item(f"{name}, task {number}", failure))
+            except WRONG_SHAPE as error:
+                told = f"{name}, task {number}"
+                items.append(refused_item(told, misshapen(told, error)))
+            else:
+                place = [element.start, element.length]
+                items.append(SampleItem(key=task.key, payload={"document": name, "place": place}))
+                found += 1
+    if not found:
         raise DocumentFailure(
             ErrorCode.MALFORMED, f"{tree.uri} holds no list of Label Studio tasks"
         )
@@ -91,14 +101,13 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     """Paint the regions of one task: the annotators' where there are any, else the predictions.
 
     Raises:
-        DocumentFailure: no region to take the size from, an unknown label, a damaged brush.
+        DocumentFailure: nothing to take the size from, an unknown label, a damaged brush.
     """
     text = context.tree.read_range(item.payload["document"], *item.payload["place"])
-    task = parse_json(text.strip(BETWEEN), item.key)
-    regions = _regions(task)
-    size_hw = _size(task, regions, item.key)
+    task = parse_task(parse_json(text.strip(BETWEEN), item.key), item.key)
+    size_hw = told_size(context, task.size, *picture_names(task.key))
+    drawn = task.drawn
     by_name = index_by_name(context.labels)
-    drawn = [one for one in regions if one.get("type") in KINDS]
     painted = paint(
         [_region(one, number, by_name, size_hw, item.key) for number, one in enumerate(drawn, 1)],
         size_hw,
@@ -106,7 +115,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         name=item.key,
     )
     scores = {
-        known_index(by_name, next(_labels_in([one]), None), item.key): float(one["score"])
+        known_index(by_name, next(labels_in([one]), None), item.key): float(one["score"])
         for one in drawn
         if isinstance(one.get("score"), int | float)
     }
@@ -114,11 +123,11 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         key=item.key,
         mask=painted.mask,
         labels=context.labels,
-        image=item.key,
+        image=_picture(task.key, context),
         objects=painted.objects,
         overlap=painted.overlap,
         scores=scores,
-        notes=("regions of other kinds left out",) if len(drawn) < len(regions) else (),
+        left_out=task.left_out + painted.left_out,
     )
 
 
@@ -200,20 +209,6 @@ def _result(
     return entry
 
 
-def _regions(task: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The results of the last annotation not cancelled, else of the first prediction."""
-    done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
-    chosen = done[-1:] or (task.get("predictions") or [])[:1]
-    return [region for one in chosen for region in one.get("result") or []]
-
-
-def _labels_in(regions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for region in regions:
-        value = region.get("value") or {}
-        for kind in KINDS:
-            yield from value.get(kind) or []
-
-
 def _region(
     region: Mapping[str, Any],
     number: int,
@@ -221,7 +216,7 @@ def _region(
     size_hw: tuple[int, int],
     name: str,
 ) -> Region:
-    index = known_index(by_name, next(_labels_in([region]), None), name)
+    index = known_index(by_name, next(labels_in([region]), None), name)
     value = region["value"]
     if region["type"] == "brushlabels":
         if value.get("format") != "rle":
@@ -234,37 +229,19 @@ def _region(
     return Region(index, rings_to_mask([ring], size_hw, name=name), object_id=number)
 
 
-def _key(task: Mapping[str, Any], name: str) -> str:
-    """The picture's path: what ``?d=`` names, else the path of the URL."""
-    data = task["data"]
-    url = data.get("image") or next((one for one in data.values() if isinstance(one, str)), None)
-    if not isinstance(url, str):
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: a task names no image")
-    parts = urlsplit(url)
-    local = parse_qs(parts.query).get("d")
-    return local[0] if local else unquote(parts.path).lstrip("/")
-
-
-def _size(
-    task: Mapping[str, Any], regions: Sequence[Mapping[str, Any]], name: str
-) -> tuple[int, int]:
-    """(height, width) from the first region, else from the task's own data."""
-    if regions:
-        told = regions[0].get("original_height"), regions[0].get("original_width")
-    else:
-        told = task["data"].get("height"), task["data"].get("width")
-    if None in told:
-        raise DocumentFailure(
-            ErrorCode.MALFORMED, f"{name}: the task has no region, so its size is not known"
-        )
-    return declared_size(*told, name=name)
+def _picture(key: str, context: ReadContext) -> str:
+    """The picture in the folder of --images, where it has the name it had before its upload."""
+    if context.images is None:
+        return key
+    return find_picture(context.images, *picture_names(key)) or key
 
 
 def recognise(tree: FileTree) -> str | None:
-    """A JSON list of tasks: objects with ``data`` and with annotations or predictions."""
+    """A JSON list of tasks: objects with ``data`` and results, or JSON-MIN's with an annotator."""
     for name, head in heads(tree, ".json"):
         has_results = '"predictions"' in head or '"annotations"' in head
-        if head.lstrip().startswith("[") and '"data"' in head and has_results:
+        is_flat = '"annotation_id"' in head and '"annotator"' in head
+        if head.lstrip().startswith("[") and (('"data"' in head and has_results) or is_flat):
             return f"{name} is a list of Label Studio tasks"
     return None
 

@@ -7,6 +7,7 @@ EXIF orientation, or labelme refuses the file. ``__ignore__`` is labelme's own n
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -24,6 +25,7 @@ from maskmill.pipeline.datasets.documents.binary_png import (
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, SHAPES, Omission
 from maskmill.pipeline.datasets.painting import Region, class_regions, paint
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -53,6 +55,7 @@ VERSION: Final = "6.3.1"
 IGNORE_NAME: Final = "__ignore__"
 LABELS_FILE: Final = "labels.txt"
 KINDS: Final = ("mask", "polygon")
+BARE: Final = {"rectangle": BOXES, "point": KEYPOINTS, "points": KEYPOINTS}
 OTHER_FIELD: Final = re.compile(r'"(?:version|imagePath|shape_type)"')
 LARGEST: Final = 1e7  # no picture is so wide; NaN is not below it either
 
@@ -64,7 +67,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     known = _listed_labels(tree)
     for name in documents(tree, ".json"):
         if known is None:
-            used.update(str(shape.get("label")) for shape in _shapes(_document(tree, name), name))
+            used.update(_names_in(tree, name))
         items.append(SampleItem(key=name.removesuffix(".json"), payload=name))
     labels = known or labels_with_background("labelme", sorted(used - {IGNORE_NAME}))
     return DatasetIndex(labels=labels, items=items)
@@ -81,7 +84,8 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     size_hw = declared_size(document.get("imageHeight"), document.get("imageWidth"), name=name)
     by_name = {**index_by_name(context.labels), IGNORE_NAME: context.labels.ignore_index}
     shapes = _shapes(document, name)
-    drawn = [shape for shape in shapes if shape.get("shape_type", "polygon") in KINDS]
+    drawn = [shape for shape in shapes if _kind_of(shape) in KINDS]
+    others = [shape for shape in shapes if _kind_of(shape) not in KINDS]
     regions = [
         _region(shape, number, by_name, size_hw, name) for number, shape in enumerate(drawn, 1)
     ]
@@ -93,8 +97,18 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         image=_key(document, name),
         objects=painted.objects,
         overlap=painted.overlap,
-        notes=("shapes without area left out",) if len(drawn) < len(shapes) else (),
+        left_out=Counter(map(_omission, others)) + painted.left_out,
     )
+
+
+def _kind_of(shape: Mapping[str, Any]) -> str:
+    """labelme before 3.0 wrote no type for polygons, or null."""
+    return str(shape.get("shape_type") or "polygon")
+
+
+def _omission(shape: Mapping[str, Any]) -> Omission:
+    kind = _kind_of(shape)
+    return Omission(BARE[kind]) if kind in BARE else Omission(SHAPES, kind)
 
 
 def write_masks(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -191,7 +205,7 @@ def _region(
     points = np.array(shape.get("points"), dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < LARGEST).all():
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: points must be a list of [x, y]")
-    if shape.get("shape_type", "polygon") == "polygon":
+    if _kind_of(shape) == "polygon":
         inside = rings_to_mask([points], size_hw, name=name)
         return Region(class_index, inside, object_id=number)
     (left, top), (right, bottom) = points[:2].round().astype(int).tolist()
@@ -203,6 +217,14 @@ def _region(
             f"{points.tolist()} (inclusive corners)",
         )
     return Region(class_index, inside, left, top, number)
+
+
+def _names_in(tree: FileTree, name: str) -> set[str]:
+    """The labels of one file; of a broken one none: reading it fails again, for that file alone."""
+    try:
+        return {str(shape.get("label")) for shape in _shapes(_document(tree, name), name)}
+    except DocumentFailure:
+        return set()
 
 
 def _document(tree: FileTree, name: str) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 import json
 import posixpath
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks, spread
+from maskmill.pipeline.datasets.binary_masks import looked_at, refuse_binary_masks
 from maskmill.pipeline.datasets.class_lists import class_list
-from maskmill.pipeline.datasets.class_masks import mask_items, read_class_mask
+from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.formats import label_studio_png
+from maskmill.pipeline.datasets.mask_names import NamePairs, pair_names
+from maskmill.pipeline.datasets.picture_sizes import picture_beside
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -30,11 +34,17 @@ from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.per_class import class_of_file, merge_binary, split_binary
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.pipeline.masks.registry import MASK_FORMATS, DecodeOptions
-from maskmill.pipeline.pictures.names import EXACT_MASK_EXTENSIONS, LOSSY_EXTENSIONS, extension_of
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.pipeline.pictures.names import (
+    EXACT_MASK_EXTENSIONS,
+    LOSSY_EXTENSIONS,
+    MASK_EXTENSIONS,
+    extension_of,
+)
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 from maskmill.schemas.labels import LabelMap
 
 FOLDER: Final = "masks/"
+PICTURES: Final = "images/"
 LABELS: Final = "labels.json"
 INDEXED: Final = ("auto", "indexed", "indexed16", "palette", "palette_voc", "binary01")
 """Mask formats that take 255 for ignore. What we wrote ourselves, beside LABELS, is no binary."""
@@ -55,6 +65,8 @@ def writer_of(mask_format: str) -> DatasetWriter:
 def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> DatasetIndex:
     """Every picture below ``masks/``, or of the whole tree where there is no such folder.
 
+    Pictures are found by the names of the masks (mask_names.py), in ``--images`` or in the tree.
+
     JPEGs between other files are photographs, not masks, unless ``--unknown nearest`` asks for
     lossy masks.
 
@@ -62,20 +74,42 @@ def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> Da
 
     Raises:
         DocumentFailure: no picture.
-        SettingsError: no label map; or masks of 0 and 255 under a map of more than two classes.
+        SettingsError: no label map, names that pair in two ways, or masks of 0 and 255 under a map
+            of more than two classes.
     """
+    reason = label_studio_png.recognise(tree) if tree.selected is None else None
+    if reason is not None:
+        raise SettingsError(f"{tree.uri}: {reason}; say --from label_studio_png, which merges them")
     labels = _labels(tree, options)
-    items = mask_items(
-        tree,
-        options,
-        partial(_key_of, _prefix(tree), _skipped(tree, options)),
-        lambda key: f"images/{key}",
-    )
+    prefix, skipped = _prefix(tree), _skipped(tree, options)
+    names = tree.names() if tree.selected is None else (tree.selected,)
+    masks = [name for name in names if _is_mask(name, prefix, skipped)]
+    if not masks:
+        raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no masks of this layout")
     takes_binary = mask_format == "auto" and len(labels.classes) == 2
     if mask_format in INDEXED and not takes_binary and not tree.has(LABELS):
-        some = [items[place].payload["mask"] for place in spread(len(items))]
+        some = [masks[place] for place in looked_at(len(masks))]
         refuse_binary_masks(tree, some, labels, options)
-    return DatasetIndex(labels=labels, items=items, extras={"binary": True})
+    where = options.images or (tree if tree.selected is None else None)
+    pictures = set(picture_beside(where).values()) if where is not None else set()
+    is_one = where is not None and where.uri == tree.uri
+    pairs = pair_names(masks, pictures, options.mask_suffix, one_tree=is_one)
+    note = pairs.note()
+    return DatasetIndex(
+        labels=labels,
+        items=_items(pairs, prefix),
+        extras={"binary": True},
+        notes=() if note is None else (note,),
+    )
+
+
+def _items(pairs: NamePairs, prefix: str) -> Iterator[SampleItem]:
+    """An item per mask. Its key is its picture's path, else its own without extension."""
+    for name in pairs.masks:
+        image = pairs.pictures.get(name)
+        own = posixpath.splitext(name.removeprefix(prefix))[0]
+        key = own if image is None else image.removeprefix(PICTURES)
+        yield SampleItem(key=key, payload={"mask": name, "image": image})
 
 
 def write(sample: Sample, target: Target, context: WriteContext, mask_format: str) -> Written:
@@ -163,11 +197,11 @@ def _skipped(tree: FileTree, options: ReadOptions) -> tuple[str, ...]:
     return LOSSY_EXTENSIONS if has_exact else ()
 
 
-def _key_of(prefix: str, skipped: tuple[str, ...], name: str) -> str | None:
-    if name.lower().endswith(skipped):
-        return None
-    is_mask = name.startswith(prefix) and (prefix or not name.startswith("images/"))
-    return posixpath.splitext(name[len(prefix) :])[0] if is_mask else None
+def _is_mask(name: str, prefix: str, skipped: tuple[str, ...]) -> bool:
+    """True of the files that may be masks; which of them are pictures, their names will tell."""
+    if not name.lower().endswith(MASK_EXTENSIONS) or name.lower().endswith(skipped):
+        return False
+    return name.startswith(prefix) if prefix else not name.startswith(PICTURES)
 
 
 def _labels(tree: FileTree, options: ReadOptions) -> LabelMap:
@@ -181,7 +215,9 @@ def recognise(tree: FileTree) -> str | None:
     return f"{FOLDER} beside {LABELS}" if has_masks else None
 
 
-MASKS = DatasetFormat(reader=reader_of("auto"), recogniser=recognise, holds_ignore=True)
+MASKS = DatasetFormat(
+    reader=reader_of("auto"), recogniser=recognise, holds_ignore=True, pairs_by_name=True
+)
 PER_CLASS = DatasetFormat(
     reader=DatasetReader(index_per_class, read_per_class),
     writer=DatasetWriter(write_per_class, finish),
@@ -193,6 +229,7 @@ IN_MASK_FORMAT: Final = {
         mask_format=name,
         holds_ignore=entry.holds_ignore,
         max_classes=entry.max_classes,
+        pairs_by_name=True,
     )
     for name, entry in MASK_FORMATS.items()
 }

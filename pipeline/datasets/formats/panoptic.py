@@ -15,11 +15,17 @@ from PIL import Image
 from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_document import document_pieces
-from maskmill.pipeline.datasets.documents.coco_outline import CocoOutline, annotations_at, outline
+from maskmill.pipeline.datasets.documents.coco_outline import (
+    CocoOutline,
+    annotations_at,
+    left_out_of,
+    outline,
+)
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.formats.coco import has_own_folder
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.left_out import NO_PIXEL, Omission
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -65,8 +71,13 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     categories = next(iter(found.values())).categories
     labels = labels_of_categories(categories, "panoptic")
     class_of = {str(entry["id"]): labels.index_of(str(entry["name"])) for entry in categories}
-    notes = tuple(note for name, one in found.items() for note in one.notes(name))
-    return DatasetIndex(labels=labels, items=items, extras={"class_of": class_of}, notes=notes)
+    return DatasetIndex(
+        labels=labels,
+        items=items,
+        extras={"class_of": class_of},
+        notes=tuple(note for name, one in found.items() for note in one.notes(name)),
+        left_out=left_out_of(found.values()),
+    )
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
@@ -92,8 +103,14 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     segments = annotations[0].get("segments_info") or []
     table = {int(one["id"]): class_of.get(str(one["category_id"])) for one in segments}
     mask, objects = _ids_to_classes(ids, table, context.labels, name)
+    unseen = len(set(table).difference(distinct(ids)[0].tolist()))
     return Sample(
-        key=item.key, mask=mask, labels=context.labels, image=payload["image"], objects=objects
+        key=item.key,
+        mask=mask,
+        labels=context.labels,
+        image=payload["image"],
+        objects=objects,
+        left_out={Omission(NO_PIXEL): unseen} if unseen else {},
     )
 
 
@@ -132,13 +149,8 @@ def read_two_channels(item: SampleItem, context: ReadContext) -> Sample:
         int(value): class_of.get(str(int(value) // OBJECTS_PER_CLASS)) for value in np.unique(ids)
     }
     mask, objects = _ids_to_classes(ids, table, context.labels, name)
-    return Sample(
-        key=item.key,
-        mask=mask,
-        labels=context.labels,
-        image=item.payload["image"],
-        objects=objects,
-    )
+    image = item.payload["image"]
+    return Sample(key=item.key, mask=mask, labels=context.labels, image=image, objects=objects)
 
 
 def index_two_channels(tree: FileTree, options: ReadOptions) -> DatasetIndex:

@@ -4,6 +4,7 @@ Facts: supervisely 6.74.51. A bitmap is base64(zlib(PNG)) of the cropped mask wi
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from maskmill.pipeline.datasets.documents.binary_png import (
     png_to_mask,
 )
 from maskmill.pipeline.datasets.guards import document_reader
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, SHAPES, Omission
 from maskmill.pipeline.datasets.painting import Region, class_regions, paint
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -48,6 +50,7 @@ META: Final = "meta.json"
 DATASET: Final = "ds0"
 LARGEST_BITMAP: Final = 256 << 20
 KINDS: Final = ("bitmap", "polygon")
+BARE: Final = {"rectangle": BOXES, "point": KEYPOINTS, "graph": KEYPOINTS}
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -82,6 +85,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         ) from error
     by_name = index_by_name(context.labels)
     drawn = [one for one in objects if one.get("geometryType") in KINDS]
+    others = [one for one in objects if one.get("geometryType") not in KINDS]
     regions = [_region(one, number, by_name, size_hw, name) for number, one in enumerate(drawn, 1)]
     painted = paint(regions, size_hw, context.labels, name=name)
     return Sample(
@@ -91,8 +95,13 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         image=_picture(name),
         objects=painted.objects,
         overlap=painted.overlap,
-        notes=("figures without area left out",) if len(drawn) < len(objects) else (),
+        left_out=Counter(map(_omission, others)) + painted.left_out,
     )
+
+
+def _omission(one: Mapping[str, Any]) -> Omission:
+    kind = str(one.get("geometryType"))
+    return Omission(BARE[kind]) if kind in BARE else Omission(SHAPES, kind)
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:

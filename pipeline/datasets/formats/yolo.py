@@ -6,10 +6,13 @@ no width. Sizes are not in the labels: reading needs the pictures.
 
 import posixpath
 import re
+from collections import Counter
+from collections.abc import Collection, Container
 from typing import Final
 
 import numpy as np
 
+from maskmill.pipeline.datasets.class_lists import CLASS_LISTS, class_list
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.data_yaml import (
     DEFAULT_SPLIT,
@@ -20,6 +23,7 @@ from maskmill.pipeline.datasets.documents.data_yaml import (
 )
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.left_out import BOXES, Omission
 from maskmill.pipeline.datasets.painting import Region, paint
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
 from maskmill.pipeline.datasets.samples import (
@@ -43,6 +47,7 @@ from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap, labels_with_background
 
 LOWEST, HIGHEST = -0.01, 1.01
+FIELDS_OF_A_BOX: Final = 5
 DECIMALS: Final = 9
 MOST_LOOKED_AT: Final = 5  # an empty file is a picture of background
 LONGEST_LINE: Final = 1 << 12
@@ -50,40 +55,78 @@ POLYGON_LINE: Final = re.compile(r"\d+(?:[ \t]+-?[01](?:\.\d*)?(?:e-\d+)?){6}", 
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """Every ``labels/**/*.txt``. Labels: ``names`` of data.yaml, else ``--labels``.
+    """Every ``labels/**/*.txt``. Labels: ``names`` of data.yaml, a class list, else ``--labels``.
+
+    A split is the first folder below ``labels`` (ultralytics, CVAT) or the one above (Roboflow).
 
     Raises:
         DocumentFailure: no labels folder, or a data.yaml that is none.
     """
-    names = [
-        name for name in tree.names() if f"/{name}".count("/labels/") and name.endswith(".txt")
-    ]
-    if not names:
+    places = {name: place for name in tree.names() if (place := _place_of(name)) is not None}
+    if not places:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no labels/**/*.txt")
     listed, document = read_yaml(tree)
-    labels, classes = _labels(listed, options)
+    labels, classes = _labels(listed or class_list(tree), options)
     splits = split_folders(document)
     pictures = picture_beside(options.images or tree)
-    items = ItemSpool()
-    for name in names:
-        path = name.split("labels/", 1)[1].removesuffix(".txt")
-        image = pictures.get(f"images/{path}") or pictures.get(path)
-        split, slash, rest = path.partition("/")
-        has_split = bool(slash) and split in splits
-        key = (rest if has_split else path) + posixpath.splitext(image or "")[1]
+    is_one = len({_without_split(above, splits) for above, _ in places.values()}) < 2
+    items, met = ItemSpool(), set()
+    for name, (above, path) in places.items():
+        beside = f"{above}/images/{path}".lstrip("/")
+        image = next(filter(None, map(pictures.get, (beside, f"images/{path}", path))), None)
+        met.add(image)
+        split, key = _split_and_key(above, path, splits, is_one)
         items.append(
             SampleItem(
-                key=key, split=split if has_split else "", payload={"name": name, "image": image}
+                key=key + posixpath.splitext(image or "")[1],
+                split=split,
+                payload={"name": name, "image": image},
             )
         )
-    return DatasetIndex(labels=labels, items=items, extras={"classes": classes})
+    return DatasetIndex(
+        labels=labels,
+        items=items,
+        extras={"classes": classes},
+        notes=_unlabelled(set(pictures.values()) - met),
+    )
+
+
+def _place_of(name: str) -> tuple[str, str] | None:
+    """(folder above ``labels``, path below it without .txt) of a label file, None of others."""
+    above, found, path = f"/{name}".rpartition("/labels/")
+    if not found or not path.endswith(".txt") or path in CLASS_LISTS:
+        return None
+    return above.lstrip("/"), path.removesuffix(".txt")
+
+
+def _split_and_key(above: str, path: str, splits: Container[str], is_one: bool) -> tuple[str, str]:
+    """The split of a label file, and its key; folders above count where there are several."""
+    split, slash, rest = path.partition("/")
+    if slash and split in splits:
+        path = rest
+    else:
+        last = above.rpartition("/")[2]
+        split, above = last if last in splits else "", _without_split(above, splits)
+    return split, path if is_one or not above else f"{above}/{path}"
+
+
+def _without_split(above: str, splits: Container[str]) -> str:
+    before, _, last = above.rpartition("/")
+    return before if last in splits else above
+
+
+def _unlabelled(pictures: Collection[str]) -> tuple[str, ...]:
+    if not pictures:
+        return ()
+    told = f"{len(pictures):,} pictures have no label file (for example {min(pictures)})"
+    return (f"{told}: they are no samples",)
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
-    """Paint the lines in their order.
+    """Paint the lines in their order; those of detection, a class and a box, are left out.
 
     Raises:
-        DocumentFailure: no picture to take the size from, boxes, classes or values out of range.
+        DocumentFailure: no picture to take the size from, classes or values out of range.
     """
     name = item.payload["name"]
     if item.payload["image"] is None:
@@ -93,10 +136,12 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         )
     size_hw = picture_size(context.images or context.tree, item.payload["image"])
     text = context.tree.read(name).decode("utf-8", "replace")
+    lines = {number: line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    boxes = [number for number, line in lines.items() if len(line.split()) == FIELDS_OF_A_BOX]
     regions = [
         _region(line, number, context.extras["classes"], size_hw, f"{name}, line {number}")
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip()
+        for number, line in lines.items()
+        if number not in boxes
     ]
     painted = paint(regions, size_hw, context.labels, name=name)
     return Sample(
@@ -106,6 +151,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         image=item.payload["image"],
         objects=painted.objects,
         overlap=painted.overlap,
+        left_out=Counter({Omission(BOXES): len(boxes)}) + painted.left_out,
     )
 
 
@@ -164,10 +210,6 @@ def _region(
         yolo_class = int(fields[0])
     except (ValueError, OverflowError) as error:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: not numbers: {error}") from error
-    if len(fields) == 5:
-        raise DocumentFailure(
-            ErrorCode.MALFORMED, f"{name}: a box, not a polygon; masks cannot be made of boxes"
-        )
     if len(fields) < 7 or len(fields) % 2 == 0:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: a class and at least 3 pairs expected")
     if not 0 <= yolo_class < len(classes) or yolo_class != fields[0]:

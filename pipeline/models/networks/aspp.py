@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from maskmill.schemas.errors import SettingsError
 
@@ -68,17 +69,28 @@ def conv_norm_relu(
 
 
 class ImagePooling(nn.Module):
-    """The average over all positions, projected and spread back: (N, C, h, w) -> (N, D, h, w)."""
+    """The average over all positions, projected and spread back: (N, C, h, w) -> (N, D, h, w).
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    ``window``: (rows, columns) averaged at once in its place, at steps of 1 (detectron2).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, window: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.project = conv_norm_relu(in_channels, out_channels)
+        self.window = window
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) float -> (N, D, h, w) float."""
-        # Bilinear upsampling of a single point is that point everywhere: expanding is exact.
-        pooled: torch.Tensor = self.project(features.mean((2, 3), keepdim=True))
-        return pooled.expand(-1, -1, features.shape[2], features.shape[3])
+        size = features.shape[2:]
+        if self.window is None or (self.window[0] >= size[0] and self.window[1] >= size[1]):
+            # Bilinear upsampling of a single point is that point everywhere: expanding is exact.
+            pooled: torch.Tensor = self.project(features.mean((2, 3), keepdim=True))
+            return pooled.expand(-1, -1, *size)
+        kernel = (min(self.window[0], size[0]), min(self.window[1], size[1]))
+        near = self.project(functional.avg_pool2d(features, kernel, stride=1))
+        return functional.interpolate(near, size, mode="bilinear", align_corners=False)
 
 
 class ASPP(nn.Module):
@@ -98,6 +110,7 @@ class ASPP(nn.Module):
         project_kernel: int = 1,
         project_separable: Separable = "none",
         dropout: float = 0.1,
+        pool_window: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList([conv_norm_relu(in_channels, channels)])
@@ -105,7 +118,7 @@ class ASPP(nn.Module):
             self.branches.append(
                 conv_norm_relu(in_channels, channels, 3, rate=rate, separable=separable)
             )
-        self.pool = ImagePooling(in_channels, channels)
+        self.pool = ImagePooling(in_channels, channels, pool_window)
         self.project = conv_norm_relu(
             channels * (len(self.branches) + 1), channels, project_kernel,
             separable=project_separable,

@@ -55,6 +55,8 @@ def build_parallel(
     aspp_project_kernel: int = 1,
     refine: bool = False,
     dropout: float = 0.1,
+    pool_window: tuple[int, int] | None = None,
+    norm_groups: int | None = None,
 ) -> DeepLabV3:
     """An untrained DeepLabv3 with ASPP and ``num_classes`` logits (1: a sigmoid head).
 
@@ -77,12 +79,26 @@ def build_parallel(
         ASPP(
             feature_channels(body)[-1], aspp_rates or rates_at(output_stride),
             channels=aspp_channels, separable=aspp_separable,
-            project_kernel=aspp_project_kernel, dropout=dropout,
+            project_kernel=aspp_project_kernel, dropout=dropout, pool_window=pool_window,
         )
     ]  # fmt: skip
     if refine:
         context.append(conv_norm_relu(aspp_channels, aspp_channels, 3))
-    return DeepLabV3(body, nn.Sequential(*context), aspp_channels, num_classes)
+    network = DeepLabV3(body, nn.Sequential(*context), aspp_channels, num_classes)
+    if norm_groups is not None:
+        _group_norms(network, norm_groups)
+    return network
+
+
+def _group_norms(network: nn.Module, groups: int) -> None:
+    """Group norm (Wu and He 2018) in the place of every batch norm."""
+    for path, norm in list(network.named_modules()):
+        if isinstance(norm, nn.BatchNorm2d):
+            if norm.num_features % groups:
+                raise SettingsError(f"{norm.num_features} channels make no {groups} equal groups")
+            parent, _, child = path.rpartition(".")
+            grouped = nn.GroupNorm(groups, norm.num_features)
+            setattr(network.get_submodule(parent), child, grouped)
 
 
 def build_cascaded(

@@ -32,6 +32,7 @@ class Decoder(nn.Module):
         project_channels: int,
         project_kernel: int,
         convs: int,
+        kernel: int,
         separable: Separable,
         align_corners: bool,
     ) -> None:
@@ -40,7 +41,7 @@ class Decoder(nn.Module):
         widths = [in_channels + project_channels, *[channels] * convs]
         self.refine = nn.Sequential(
             *(
-                conv_norm_relu(before, after, 3, separable=separable)
+                conv_norm_relu(before, after, kernel, separable=separable)
                 for before, after in pairwise(widths)
             )
         )
@@ -104,18 +105,21 @@ def build(
     aspp_project_kernel: int = 1,
     aspp_project_separable: Separable = "none",
     aspp_conv: Separable | None = None,
+    pool_window: tuple[int, int] | None = None,
     dropout: float = 0.1,
     decoder_channels: int = 256,
     decoder_project_channels: int = 48,
     decoder_project_kernel: int = 1,
     decoder_convs: int = 2,
+    decoder_kernel: int = 3,
     decoder_separable: Separable = "none",
     align_corners: bool = True,
 ) -> DeepLabV3Plus:
     """An untrained DeepLabv3+ with ``num_classes`` logits (1: a sigmoid head).
 
     ``aspp_rates`` None: 6, 12, 18 at output stride 16 and twice that at 8. ``aspp_conv``: one
-    more 3×3 after ASPP (segmentation-models-pytorch has it). ``align_corners`` is what the
+    more 3×3 after ASPP (segmentation-models-pytorch has it). ``pool_window``: what image pooling
+    averages at once, None for all. ``align_corners`` is what the
     paper's code does: input sizes of the form 16k + 1 then put every grid point on a pixel. The
     ``alignment`` of a ModelSpec must say the same.
 
@@ -138,12 +142,12 @@ def build(
         ASPP(
             channels[-1], aspp_rates or rates_at(output_stride), channels=aspp_channels,
             separable=aspp_separable, project_kernel=aspp_project_kernel,
-            project_separable=aspp_project_separable, dropout=dropout,
+            project_separable=aspp_project_separable, dropout=dropout, pool_window=pool_window,
         ),
         Decoder(
             aspp_channels, channels[LOW_LEVEL], channels=decoder_channels,
             project_channels=decoder_project_channels, project_kernel=decoder_project_kernel,
-            convs=decoder_convs,
+            convs=decoder_convs, kernel=decoder_kernel,
             separable=decoder_separable, align_corners=align_corners,
         ),
         aspp_channels=aspp_channels, channels=decoder_channels, num_classes=num_classes,

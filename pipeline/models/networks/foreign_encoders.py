@@ -157,10 +157,10 @@ def _caffe_resnet(output_stride: int, _: bool, *, timm_name: str) -> nn.Module:
     """kazuto1011's: strides first, a stem pool that rounds up, one rate for a whole stage."""
     encoder = _timm(timm_name)
     _stride_first(encoder)
+    trade_strides_for_rates(encoder, output_stride, eager=True)
     pool = encoder.get_submodule("maxpool")
     assert isinstance(pool, nn.MaxPool2d)
-    pool.ceil_mode = True
-    trade_strides_for_rates(encoder, output_stride, eager=True)
+    pool.ceil_mode = True  # only now: rounded sizes would hide the strides from the rule above
     return encoder
 
 
@@ -200,6 +200,12 @@ def _three_convolutions(output_stride: int, eager: bool, *, timm_name: str) -> n
 
 def _xception(output_stride: int, _: bool, *, name: str) -> nn.Module:
     return xception.build(name, output_stride)
+
+
+def _hrnet(_: int, __: bool, *, width: int) -> nn.Module:
+    from maskmill.pipeline.models.networks import hrnet  # it imports timm
+
+    return hrnet.HRNet(width)
 
 
 def _drn(_: int, __: bool) -> nn.Module:
@@ -255,6 +261,10 @@ FOREIGN_ENCODERS: Final[dict[str, EncoderSpec]] = {
     **{
         name: EncoderSpec(timm_name="", builder=partial(_xception, name=name))
         for name in xception.PLANS
+    },
+    **{
+        f"hrnetv2_{width}": EncoderSpec(timm_name="", builder=partial(_hrnet, width=width))
+        for width in (32, 48)
     },
     "drn_d_54": EncoderSpec(timm_name="", builder=_drn),
 }

@@ -1,8 +1,8 @@
 """What training loops write down beside weights: settings as plain values, read and never run.
 
 argparse's ``args`` (torchvision and many), Lightning's ``hyper_parameters``, mmengine's
-``meta.cfg`` (a Python file as text, of which literals are read), and ``config.json`` in the folder
-of a Hugging Face model.
+``meta.cfg`` (a Python file as text, of which literals are read), ``config.json`` in the folder of a
+Hugging Face model, and ``config.yaml`` in that of a run of detectron2.
 """
 
 import ast
@@ -12,6 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from maskmill.pipeline.models.weights.told_pictures import (
+    ToldPictures,
+    detectron_pictures,
+    mmseg_pictures,
+)
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.label_documents import parse_yaml
+
 _SETTINGS: Final = ("args", "hyper_parameters", "hparams", "config", "cfg", "opt")
 _STRIDE_KEYS: Final = (
     "output_stride", "out_stride", "encoder_output_stride", "downsample_factor", "os",
@@ -19,6 +27,7 @@ _STRIDE_KEYS: Final = (
 _RATE_KEYS: Final = ("decoder_atrous_rates", "atrous_rates", "aspp_rates")
 _ENCODER_KEYS: Final = ("encoder_name", "backbone")
 _HUB_FILES: Final = ("model.safetensors", "pytorch_model.bin")
+_DETECTRON_FILE: Final = "config.yaml"
 _MAX_CONFIG: Final = 1_000_000
 _MAX_NAMES: Final = 65_534
 
@@ -28,6 +37,8 @@ class Told:
     """What the values beside weights tell; None where they do not.
 
     ``source`` names where it was read. ``last_rates`` are those of the encoder's last stage.
+    ``pool_window``: rows and columns of features that image pooling averages, (0, 0) for all.
+    ``strides_first``: strides on the first 1x1 of a bottleneck, in place of its 3x3.
     """
 
     source: str = ""
@@ -39,6 +50,10 @@ class Told:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     tf_padding: bool | None = None
+    pool_window: tuple[int, int] | None = None
+    strides_first: bool | None = None
+    weight_std: bool | None = None
+    pictures: ToldPictures | None = None
 
 
 def told_beside(beside: Mapping[str, Any], path: Path | None = None) -> Told:
@@ -51,8 +66,11 @@ def told_beside(beside: Mapping[str, Any], path: Path | None = None) -> Told:
         settings = beside.get(name)
         if isinstance(settings, Mapping):
             told = _merged(told, _from_settings(settings, name))
-    hub = _hub_config(path)
-    return told if hub is None else _merged(told, _from_settings(hub, "config.json"))
+    hub = _config_beside(path, "config.json") if path and path.name in _HUB_FILES else None
+    if hub is not None:
+        told = _merged(told, _from_settings(hub, "config.json"))
+    detectron = _config_beside(path, _DETECTRON_FILE)
+    return told if detectron is None else _merged(told, _from_detectron(detectron))
 
 
 def _merged(first: Told, second: Told) -> Told:
@@ -68,13 +86,13 @@ def _from_settings(settings: Mapping[str, Any], source: str) -> Told:
     """Flat settings, and those nested one deep (``config.model.…``)."""
     flat = dict(_flattened(settings))
     names = _class_names(flat.get("id2label") or flat.get("classes") or flat.get("class_names"))
-    padding = flat.get("tf_padding")
     told = Told(
         output_stride=_stride(_first(flat, _STRIDE_KEYS)),
         rates=_numbers(_first(flat, _RATE_KEYS)),
         encoder=_word(_first(flat, _ENCODER_KEYS)),
         class_names=names,
-        tf_padding=padding if isinstance(padding, bool) else None,
+        tf_padding=_truth(flat.get("tf_padding")),
+        weight_std=_truth(flat.get("weight_std")),
     )
     return told if told == Told() else replace(told, source=source)
 
@@ -104,8 +122,41 @@ def _from_meta(meta: Mapping[str, Any]) -> Told:
         align_corners=align if isinstance(align, bool) else None,
         class_names=names,
         palette=palette,
+        strides_first=backbone.get("style") == "caffe" if backbone else None,
+        pictures=mmseg_pictures(config),
     )
     return told if told == Told() else replace(told, source="meta")
+
+
+def _from_detectron(config: Mapping[str, Any]) -> Told:
+    """What detectron2 writes beside the checkpoints of a run."""
+    model = config.get("MODEL")
+    resnet, head = _part(model, "RESNETS"), _part(model, "SEM_SEG_HEAD")
+    if not resnet or not head:
+        return Told()
+    rate = resnet.get("RES5_DILATION")
+    stride = {2: 16, 4: 8}.get(rate) if type(rate) is int else None
+    grid = _numbers(resnet.get("RES5_MULTI_GRID"))
+    return Told(
+        source=_DETECTRON_FILE,
+        output_stride=stride,
+        rates=_numbers(head.get("ASPP_DILATIONS")),
+        last_rates=None if grid is None else tuple(2 * factor for factor in grid),
+        pool_window=_detectron_window(config, stride),
+        strides_first=_truth(resnet.get("STRIDE_IN_1X1")),
+        pictures=detectron_pictures(config),
+    )
+
+
+def _detectron_window(config: Mapping[str, Any], stride: int | None) -> tuple[int, int] | None:
+    """Image pooling there averages as much as a training crop has; all, where none is cut."""
+    crop = _part(config.get("INPUT"), "CROP")
+    size = _numbers(crop.get("SIZE"))
+    if crop.get("ENABLED") is False:
+        return 0, 0
+    if size is None or len(size) != 2 or stride is None:
+        return None
+    return size[0] // stride, size[1] // stride
 
 
 def _part(model: Any, name: str) -> Mapping[str, Any]:
@@ -163,17 +214,22 @@ def _literal(node: ast.expr) -> Any:
     return node.value if isinstance(node, ast.Constant) else None
 
 
-def _hub_config(path: Path | None) -> Mapping[str, Any] | None:
-    if path is None or path.name not in _HUB_FILES:
+def _config_beside(path: Path | None, name: str) -> Mapping[str, Any] | None:
+    if path is None:
         return None
-    config = path.with_name("config.json")
+    config = path.with_name(name)
     try:
         if not config.is_file() or config.stat().st_size > _MAX_CONFIG:
             return None
-        found = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = config.read_text(encoding="utf-8")
+        found = parse_yaml(text, name) if config.suffix == ".yaml" else json.loads(text)
+    except (OSError, ValueError, SettingsError):
         return None
     return found if isinstance(found, Mapping) else None
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _first(settings: Mapping[str, Any], keys: Sequence[str]) -> Any:

@@ -17,11 +17,13 @@ from maskmill.pipeline.models.spec import Alignment, ModelSpec, load_attribute
 from maskmill.pipeline.models.weights import huggingface
 from maskmill.pipeline.models.weights.beside import Told
 from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
+from maskmill.pipeline.models.weights.foreign_notes import assumptions
 from maskmill.pipeline.models.weights.foreign_shapes import (
     BATCH_COUNTER,
     PARALLEL_BUILDER,
     PLUS_BUILDER,
     encoder_of,
+    has_running_means,
     infer_options,
     shapes_of,
     some_of,
@@ -31,7 +33,7 @@ from maskmill.pipeline.models.weights.foreign_state import (
     out_of_context,
     renamed_state,
 )
-from maskmill.pipeline.models.weights.layout_rules import ForeignLayout
+from maskmill.pipeline.models.weights.layout_rules import FIXED_STRIDES, ForeignLayout
 from maskmill.schemas.errors import ModelError
 
 TORCHVISION_BUILDER: Final = "maskmill.pipeline.models.networks.deeplabv3:build"
@@ -54,6 +56,8 @@ class AdaptedCheckpoint:
     alignment: Alignment
     state: dict[str, Tensor]
     notes: tuple[str, ...]
+    sees_bgr: bool = False
+    weight_std: bool = False
 
     def spec(self, base: ModelSpec) -> ModelSpec:
         """``base`` with this checkpoint's network; names, labels and preprocessing stay."""
@@ -66,6 +70,8 @@ class AdaptedCheckpoint:
             grid_stride=self.grid_stride,
             alignment=self.alignment,
             layout=self.layout,
+            sees_bgr=self.sees_bgr,
+            weight_std=self.weight_std,
         )
 
 
@@ -98,12 +104,29 @@ def adapt_checkpoint(
             f"{where} is none of the known layouts ({', '.join(LAYOUTS)}); "
             f"its keys begin with {some_of(list(state))}"
         )
-    renamed, notes = renamed_state(name, state, where)
+    sees_bgr, weight_std = _sees_bgr(name, told), _weight_std(name, state, told, wanted)
+    renamed, notes = renamed_state(name, state, where, sees_bgr=sees_bgr, weight_std=weight_std)
     if name == "torchvision":
         return _adapt_torchvision(renamed, list(notes), output_stride, where)
     if name == "huggingface":
         return _adapt_huggingface(renamed, output_stride, told, where)
-    return _adapt_plain(name, renamed, list(notes), output_stride, told, wanted, where)
+    adapted = _adapt_plain(name, renamed, list(notes), output_stride, told, wanted, where)
+    return replace(adapted, sees_bgr=sees_bgr, weight_std=weight_std)
+
+
+def _sees_bgr(name: str, told: Told) -> bool:
+    of_pictures = told.pictures.bgr if told.pictures else None
+    return LAYOUTS[name].swap_colors if of_pictures is None else of_pictures
+
+
+def _weight_std(
+    name: str, state: Mapping[str, Tensor], told: Told, wanted: NetworkOptions
+) -> bool:  # fmt: skip
+    """Whether convolutions are standardised; where nothing tells, those beside group norm are."""
+    said = told.weight_std if wanted.weight_std is None else wanted.weight_std
+    if name != _STANDARDISING:
+        return False
+    return said if said is not None else not has_running_means(state)
 
 
 def _adapt_plain(
@@ -111,28 +134,22 @@ def _adapt_plain(
     told: Told, wanted: NetworkOptions, where: str,
 ) -> AdaptedCheckpoint:  # fmt: skip
     layout = LAYOUTS[name]
+    if told.strides_first and not layout.swap_colors:
+        raise ModelError(
+            f"{where}: {told.source} says that its bottlenecks have their strides on the first 1x1 "
+            f"(style caffe), which is not known here for {layout.project}"
+        )
     plain = out_of_context(renamed)
     encoder = encoder_of(plain, layout.encoders, wanted.encoder or told.encoder, where)
     builder, options = infer_options(plain, encoder, where)
-    stride = output_stride or told.output_stride or layout.output_stride
-    only = 8 if encoder == "drn_d_54" else layout.output_stride if layout.one_stride else stride
-    if (output_stride or told.output_stride or only) != only:
-        raise ModelError(
-            f"{where}: {layout.project} with {encoder} is known at output stride {only} only, not "
-            f"at {stride}: leave --output-stride out, if it was trained so"
-        )
-    stride = only
-    options |= {"output_stride": stride, **dict(layout.options)}
-    options |= dict(dict(layout.encoder_options).get(encoder, ()))
-    if name.startswith("smp") and encoder not in _TIMM_ENCODERS:
-        options["eager_rates"] = True  # its own encoders; those of timm follow timm
-    if builder == PARALLEL_BUILDER:
-        options["multi_grid"] = None
+    stride = _stride(layout, encoder, output_stride or told.output_stride, where)
+    options |= _own_options(name, encoder, builder, stride)
+    if not has_running_means(plain):
+        options["norm_groups"] = wanted.norm_groups or _GROUPS
     alignment = _apply_told(options, told, layout.alignment)
     alignment = wanted.apply(options, alignment)
-    if layout.remark:
-        notes.append(layout.remark)
-    notes += _assumptions(layout, options, encoder, output_stride, told, wanted)
+    notes += [remark for name_of, remark in layout.encoder_remarks if name_of == encoder]
+    notes += assumptions(layout, options, encoder, output_stride, told, wanted)
     adapted = AdaptedCheckpoint(
         layout=name, builder=builder, encoder=encoder, options=tuple(sorted(options.items())),
         num_classes=int(renamed["classifier.weight"].shape[0]), output_stride=stride,
@@ -142,6 +159,33 @@ def _adapt_plain(
     return _checked(adapted, where)
 
 
+def _stride(layout: ForeignLayout, encoder: str, said: int | None, where: str) -> int:
+    only = FIXED_STRIDES.get(encoder)
+    if only is not None and said not in (None, only):
+        raise ModelError(
+            f"{where}: {layout.project} with {encoder} is known at output stride {only} only, not "
+            f"at {said}: leave --output-stride out, if it was trained so"
+        )
+    return only or said or layout.output_stride
+
+
+def _own_options(name: str, encoder: str, builder: str, stride: int) -> dict[str, Any]:
+    """What a project's arithmetic has and its shapes do not show."""
+    layout = LAYOUTS[name]
+    options = {"output_stride": max(stride, 8), **dict(layout.options)}
+    options |= dict(dict(layout.encoder_options).get(encoder, ()))
+    if name.startswith("smp") and encoder not in _TIMM_ENCODERS:
+        options["eager_rates"] = True  # its own encoders; those of timm follow timm
+    if builder == PARALLEL_BUILDER:
+        options["multi_grid"] = None
+    if name.startswith("detectron2"):
+        options["pool_window"] = tuple(side // stride for side in _DETECTRON_CROP)
+    return options
+
+
+_GROUPS: Final = 32  # Wu and He 2018, "Group Normalization"
+_DETECTRON_CROP: Final = (512, 1024)  # of its configurations, all for Cityscapes
+_STANDARDISING: Final = "chenxi"
 _TIMM_ENCODERS: Final = (
     "mobilenetv2", "mobilenetv3_large", "tf_mobilenetv3_large", "xception65", "xception71",
 )  # fmt: skip
@@ -153,43 +197,13 @@ def _apply_told(options: dict[str, Any], told: Told, alignment: Alignment) -> Al
         options["aspp_rates"] = told.rates
     if told.last_rates is not None:
         options["last_rates"] = told.last_rates
+    if told.pool_window is not None and "pool_window" in options:
+        options["pool_window"] = told.pool_window if any(told.pool_window) else None
     if told.align_corners is None:
         return alignment
     if "align_corners" in options:
         options["align_corners"] = told.align_corners
     return "align_corners" if told.align_corners else "half_pixel"
-
-
-def _assumptions(
-    layout: ForeignLayout, options: Mapping[str, Any], encoder: str, output_stride: int | None,
-    told: Told, wanted: NetworkOptions,
-) -> list[str]:  # fmt: skip
-    """What weights do not tell, what was taken, and how to say otherwise."""
-    stride = options["output_stride"]
-    notes = []
-    if output_stride is None and told.output_stride is None and encoder != "drn_d_54":
-        other = 8 if stride == 16 else 16
-        notes.append(
-            f"weights do not tell their output stride and rates: {stride} is assumed, as is usual "
-            f"for {layout.title}; --output-stride {other} if it was trained at {other}"
-        )
-    if told.source and (told.output_stride or told.rates):
-        notes.append(f"output stride and rates are those of {told.source} in the file")
-    if told.rates is None and wanted.rates is None:
-        rates = options.get("aspp_rates") or tuple(rate * 16 // stride for rate in (6, 12, 18))
-        said = ",".join(map(str, rates))
-        notes.append(
-            f"atrous rates {said} are assumed, the project's own at that stride; "
-            "--network-option rates=A,B,C if it was trained with others"
-        )
-    last = options.get("last_rates")
-    if last is not None and told.last_rates is None and wanted.last_rates is None:
-        said = ",".join(map(str, last))
-        notes.append(
-            f"the encoder's last stage is taken to have the project's rates {said} (at output "
-            "stride 16); --network-option last_rates=A,B,C if not"
-        )
-    return notes
 
 
 def _adapt_torchvision(

@@ -201,6 +201,29 @@ def caffe_resnet(state: Mapping[str, Tensor]) -> State:
     return {renamed(key): value for key, value in state.items()}
 
 
+def detectron_resnet(state: Mapping[str, Tensor]) -> State:
+    """``encoder.resL.B.convI.norm`` (detectron2's ResNet) as timm's; its stem is deep or plain."""
+    deep = any(key.startswith("encoder.stem.conv3.") for key in state)
+    convolutions = {"conv1": "conv1.0", "conv2": "conv1.3", "conv3": "conv1.6"}
+    norms = {"conv1": "conv1.1", "conv2": "conv1.4", "conv3": "bn1"}
+    plain = {"conv1": "conv1"}, {"conv1": "bn1"}
+
+    def renamed(key: str) -> str:
+        found = re.fullmatch(r"encoder\.stem\.(conv\d)(\.norm)?\.(\w+)", key)
+        if found:
+            names = ((convolutions, norms) if deep else plain)[found[2] is not None]
+            return f"encoder.{names.get(found[1], found[1])}.{found[3]}"
+        found = re.fullmatch(r"encoder\.res(\d)\.(\d+)\.(conv\d|shortcut)(\.norm)?\.(\w+)", key)
+        if found is None:
+            return key
+        name = found[3].replace("shortcut", "downsample.0")
+        if found[4]:
+            name = name.replace("downsample.0", "downsample.1").replace("conv", "bn")
+        return f"encoder.layer{int(found[1]) - 1}.{found[2]}.{name}.{found[5]}"
+
+    return {renamed(key): value for key, value in state.items()}
+
+
 def encoder_names(state: Mapping[str, Tensor]) -> State:
     """The encoder's layers by their names here, whichever of the known ways they are named."""
     state = dict(state)
@@ -217,4 +240,5 @@ _KNOWN: Final[tuple[tuple[str, Rename], ...]] = (
     (r"encoder\.block1\.rep\.", repeated_xception),
     (r"encoder\.block1\.sepconv1\.", tapped_xception),
     (r"encoder\.layer2\.block1\.reduce\.", caffe_resnet),
+    (r"encoder\.res2\.0\.", detectron_resnet),
 )

@@ -17,6 +17,7 @@ BATCH_COUNTER: Final = "num_batches_tracked"
 Shapes = dict[str, torch.Size]
 
 _NAMED: Final = 8
+_STATISTICS: Final = (".running_mean", ".running_var")
 _TWINS: Final = {"mobilenetv3_large": ("mobilenetv3_large", "tf_mobilenetv3_large")}
 _TF_NAMES: Final = ("timm-", "tu-tf_", "tf_")
 
@@ -55,6 +56,7 @@ def infer_options(
         "decoder_project_channels": int(state["decoder.low_level.conv.weight"].shape[0]),
         "decoder_project_kernel": _kernel(state, "decoder.low_level"),
         "decoder_convs": len(convs),
+        "decoder_kernel": _kernel(state, "decoder.refine.0"),
         "decoder_separable": _separable(state, "decoder.refine.0"),
     }
     return PLUS_BUILDER, options
@@ -77,9 +79,18 @@ def _encoder_shapes(name: str) -> Shapes:
         return shapes_of(build_encoder(name).state_dict())
 
 
+def has_running_means(state: Mapping[str, Tensor]) -> bool:
+    """Whether the norms are batch norms; those of groups keep no statistics."""
+    return any(key.endswith(".running_mean") for key in state)
+
+
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     """Shape of every tensor but batch norm's counters, which old files lack."""
     return {key: value.shape for key, value in state.items() if not key.endswith(BATCH_COUNTER)}
+
+
+def _without(shapes: Shapes, endings: tuple[str, ...]) -> Shapes:
+    return {key: shape for key, shape in shapes.items() if not (endings and key.endswith(endings))}
 
 
 def encoder_of(
@@ -96,7 +107,8 @@ def encoder_of(
         key[len("encoder.") :]: value for key, value in state.items() if key.startswith("encoder.")
     }
     shapes = shapes_of(own)
-    name = next((name for name in candidates if _encoder_shapes(name) == shapes), None)
+    left_out = () if has_running_means(own) else _STATISTICS
+    name = next((n for n in candidates if _without(_encoder_shapes(n), left_out) == shapes), None)
     if name is None:
         raise ModelError(
             f"{where}: its encoder is none that is known for this project "

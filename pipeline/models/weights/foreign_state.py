@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from maskmill.pipeline.models.weights import huggingface
@@ -14,6 +15,7 @@ from maskmill.pipeline.models.weights.state import left_out
 from maskmill.schemas.errors import ModelError
 
 _RGB: Final = 3
+_NORM_EPSILON: Final = 1e-5
 
 
 def foreign_layout(state: Mapping[str, Tensor]) -> str | None:
@@ -25,12 +27,17 @@ def foreign_layout(state: Mapping[str, Tensor]) -> str | None:
 
 
 def renamed_state(
-    name: str, state: Mapping[str, Tensor], where: str = "weights"
+    name: str,
+    state: Mapping[str, Tensor],
+    where: str = "weights",
+    *,
+    sees_bgr: bool = False,
+    weight_std: bool = False,
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The tensors of a checkpoint as the network here names and orders them, and what was left out.
 
-    Norms' biases of convolutions, other orders of colours and of concatenations are worked into
-    the weights; that is exact.
+    Norms' biases of convolutions, other orders of colours (``sees_bgr``) and of concatenations,
+    and the standardisation of weights (``weight_std``) are worked into the weights; that is exact.
 
     Raises:
         ModelError: tensors that have no place, or pictures of other than three channels.
@@ -44,7 +51,9 @@ def renamed_state(
     renamed = _without_biases(encoder_names(renamed))
     _check_channels(layout, renamed, where)
     _check_parts(layout, renamed, where)
-    renamed = _reorder(layout, renamed)
+    renamed = _reorder(layout, renamed, sees_bgr)
+    if weight_std:
+        renamed = _standardised(renamed)
     return (
         renamed if "decoder.low_level.conv.weight" in renamed else _into_context(renamed)
     ), tuple(notes)
@@ -69,17 +78,28 @@ def _rename(
             f"in that network: {some_of(unmapped)}"
         )
     return renamed, [
-        left_out(head.rstrip(".")) for head in sorted(dropped) if not head.startswith("backbone.")
+        left_out(head.rstrip("."))
+        for head in sorted(dropped)
+        if not head.startswith(("backbone.", "pixel_"))
     ]
 
 
 def _without_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A convolution's bias before a norm moves into the norm's mean, which is exact."""
+    """A convolution's bias before a norm moves into the norm's mean, which is exact.
+
+    Where there is no norm, one takes the bias and changes nothing else.
+    """
     state = dict(state)
     for key in [key for key in state if key.endswith(".conv.bias")]:
-        mean = f"{key.removesuffix('conv.bias')}norm.running_mean"
-        if mean in state:
-            state[mean] = state[mean] - state.pop(key)
+        norm, bias = f"{key.removesuffix('conv.bias')}norm", state.pop(key)
+        if f"{norm}.running_mean" in state:
+            state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - bias
+        else:
+            state |= {
+                f"{norm}.weight": torch.ones_like(bias), f"{norm}.bias": bias,
+                f"{norm}.running_mean": torch.zeros_like(bias),
+                f"{norm}.running_var": torch.full_like(bias, 1 - _NORM_EPSILON),
+            }  # fmt: skip
     return state
 
 
@@ -106,14 +126,15 @@ def _check_parts(layout: ForeignLayout, state: Mapping[str, Tensor], where: str)
     for key in ("aspp.branches.0.conv.weight", "aspp.project.conv.weight", "classifier.weight"):
         if key not in state:
             raise ModelError(f"{where} looks like {layout.title}, but its {key} is missing")
-    if "aspp.branches.0.norm.running_mean" not in state:
+    grouped = "aspp.branches.0.norm.running_mean" not in state
+    if grouped and not layout.group_norm:
         raise ModelError(
             f"{where} is {layout.title} without batch norm (its norms keep no running mean, as "
             "group norm): that network is not known here"
         )
 
 
-def _reorder(layout: ForeignLayout, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _reorder(layout: ForeignLayout, state: dict[str, Tensor], sees_bgr: bool) -> dict[str, Tensor]:
     """Input channels of convolutions in the order used here: concatenations, and colours."""
     state = dict(state)
     if layout.pool_first:
@@ -121,9 +142,27 @@ def _reorder(layout: ForeignLayout, state: dict[str, Tensor]) -> dict[str, Tenso
     if layout.edges_first:
         _roll_inputs(state, "decoder.refine.0", state["decoder.low_level.conv.weight"].shape[0])
     stem = _stem_of(state)
-    if layout.swap_colors and stem is not None:
+    if sees_bgr and stem is not None:
         state[stem] = state[stem].flip(1)
     return state
+
+
+def _standardised(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every convolution but the classifier with mean 0 and deviation 1 per output channel.
+
+    Qiao et al. 2019, "Weight Standardization"; the deviation is that of a sample, plus 1e-5.
+    """
+
+    def scaled(weight: Tensor) -> Tensor:
+        exact = weight.double()
+        centred = exact - exact.mean((1, 2, 3), keepdim=True)
+        spread = centred.flatten(1).std(1).add(1e-5).view(-1, 1, 1, 1)
+        return (centred / spread).to(weight.dtype)
+
+    return {
+        key: scaled(value) if value.ndim == 4 and key != "classifier.weight" else value
+        for key, value in state.items()
+    }
 
 
 def _roll_inputs(state: dict[str, Tensor], layer: str, first: int) -> None:

@@ -2,9 +2,11 @@
 
 Read in: torchvision 0.29 (references/segmentation), segmentation-models-pytorch 0.6 (and, for
 DeepLabV3, its older Sequential decoder), VainF's DeepLabV3Plus-Pytorch at 4e1087d, mmsegmentation
-0.x and 1.x (ASPPHead, DepthwiseSeparableASPPHead on ResNet v1, v1b, v1c and MobileNetV2).
+0.x and 1.x (ASPPHead, DepthwiseSeparableASPPHead on ResNet v1, v1b, v1c and MobileNetV2),
+detectron2 at 02b5c4e (projects/DeepLab).
 """
 
+from dataclasses import replace
 from typing import Final
 
 from maskmill.pipeline.models.weights.layout_rules import (
@@ -19,11 +21,20 @@ from maskmill.pipeline.models.weights.layout_rules import (
     conv_module,
     pair_rules,
 )
+from maskmill.pipeline.views.preprocessing import Preprocessing
 
 _VAINF_BACKBONE: Rules = (
     ("backbone.low_level_features.", "mobilenet."),
     ("backbone.high_level_features.", "mobilenet."),
     ("backbone.", "encoder."),
+)
+_VAINF_ENCODERS: Final = (
+    "resnet50", "resnet101", "mobilenetv2", "xception_original", "hrnetv2_32", "hrnetv2_48",
+)  # fmt: skip
+_VAINF_OPTIONS: Final = (
+    ("mobilenetv2", (("early_padding", True),)),
+    ("hrnetv2_32", (("aspp_rates", FIXED_RATES),)),
+    ("hrnetv2_48", (("aspp_rates", FIXED_RATES),)),
 )
 _SMP_ENCODER: Rules = (
     ("encoder.features.", "mobilenet."),
@@ -56,6 +67,52 @@ _MMSEG_ASPP: Rules = (
     *conv_module("decode_head.bottleneck", "aspp.project"),
     ("decode_head.conv_seg.", "classifier."),
 )
+
+
+def _detectron_conv(there: str, here: str) -> Rules:
+    """detectron2's Conv2d with its norm inside, or its DepthwiseSeparableConv2d."""
+    return (
+        (f"{there}.depthwise.norm.", f"{here}.depthwise_norm."),
+        (f"{there}.depthwise.", f"{here}.depthwise."),
+        (f"{there}.pointwise.norm.", f"{here}.norm."),
+        (f"{there}.pointwise.", f"{here}.conv."),
+        (f"{there}.norm.", f"{here}.norm."),
+        (f"{there}.", f"{here}.conv."),
+    )
+
+
+def _detectron_aspp(there: str) -> Rules:
+    return (
+        *(
+            rule
+            for i in range(4)
+            for rule in _detectron_conv(f"{there}.convs.{i}", f"aspp.branches.{i}")
+        ),
+        (f"{there}.convs.4.1.", "aspp.pool.project.conv."),
+        *_detectron_conv(f"{there}.project", "aspp.project"),
+    )
+
+
+_DETECTRON: Final = ForeignLayout(
+    project="detectron2",
+    title="detectron2 DeepLab, DeepLabv3",
+    signature=("sem_seg_head.aspp.convs.",),
+    rules=(
+        *_detectron_aspp("sem_seg_head.aspp"),
+        ("sem_seg_head.predictor.", "classifier."),
+        ("backbone.", "encoder."),
+    ),
+    dropped=("pixel_mean", "pixel_std"),
+    alignment="half_pixel",
+    output_stride=16,
+    preprocessing=Preprocessing(resize="shortest_side", size=1024, limit=2048),
+    encoders=(
+        *(f"resnet{depth}_wide_stem" for depth in (50, 101, 152)),
+        *(f"resnet{depth}" for depth in (50, 101, 152)),
+    ),
+    options=(("eager_rates", True), ("last_rates", (2, 4, 8))),
+)
+_DECODER: Final = "sem_seg_head.decoder"
 
 
 def _smp_v3(title: str, aspp: str, conv: str, norm: str) -> ForeignLayout:
@@ -95,8 +152,8 @@ FRAMEWORK_LAYOUTS: Final[dict[str, ForeignLayout]] = {
     "vainf_v3plus": ForeignLayout(
         project="VainF's DeepLabV3Plus-Pytorch",
         preprocessing=AS_IS,
-        encoders=("resnet50", "resnet101", "mobilenetv2", "xception_original"),
-        encoder_options=(("mobilenetv2", (("early_padding", True),)),),
+        encoders=_VAINF_ENCODERS,
+        encoder_options=_VAINF_OPTIONS,
         title="VainF DeepLabV3Plus-Pytorch, DeepLabv3+",
         signature=("classifier.aspp.convs.",),
         rules=(
@@ -114,8 +171,8 @@ FRAMEWORK_LAYOUTS: Final[dict[str, ForeignLayout]] = {
     "vainf_v3": ForeignLayout(
         project="VainF's DeepLabV3Plus-Pytorch",
         preprocessing=AS_IS,
-        encoders=("resnet50", "resnet101", "mobilenetv2", "xception_original"),
-        encoder_options=(("mobilenetv2", (("early_padding", True),)),),
+        encoders=_VAINF_ENCODERS,
+        encoder_options=_VAINF_OPTIONS,
         title="VainF DeepLabV3Plus-Pytorch, DeepLabv3",
         signature=("classifier.classifier.0.convs.",),
         rules=(
@@ -186,4 +243,21 @@ FRAMEWORK_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         output_stride=8,
         pool_first=True,
     ),
+    "detectron2_v3plus": replace(
+        _DETECTRON,
+        title="detectron2 DeepLab, DeepLabv3+",
+        signature=(f"{_DECODER}.res5.project_conv.convs.",),
+        rules=(
+            *_detectron_aspp(f"{_DECODER}.res5.project_conv"),
+            *_detectron_conv(f"{_DECODER}.res2.project_conv", "decoder.low_level"),
+            *_detectron_conv(f"{_DECODER}.res2.fuse_conv.0", "decoder.refine.0"),
+            *_detectron_conv(f"{_DECODER}.res2.fuse_conv.1", "decoder.refine.1"),
+            *_detectron_conv(f"{_DECODER}.res2.fuse_conv", "decoder.refine.0"),
+            ("sem_seg_head.predictor.", "classifier."),
+            ("backbone.", "encoder."),
+        ),
+        edges_first=True,
+        options=(*_DETECTRON.options, ("align_corners", False)),
+    ),
+    "detectron2_v3": _DETECTRON,
 }

@@ -10,7 +10,8 @@ Rules = tuple[tuple[str, str], ...]
 """(prefix there, prefix here); the first that matches is taken."""
 
 FIXED_RATES: Final = (12, 24, 36)
-
+FIXED_STRIDES: Final = {"drn_d_54": 8, "hrnetv2_32": 4, "hrnetv2_48": 4}
+"""Output strides of encoders that have no other."""
 
 RESNETS: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 AS_IS: Final = Preprocessing(resize="none", size=513)
@@ -30,8 +31,8 @@ class ForeignLayout:
     do not show; ``encoder_options`` the same for single encoders, by name. ``encoders``: which of
     ours and FOREIGN_ENCODERS it may have. ``output_stride`` is the project's default; a state dict
     does not tell. ``preprocessing`` is what the project itself does to a picture it predicts.
-    ``swap_colors``: it feeds pictures as BGR. ``remark``: what else is to be known.
-    ``one_stride``: at other output strides than the default its arithmetic is not known here.
+    ``swap_colors``: it feeds pictures as BGR. ``encoder_remarks``: what else is to be known of
+    single encoders. ``group_norm``: its norms may be of groups, in place of batches.
     """
 
     project: str
@@ -48,8 +49,8 @@ class ForeignLayout:
     swap_colors: bool = False
     options: tuple[tuple[str, Any], ...] = ()
     encoder_options: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
-    remark: str = ""
-    one_stride: bool = False
+    encoder_remarks: tuple[tuple[str, str], ...] = ()
+    group_norm: bool = False
 
 
 def pair_rules(there: str, here: str) -> Rules:

@@ -6,6 +6,7 @@ chenxi116/DeepLabv3.pytorch at 046818d, hualin95/Deeplab-v3plus at 719bfc9,
 Tramac/awesome-semantic-segmentation-pytorch at d37d2a1, transformers 5.23.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from maskmill.pipeline.models.weights.layout_rules import (
@@ -48,8 +49,35 @@ def _branches(there: str) -> Rules:
     )
 
 
-_LETTERBOX: Final = Preprocessing(
-    resize="longest_side", size=512, pad=True, mean=(0.0,) * 3, std=(255.0,) * 3, pad_value=128.0
+_BRANCHED: Final = ForeignLayout(
+    project="bubbliiiing's deeplabv3-plus-pytorch",
+    title="bubbliiiing deeplabv3-plus-pytorch, DeepLabv3+",
+    signature=("aspp.branch1.0.", "cat_conv."),
+    rules=(
+        *_branches("aspp"),
+        *pair_rules("shortcut_conv", "decoder.low_level"),
+        ("cat_conv.0.", "decoder.refine.0.conv."),
+        ("cat_conv.1.", "decoder.refine.0.norm."),
+        ("cat_conv.4.", "decoder.refine.1.conv."),
+        ("cat_conv.5.", "decoder.refine.1.norm."),
+        ("cls_conv.", "classifier."),
+        ("backbone.features.", "mobilenet."),
+        ("backbone.", "encoder."),
+    ),
+    alignment="align_corners",
+    output_stride=16,
+    preprocessing=Preprocessing(
+        resize="letterbox", size=512, pad=True, pad_value=128.0, mean=(0.0,) * 3, std=(255.0,) * 3
+    ),
+    encoders=("mobilenetv2", "xception_tapped"),
+    options=(("align_corners", True),),
+    encoder_remarks=(
+        (
+            "xception_tapped",
+            "YudeWang's deeplabv3plus-pytorch names its Xception alike, but squeezes pictures to "
+            "512x512 without a letterbox",
+        ),
+    ),
 )
 
 REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
@@ -89,37 +117,20 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         options=(("align_corners", True),),
         encoder_options=(("resnet101", (("eager_rates", True), *_MULTI_GRID)),),
     ),
-    "branched": ForeignLayout(
-        project="bubbliiiing's deeplabv3-plus-pytorch",
-        title="bubbliiiing deeplabv3-plus-pytorch, DeepLabv3+",
-        signature=("aspp.branch1.0.", "cat_conv."),
-        rules=(
-            *_branches("aspp"),
-            *pair_rules("shortcut_conv", "decoder.low_level"),
-            ("cat_conv.0.", "decoder.refine.0.conv."),
-            ("cat_conv.1.", "decoder.refine.0.norm."),
-            ("cat_conv.4.", "decoder.refine.1.conv."),
-            ("cat_conv.5.", "decoder.refine.1.norm."),
-            ("cls_conv.", "classifier."),
-            ("backbone.features.", "mobilenet."),
-            ("backbone.", "encoder."),
-        ),
-        alignment="align_corners",
-        output_stride=16,
-        preprocessing=_LETTERBOX,
-        remark=(
-            "bubbliiiing's letterbox stands in the middle of its grey square; here the picture "
-            "stands at the top left of it. YudeWang's deeplabv3plus-pytorch names its Xception "
-            "and ResNet alike"
-        ),
-        encoders=("mobilenetv2", "xception_tapped", "resnet50", "resnet101", "resnet152"),
-        options=(("align_corners", True),),
+    "yudewang": replace(
+        _BRANCHED,
+        project="YudeWang's deeplabv3plus-pytorch",
+        title="YudeWang deeplabv3plus-pytorch, DeepLabv3+",
+        signature=(*_BRANCHED.signature, "backbone.layer1."),
+        preprocessing=Preprocessing(resize="exact", size=512, mean=(0.0,) * 3, std=(255.0,) * 3),
+        encoders=("resnet50", "resnet101", "resnet152"),
         encoder_options=(
             ("resnet50", (("eager_rates", True), ("last_rates", (1, 2, 1)))),
             ("resnet101", (("eager_rates", True), ("last_rates", (2, 2, 2)))),
             ("resnet152", (("eager_rates", True), ("last_rates", (1, 2, 1)))),
         ),
     ),
+    "branched": _BRANCHED,
     "kazuto_v3plus": ForeignLayout(
         project="kazuto1011's deeplab-pytorch",
         title="kazuto1011 deeplab-pytorch, DeepLabv3+",
@@ -138,7 +149,6 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         encoders=_STRIDES_FIRST,
         swap_colors=True,
         options=(("align_corners", False), *_MULTI_GRID),
-        one_stride=True,
     ),
     "kazuto_v3": ForeignLayout(
         project="kazuto1011's deeplab-pytorch",
@@ -151,7 +161,6 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         encoders=_STRIDES_FIRST,
         swap_colors=True,
         options=_MULTI_GRID,
-        one_stride=True,
     ),
     "chenxi": ForeignLayout(
         project="chenxi116's DeepLabv3.pytorch",
@@ -174,6 +183,7 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
             ("", "encoder."),
         ),
         alignment="align_corners",
+        group_norm=True,
         output_stride=16,
         preprocessing=AS_IS,
         encoders=(

@@ -69,7 +69,7 @@ def read_tfjs(path: Path) -> FrozenGraph:
         nodes = {node["name"]: node for node in document["modelTopology"]["node"]}
         constants = _read_constants(path, document["weightsManifest"])
         return _Reader(path, nodes, constants).read()
-    except (KeyError, TypeError, ValueError, CycleError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, CycleError) as error:
         raise ModelError(f"{path} is not a TensorFlow.js graph model: {error!r}") from error
 
 

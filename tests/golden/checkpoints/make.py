@@ -3,9 +3,11 @@
     python tests/golden/checkpoints/make.py PROJECT [SOURCE]
 
 PROJECT is a key of PROJECTS; SOURCE is a checkout of its repository at the commit named there
-(packages: installed, at the version named there). Each case becomes NAME.json.xz: the network's
-state dict as names, shapes and types, and what the project's own network answers, at some points
-of the full-size logits, when its weights and a picture are filled by the rule of seeded.py.
+(packages: installed, at the version named there; torch, and what a project itself imports). Each
+case becomes NAME.json.xz: the network's state dict as names, shapes and types, and what the
+project's own network answers, at some points of the full-size logits, when its weights and a
+picture are filled by the rule of seeded.py. It answers in float64: a hundred layers of random
+weights multiply what float32 rounds, and every processor rounds sums in another order.
 """
 
 # ruff: noqa: B023 (a case is built before the next one is asked for)
@@ -15,12 +17,13 @@ import sys
 import types
 from pathlib import Path
 
+import numpy
 import torch
 from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
-from seeded import sampled_points, seeded_picture, seeded_state
+from seeded import sampled_points, seeded_photograph, seeded_picture, seeded_state
 
 HERE = Path(__file__).parent
 CLASSES = 5
@@ -53,6 +56,13 @@ def vainf(_):
                 # Its Xception pads its last convolutions too little: they need room.
                 {"output_stride": stride, "size": (145, 289) if "xception" in name else (49, 289)},
             )
+
+    for name in ("deeplabv3plus_hrnetv2_32", "deeplabv3_hrnetv2_48"):
+        yield (
+            name,
+            lambda: models[name](num_classes=CLASSES, pretrained_backbone=False),
+            {"size": (64, 288)},  # its branches want multiples of 32
+        )
 
     def separable():
         model = modeling.deeplabv3plus_mobilenet(
@@ -133,7 +143,7 @@ def smp(_):
         lambda: smp.DeepLabV3Plus(
             "resnet18", encoder_weights=None, classes=CLASSES, decoder_atrous_rates=(6, 12, 18)
         ),
-        {"network_options": {"rates": [6, 12, 18]}},
+        {"options": ["rates=6,12,18"]},
     )
     yield "v3plus_resnet18_plain", lambda: smp.DeepLabV3Plus(
         "resnet18", encoder_weights=None, classes=CLASSES, decoder_aspp_separable=False,
@@ -279,12 +289,14 @@ def kazuto(_):
         def forward(self, images):
             return full_size(self.inner(images), images.shape[2:], False)
 
+    rates = {8: [12, 24, 36], 16: [6, 12, 18]}  # as libs/models/__init__.py has them
     for name, build in (("v3", DeepLabV3), ("v3plus", DeepLabV3Plus)):
-        yield (
-            f"{name}_os16",
-            lambda: Upsampled(build(CLASSES, [3, 4, 23, 3], [6, 12, 18], [1, 2, 4], 16)),
-            {"prefix": "inner.", "output_stride": 16},
-        )
+        for stride in (8, 16):
+            yield (
+                f"{name}_os{stride}",
+                lambda: Upsampled(build(CLASSES, [3, 4, 23, 3], rates[stride], [1, 2, 4], stride)),
+                {"prefix": "inner.", "output_stride": stride},
+            )
 
 
 def chenxi(_):
@@ -304,6 +316,21 @@ def chenxi(_):
     }.items():  # fmt: skip
         yield name, lambda: deeplab.resnet101(num_classes=CLASSES, **options), {}
     yield "resnet50", lambda: deeplab.resnet50(num_classes=CLASSES), {}
+    yield (
+        "resnet50_ws",
+        lambda: deeplab.resnet50(num_classes=CLASSES, weight_std=True),
+        {"options": ["weight_std=true"]},
+    )
+    yield (
+        "resnet101_gn_ws",
+        lambda: deeplab.resnet101(num_classes=CLASSES, num_groups=32, weight_std=True),
+        {},
+    )
+    yield (
+        "resnet50_gn16",
+        lambda: deeplab.resnet50(num_classes=CLASSES, num_groups=16),
+        {"options": ["norm_groups=16", "weight_std=false"]},
+    )
 
 
 def hualin(_):
@@ -325,9 +352,65 @@ def tramac(_):
     # Its DeepLabV3Plus cannot be built: the head leaves out an argument that its ASPP needs.
 
 
+def detectron2(source):
+    from detectron2.config import get_cfg
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY
+
+    sys.path.insert(0, str(Path(source[0]) / "projects" / "DeepLab"))
+    from deeplab import add_deeplab_config
+
+    class Whole(nn.Module):
+        """The parts of its SemanticSegmentor, without the padding and sizes of its pictures."""
+
+        def __init__(self, cfg):
+            super().__init__()
+            self.backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(
+                cfg, ShapeSpec(channels=3)
+            )
+            head = SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
+            self.sem_seg_head = head(cfg, self.backbone.output_shape())
+
+        def forward(self, images):
+            return self.sem_seg_head(self.backbone(images))[0]
+
+    def configured(version, changes):
+        cfg = get_cfg()
+        add_deeplab_config(cfg)
+        folder = Path(source[0]) / "projects/DeepLab/configs/Cityscapes-SemanticSegmentation"
+        name = f"deeplab_{version}_R_103_os16_mg124_poly_90k_bs16.yaml"
+        cfg.merge_from_file(str(folder / name))
+        fixed = ["MODEL.RESNETS.NORM", "BN", "MODEL.SEM_SEG_HEAD.NORM", "BN",
+                 "MODEL.SEM_SEG_HEAD.NUM_CLASSES", CLASSES]  # fmt: skip
+        cfg.merge_from_list(fixed + changes)
+        return cfg
+
+    fine = ["MODEL.RESNETS.RES4_DILATION", 2, "MODEL.RESNETS.RES5_DILATION", 4,
+            "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS", [12, 24, 36]]  # fmt: skip
+    whole = ["INPUT.CROP.ENABLED", False]
+    small = ["INPUT.CROP.SIZE", [32, 64]]
+    fifty = ["MODEL.RESNETS.DEPTH", 50]
+    cases = {  # sizes are multiples of the crops, as its pooling wants
+        "v3_r103_crop": ("v3", small, (64, 256)),
+        "v3_r53_os8": ("v3", [*fifty, *fine, *whole, "MODEL.SEM_SEG_HEAD.COMMON_STRIDE", 8],
+                       (48, 288)),
+        "v3plus_r103_crop": ("v3_plus", small, (64, 256)),
+        "v3plus_r53_separable": (
+            "v3_plus", [*fifty, *whole, "MODEL.SEM_SEG_HEAD.USE_DEPTHWISE_SEPARABLE_CONV", True],
+            (48, 288),
+        ),
+        "v3plus_r50_os8_basic": (
+            "v3_plus", [*fifty, *fine, *whole, "MODEL.RESNETS.STEM_TYPE", "basic",
+                       "MODEL.RESNETS.STEM_OUT_CHANNELS", 64], (48, 288),
+        ),
+    }  # fmt: skip
+    for name, (version, changes, size) in cases.items():
+        cfg = configured(version, changes)
+        yield name, lambda: Whole(cfg), {"size": size, "yaml": cfg.dump()}
+
+
 def mmengine_file():
     """A checkpoint as mmengine's CheckpointHook writes it: history, metadata and tiny weights."""
-    import numpy
     from mmengine.logging import MessageHub
 
     hub = MessageHub.get_instance("golden")
@@ -347,6 +430,43 @@ def mmengine_file():
     )
 
 
+@torch.no_grad()
+def letterbox_file():
+    """What bubbliiiing's own prediction shows its network, and the masks it makes of the answer."""
+    import tempfile
+
+    import deeplab
+    from nets.deeplabv3_plus import DeepLab
+    from PIL import Image
+    from utils.utils import resize_image
+
+    network = DeepLab(CLASSES, backbone="mobilenet", pretrained=False, downsample_factor=16)
+    entries = [
+        [key, list(value.shape), str(value.dtype).removeprefix("torch.")]
+        for key, value in network.state_dict().items()
+    ]
+    pictures = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "best_epoch_weights.pth"
+        torch.save(seeded_state(entries), path)
+        predict = deeplab.DeeplabV3(
+            model_path=str(path), num_classes=CLASSES, backbone="mobilenet", cuda=False
+        )
+        for size in ((120, 97), (61, 200), (540, 720)):
+            photograph = Image.fromarray(seeded_photograph(*size))
+            shown, width, height = resize_image(photograph, (512, 512))
+            pixels = numpy.asarray(shown)[::37, ::37]
+            mask = numpy.asarray(predict.get_miou_png(photograph))
+            pictures.append(
+                {"size": size, "resized": [height, width], "pixels": pixels.flatten().tolist(),
+                 "mask": "".join(map(str, mask.flatten().tolist()))}
+            )  # fmt: skip
+    golden = {"keys": entries, "pictures": pictures}
+    path = HERE / "letterbox.json.xz"
+    path.write_bytes(lzma.compress(json.dumps(golden).encode(), preset=9))
+    print(f"{path.name}: {path.stat().st_size} bytes")
+
+
 PROJECTS = {
     "vainf": ("VainF/DeepLabV3Plus-Pytorch 4e1087de98bc49d55b9239ae92810ef7368660db", vainf),
     "jfzhang": (
@@ -364,6 +484,9 @@ PROJECTS = {
     ),
     "kazuto": ("kazuto1011/deeplab-pytorch 4219467fa5de07985f834f1bd8c04c186dc8f6d8", kazuto),
     "chenxi": ("chenxi116/DeepLabv3.pytorch 046818d755f91169dbad141362b98178dd685447", chenxi),
+    "detectron2": (
+        "facebookresearch/detectron2 02b5c4e295e990042a714712c21dc79b731e8833", detectron2,
+    ),
     "hualin": ("hualin95/Deeplab-v3plus 719bfc988e589a290d9348dc6d2a66043fc8f21a", hualin),
     "tramac": (
         "Tramac/awesome-semantic-segmentation-pytorch d37d2a17221d2681ad454958cf06a1065e9b1f7f",
@@ -381,15 +504,18 @@ def record(project, name, source, build, facts):
         for key, value in network.state_dict().items()
     ]
     network.load_state_dict({prefix + k: v for k, v in seeded_state(entries).items()})
+    network.double()
     size = facts.pop("size", (48, 288) if project == "smp" else (49, 289))
-    logits = first(network(seeded_picture(*size)))
+    logits = first(network(seeded_picture(*size).double()))
     if tuple(logits.shape[2:]) != tuple(size):
         raise SystemExit(f"{project} {name}: answers {tuple(logits.shape)}")
+    if logits.dtype != torch.float64:
+        raise SystemExit(f"{project} {name}: answers in {logits.dtype}")
     rows, cols = sampled_points(*size)
     kept = logits[0][:, rows][:, :, cols]
     golden = {
         "project": project, "source": source, "size": size, **facts, "keys": entries,
-        "logits": [float(f"{float(value):.7g}") for value in kept.flatten()],
+        "logits": [float(f"{float(value):.11g}") for value in kept.flatten()],
     }  # fmt: skip
     path = HERE / f"{project}-{name}.json.xz"
     path.write_bytes(lzma.compress(json.dumps(golden).encode(), preset=9))
@@ -402,6 +528,8 @@ def main():
     sys.path[:0] = source
     if project == "mmseg":
         mmengine_file()
+    if project == "bubbliiiing":
+        letterbox_file()
     title, cases = PROJECTS[project]
     for name, build, facts in cases(source):
         record(project, name, title, build, facts)

@@ -66,6 +66,23 @@ def test_an_ending_of_ones_own_is_seen_where_all_files_share_it():
     assert matched(both) == [("1_a_ids.png", "1_b_ids.png"), ("2_a_ids.png", "2_b_ids.png")]
 
 
+def test_what_most_names_have_before_or_behind_them_is_seen():
+    """A stray file on one side, or something in front, is no hindrance; chance is no rule."""
+    plain = [MaskFile(f"{number:03d}.png", "") for number in range(9)]
+    stray = [MaskFile("readme.png", "")]
+    for form, other in (("{}_annotated.png", ""), ("annot_{}.png", ""), ("mask_{}.png", "-seg")):
+        truths = [MaskFile(form.format(file.key[:-4]), "") for file in plain]
+        predictions = [MaskFile(f"{file.key[:-4]}{other}.png", "") for file in plain]
+        found = pair_masks(predictions, truths + stray)
+        assert sum(pair.problem is None for pair in found.pairs) == 9
+        good = [pair for pair in found.pairs if not pair.problem]
+        assert all(pair.prediction.key[:3] in pair.truth.key for pair in good)
+        assert [pair.key for pair in found.pairs if pair.problem] == ["readme"]
+    cats, dogs = ([MaskFile(f"{kind}_{number}.png", "") for number in range(9)]
+                  for kind in ("cat", "dog"))  # fmt: skip
+    assert not any(pair.problem is None for pair in pair_masks(cats, dogs).pairs)
+
+
 def test_numbers_are_no_ending():
     pairing = pair_masks(files("a_01.png", "b_01.png"), files("a_02.png", "b_02.png"))
     assert matched(pairing) == []

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, NO_MASK, NO_PIXEL, Omission
 from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import ErrorCode, FileFailure
 from maskmill.schemas.labels import LabelMap, builtin
@@ -115,7 +116,6 @@ def coco_with(segmentation: object, tmp_path: Path, **fields: object) -> Path:
         ({"size": [3, 4], "counts": [5]}, ErrorCode.UNSAFE_SIZE),  # runs do not fill the picture
         ({"size": [60000, 60000], "counts": "x"}, ErrorCode.UNSAFE_SIZE),  # absurd size
         ({"size": [4, 3], "counts": [12]}, ErrorCode.SIZE_MISMATCH),  # sides swapped
-        ([[1, 1, 2, 2]], ErrorCode.MALFORMED),  # two corners
         ([[1, 1, 2, 2, 3]], ErrorCode.MALFORMED),  # odd
         ([["a"] * 6], ErrorCode.MALFORMED),
         ("text", ErrorCode.MALFORMED),
@@ -134,9 +134,23 @@ def test_coco_of_another_category(tmp_path: Path) -> None:
     assert failing(path, "coco", None).code is ErrorCode.UNKNOWN_CLASS
 
 
-def test_coco_boxes_without_masks_are_noted(tmp_path: Path) -> None:
-    (sample,) = read_dataset(coco_with([], tmp_path, bbox=[0, 0, 2, 2]), "coco")
-    assert sample.notes == ("1 annotations are boxes without a mask, left out",)
+@pytest.mark.parametrize(
+    ("segmentation", "fields", "kind"),
+    [
+        ([], {"bbox": [0, 0, 2, 2]}, BOXES),
+        ([[]], {"bbox": [0, 0, 2, 2]}, BOXES),  # Roboflow's list of nothing
+        (None, {"bbox": [0, 0, 2, 2], "keypoints": [1, 1, 2], "num_keypoints": 1}, KEYPOINTS),
+        ([], {}, NO_MASK),
+        ([[1, 1, 2, 2]], {}, NO_PIXEL),  # two corners: a line
+        ([[9, 9, 12, 9, 12, 12]], {}, NO_PIXEL),  # outside the picture
+    ],
+)
+def test_coco_annotations_without_a_pixel_are_counted(
+    tmp_path: Path, segmentation: object, fields: dict, kind: str
+) -> None:
+    (sample,) = read_dataset(coco_with(segmentation, tmp_path, **fields), "coco")
+    assert sample.left_out == {Omission(kind): 1}
+    assert not sample.mask.any()
 
 
 def test_overlap_is_counted_and_the_smaller_object_is_on_top(tmp_path: Path) -> None:
@@ -195,7 +209,6 @@ def test_labelme_shapes_that_cannot_be(tmp_path: Path, change: dict, code: Error
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("0 0.5 0.5 0.2 0.2", ErrorCode.MALFORMED),  # a box
         ("0 0.1 0.1 0.5 0.1 0.5", ErrorCode.MALFORMED),  # odd
         ("0 10 10 50 10 50 50", ErrorCode.MALFORMED),  # pixels, not shares
         ("7 0.1 0.1 0.5 0.1 0.5 0.5", ErrorCode.UNKNOWN_CLASS),
@@ -213,6 +226,18 @@ def test_yolo_lines_that_cannot_be(tmp_path: Path, line: str, code: ErrorCode) -
     failure = failing(tmp_path, "yolo", None)
     assert failure.code is code
     assert "line 1" in str(failure)
+
+
+def test_yolo_boxes_among_polygons_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "labels/train").mkdir(parents=True)
+    lines = "0 0.5 0.5 0.2 0.2\n1 0 0 0.5 0 0.5 1 0 1\n"
+    (tmp_path / "labels/train/a.txt").write_text(lines)
+    (tmp_path / "images/train").mkdir(parents=True)
+    Image.new("RGB", (4, 2)).save(tmp_path / "images/train/a.png")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n")
+    (sample,) = read_dataset(tmp_path, "yolo")
+    assert sample.left_out == {Omission(BOXES): 1}
+    assert sample.mask.tolist() == [[2, 2, 0, 0]] * 2
 
 
 def test_yolo_without_its_pictures_says_what_is_missing(tmp_path: Path) -> None:

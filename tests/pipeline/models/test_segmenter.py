@@ -1,5 +1,6 @@
 """The one forward path: groups, order, memory, precision, refusals."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -38,14 +39,15 @@ def segmenter(spec=SPEC, **settings) -> Segmenter:
 class Recording(nn.Module):
     """A network that notes the batches it saw and fails beyond a batch size."""
 
-    def __init__(self, inner: nn.Module, largest: int) -> None:
+    def __init__(self, inner: nn.Module, largest: int, error: BaseException | None = None) -> None:
         super().__init__()
         self.inner, self.largest, self.seen = inner, largest, []
+        self.error = error or torch.OutOfMemoryError("simulated")
 
     def forward(self, pixels):
         self.seen.append(tuple(pixels.shape))
         if len(pixels) > self.largest:
-            raise torch.OutOfMemoryError("simulated")
+            raise self.error
         return self.inner(pixels)
 
 
@@ -114,15 +116,38 @@ def test_a_picture_too_large_alone_fails_alone():
     assert "97x97" in str(answers[0])
 
 
-def test_cpu_allocator_failures_count_as_memory_exhaustion():
-    one = segmenter()
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        MemoryError(),
+    ],
+)
+def test_every_librarys_way_to_say_it_counts_as_memory_exhaustion(error):
+    one = segmenter(group_size=2)
+    one.network = Recording(one.network, 1, error)
+    assert all(answer.halved for answer in one.forward(pictures()))
+    one.network = Recording(one.network, 0, error)
+    assert {answer.code for answer in one.forward(pictures())} == {ErrorCode.OUT_OF_MEMORY}
 
-    def fail(_):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    one.network = fail
-    (answer,) = one.forward(pictures()[:1])
-    assert answer.code is ErrorCode.OUT_OF_MEMORY
+def test_an_answer_that_is_not_finite_fails_its_picture_alone():
+    one = segmenter(group_size=2)
+    network = one.network
+
+    def overflowing(pixels):
+        logits = network(pixels)
+        logits[0, 3, 2, 1] = math.inf
+        return logits
+
+    one.network = overflowing
+    first, second = one.forward([pictures()[0]] * 2)
+    assert first.code is ErrorCode.NOT_FINITE and "--precision fp32" in str(first)
+    assert np.isfinite(second.logits).all()
 
 
 def test_other_errors_are_bugs_and_stay_loud():

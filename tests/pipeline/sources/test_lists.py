@@ -165,6 +165,16 @@ def test_coco_names_that_leave_the_folder(tmp_path: Path, name: str):
         list_source(write_coco(tmp_path / "x.json", name))
 
 
+def test_coco_entries_that_cannot_be_cost_themselves(photos: Path) -> None:
+    names = ["a.jpg", "https://host/b.jpg", "/etc/passwd", "../x.jpg", "a\0.jpg"]
+    images = [*({"file_name": name} for name in names), {"id": 7}, "text", {"file_name": 3}]
+    source = write_list(photos / "x.json", json.dumps({"images": images}))
+    listing = list_source(source)
+    assert [entry.key for entry in listing.entries] == ["a.jpg"]
+    (note,) = listing.notes
+    assert "7 of its images are left out" in note and "https://host/b.jpg" in note
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"images": 3}', '{"images": [{"id": 1}]}', "[" * 9000]
 )

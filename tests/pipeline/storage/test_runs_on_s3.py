@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import maskmill
 from maskmill.jobs.engines.choice import RunOptions
 from maskmill.jobs.run import run
 from maskmill.pipeline.runs.lock import run_lock
@@ -40,6 +42,18 @@ def test_a_run_through_throttling_ends_as_any_other(job, proxy: FaultProxy):
     assert RETRIES.retries - before == sum(proxy.refused.values()) > 0
     assert not job.layout.exists(job.layout.lock)
     assert run(job, ONE_BY_ONE).done_now == 0
+
+
+@pytest.mark.slow
+def test_the_driver_hears_of_its_workers_retries(place: str, proxy: FaultProxy, tmp_path: Path):
+    for number in range(12):
+        Image.new("L", (20, 20), number).save(tmp_path / f"{number}.png")
+    proxy.faults.slow_down = 0.2
+    before = RETRIES.retries
+    how = {"labels": "voc", "engine": "ray", "workers": 1, "block_samples": 4}
+    outcome = maskmill.convert(tmp_path, place, "masks", "coco", **how)
+    assert outcome.ledger.ok == 12
+    assert RETRIES.retries - before == sum(proxy.refused.values()) > 0
 
 
 def test_a_run_that_loses_its_folder_stops_and_goes_on_later(job, monkeypatch):

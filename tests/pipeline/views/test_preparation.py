@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from maskmill.pipeline.models.registry import MODELS
 from maskmill.pipeline.models.segmenter import network_input
-from maskmill.pipeline.views.preparation import grid_maps, prepare, resized_hw, valid_grid_hw
+from maskmill.pipeline.views.preparation import grid_maps, prepare, resized_hw, valid_part
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import SettingsError
 
@@ -96,15 +96,18 @@ def test_positions_follow_the_written_formula(height, width):
 def test_cropped_grid_holds_every_position_and_little_more(height, width, alignment):
     picture = prepare(np.zeros((height, width, 3), np.uint8), SQUARE)
     maps = grid_maps(picture, (65, 65), alignment)
-    valid = valid_grid_hw(picture, (65, 65), alignment)
-    for axis, original, points in zip(maps, (height, width), valid, strict=True):
-        assert axis.positions(0, original).max() <= points - 1 <= 64
-        assert points - 1 < axis.high + 1
+    for axis, original in zip(maps, (height, width), strict=True):
+        part, read = valid_part(axis, 65)
+        assert part.start == 0
+        assert axis.positions(0, original).max() <= part.stop - 1 <= 64
+        assert part.stop - 1 < axis.high + 1
+        assert np.array_equal(read.positions(0, original), axis.positions(0, original))
 
 
 def test_grid_of_a_landscape_picture_ends_with_the_picture():
     picture = prepare(picture_of(480, 640), SQUARE)
-    assert valid_grid_hw(picture, (65, 65), "align_corners") == (49, 65)  # 384 / 8 + 1
+    parts = [valid_part(axis, 65)[0] for axis in grid_maps(picture, (65, 65), "align_corners")]
+    assert parts == [slice(0, 49), slice(0, 65)]  # 384 / 8 + 1
 
 
 def test_padding_is_zero_after_normalisation():

@@ -1,0 +1,106 @@
+"""Two files that lie under each other's names: each prediction fits the other's truth."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from maskmill.pipeline.audit.class_maps import ClassMaps
+from maskmill.pipeline.audit.pair import resized_nearest
+from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.errors import FileFailure
+
+SKETCH: Final = (48, 48)
+"""(H, W) to which masks are brought for comparing many with many."""
+
+MIN_CROSSED = 0.6  # mIoU of the two exchanged back, on average
+MIN_GAIN = 0.25  # of mIoU by exchanging back, on average
+MIN_OWN_GAIN = 0.05  # of each of the two
+
+Scores = npt.NDArray[np.float32]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    key: str
+    truth: LabelMask
+    prediction: LabelMask
+    shapes: tuple[Shape, Shape]
+
+
+def find_exchanges(
+    rows: Iterable[Mapping[str, Any]], maps: ClassMaps, num_classes: int
+) -> list[tuple[str, str]]:
+    """Keys of pairs whose predictions, or truths, were exchanged; each key once.
+
+    Args:
+        rows: pairs of low agreement and of sizes that differ, with the columns of PAIRS.
+        maps: what reads them again.
+        num_classes: C.
+    """
+    suspects = list(_sketched(rows, maps))
+    if len(suspects) < 2:
+        return []
+    scores = _mean_ious(suspects, num_classes)
+    gain = scores - np.diagonal(scores)[:, None]
+    crossed, gains = (scores + scores.T) / 2, (gain + gain.T) / 2
+    fits = (crossed >= MIN_CROSSED) & (gains >= MIN_GAIN) & _fitting_sizes(suspects)
+    fits &= np.minimum(gain, gain.T) >= MIN_OWN_GAIN
+    found, used = [], set[int]()
+    for place in np.argsort(-np.where(fits, crossed, -1), axis=None, kind="stable"):
+        first, second = divmod(int(place), len(suspects))
+        if not fits[first, second]:
+            break
+        if first < second and not {first, second} & used:
+            used |= {first, second}
+            found.append((suspects[first].key, suspects[second].key))
+    return sorted(found)
+
+
+def _sketched(rows: Iterable[Mapping[str, Any]], maps: ClassMaps) -> Iterable[_Suspect]:
+    for row in rows:
+        try:
+            truth, prediction = maps.truth(row), maps.prediction(row)
+        except FileFailure:  # its own row says so
+            continue
+        yield _Suspect(
+            row["key"], resized_nearest(truth, SKETCH), resized_nearest(prediction, SKETCH),
+            (truth.shape, prediction.shape),
+        )  # fmt: skip
+
+
+def _fitting_sizes(suspects: list[_Suspect]) -> npt.NDArray[np.bool_]:
+    """(N, N): the prediction of the one has the size of the other's truth, and the other way."""
+    numbers: dict[Shape, int] = {}
+    sizes = np.array([
+        [numbers.setdefault(shape, len(numbers)) for shape in one.shapes] for one in suspects
+    ])  # fmt: skip
+    fits: npt.NDArray[np.bool_] = sizes[:, None, 0] == sizes[None, :, 1]
+    return fits & fits.T
+
+
+def _mean_ious(suspects: list[_Suspect], num_classes: int) -> Scores:
+    """(N, N): mIoU of truth i with prediction j, over the classes that either has.
+
+    A pair of different sizes agrees with itself in nothing.
+    """
+    truths = np.stack([one.truth.ravel() for one in suspects])
+    predictions = np.stack([one.prediction.ravel() for one in suspects])
+    known = (truths < num_classes).astype(np.float32)
+    sums, counts = np.zeros((2, len(suspects), len(suspects)), dtype=np.float32)
+    present = np.union1d(truths, predictions)
+    for index in present[present < num_classes].tolist():
+        truth = (truths == index).astype(np.float32)
+        prediction = (predictions == index).astype(np.float32).T
+        both = truth @ prediction
+        either = truth.sum(axis=1)[:, None] + known @ prediction - both
+        sums += np.divide(both, either, out=np.zeros_like(both), where=either > 0)
+        counts += either > 0
+    scores = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    for place, one in enumerate(suspects):
+        if one.shapes[0] != one.shapes[1]:
+            scores[place, place] = 0
+    return scores

@@ -1,0 +1,69 @@
+"""The picture of a sample: where it is, whatever the source calls it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maskmill.pipeline.convert.conversion import ConversionPlan
+from maskmill.pipeline.datasets.picture_search import find_picture
+from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.storage.filesystems import is_uri, read_bytes
+from maskmill.schemas.errors import DocumentFailure, ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPicture:
+    """A file of a tree, or a place of its own where ``tree`` is None."""
+
+    name: str
+    tree: FileTree | None = None
+
+    def read(self) -> bytes:
+        """All bytes of the file.
+
+        Raises:
+            FileFailure: it cannot be read.
+        """
+        return read_bytes(self.name) if self.tree is None else self.tree.read(self.name)
+
+
+def picture_of(plan: ConversionPlan, sample: Sample, near: str) -> FoundPicture | None:
+    """The picture in --images, by its name or the sample's key; else where the source has it.
+
+    None where neither has it. The folders in ``near`` speak for one of several of a name.
+
+    Raises:
+        DocumentFailure: several pictures are meant alike.
+    """
+    context = plan.read_context
+    is_place = sample.image is not None and (is_uri(sample.image) or sample.image.startswith("/"))
+    if context.images is not None:
+        names = (sample.key,) if is_place else (sample.image, sample.key)
+        found = find_picture(context.images, *names, near=near)
+        if found is not None:
+            return FoundPicture(found, context.images)
+    if sample.image is None:
+        return None
+    if is_place:
+        return FoundPicture(sample.image)
+    found = find_picture(context.tree, sample.image, near=near)
+    return None if found is None else FoundPicture(found, context.tree)
+
+
+def missing_picture(sample: Sample) -> DocumentFailure:
+    """What a sample fails with whose picture was asked for and is not there."""
+    told = "" if sample.image is None else f" (the source calls it {sample.image})"
+    return DocumentFailure(
+        ErrorCode.MISSING_IMAGE,
+        f"{sample.key}: its picture was not found{told}; give the folder that holds it with "
+        "--images, or leave out --with-images",
+    )
+
+
+def places_near(entry: Mapping[str, Any]) -> str:
+    """The folder of the document that has the sample of a manifest row, and its split."""
+    payload = json.loads(entry["payload"])
+    document = payload.get("document") if isinstance(payload, dict) else None
+    return f"{str(document or '').rpartition('/')[0]}/{entry['split']}"

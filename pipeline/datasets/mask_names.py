@@ -1,0 +1,256 @@
+"""Which mask belongs to which picture, by what their names have and lack: found, or as told.
+
+Masks are called as their pictures with something before or behind (``x_mask.png`` of ``x.jpg``),
+in folders of other names. One such affix is chosen for all masks: the one that pairs the most.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem_of
+from maskmill.schemas.errors import SettingsError
+
+SEPARATORS: Final = "_. -"
+FEW: Final = 20
+"""Of so few names every ending that pairs two files counts; of more it must be frequent."""
+SHARE: Final = 0.1
+"""The least share of all names that an affix has."""
+SAMPLE: Final = 500
+TRIED: Final = 8
+EXAMPLES: Final = 3
+ROLES: Final = frozenset(
+    (
+        *("mask", "masks", "matte", "label", "labels", "l", "labelids", "labeltrainids", "target"),
+        *("gt", "groundtruth", "truth", "seg", "segm", "segmentation"),
+        *("annotation", "annotations", "annot", "ann"),
+        *("pred", "preds", "prediction", "predictions"),
+    )
+)
+"""Words that say of a file that it is a mask: needed where a file could be a picture as well."""
+_WORD: Final = re.compile(r"[A-Za-z]+")
+_SUFFIX: Final = re.compile(rf"[{SEPARATORS}](?=.*[A-Za-z])")
+_PREFIX: Final = re.compile(rf"(?<=[{SEPARATORS}])")
+
+
+class Affix(NamedTuple):
+    """What a name has before and behind the part that a picture and its mask share."""
+
+    prefix: str = ""
+    suffix: str = ""
+
+    def bare(self, stem: str) -> str | None:
+        """The file name ``stem`` without the affix; None where it has another, or nothing else."""
+        end = len(stem) - len(self.suffix)
+        fits = stem.startswith(self.prefix) and stem.endswith(self.suffix)
+        return stem[len(self.prefix) : end] if fits and len(self.prefix) < end else None
+
+    @property
+    def names_a_role(self) -> bool:
+        """True where one of its words says that the file is a mask."""
+        return not ROLES.isdisjoint(_WORD.findall(f"{self.prefix} {self.suffix}".lower()))
+
+    def __str__(self) -> str:
+        return f"{self.prefix}NAME{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamePairs:
+    """Masks and pictures that belong together, by what rule.
+
+    ``pictures`` has the picture of each mask that has one; ``masks`` are all files that are masks;
+    ``unmasked`` is how many pictures have none, ``others`` how many files are not called as masks.
+    """
+
+    mask_affix: Affix
+    picture_affix: Affix
+    masks: Sequence[str]
+    pictures: Mapping[str, str]
+    unmasked: int = 0
+    others: int = 0
+
+    def note(self) -> str | None:
+        """The rule and its exceptions; None where it is plain and has none."""
+        lonely = [name for name in self.masks if name not in self.pictures]
+        is_plain = self.mask_affix == self.picture_affix == Affix()
+        if not self.pictures or (is_plain and not lonely):
+            return None
+        mask, picture = next(iter(self.pictures.items()))
+        told = (
+            f"pairs {self.mask_affix}{extension_of(mask)} with "
+            f"{self.picture_affix}{extension_of(picture)}: "
+            f"{len(self.pictures):,} of {len(self.masks):,}"
+        )
+        if lonely:
+            shown = ", ".join(lonely[:EXAMPLES]) + (", …" if len(lonely) > EXAMPLES else "")
+            told += f"; {len(lonely):,} masks without picture: {shown}"
+        if self.unmasked:
+            told += f"; {self.unmasked:,} pictures without mask"
+        return told + (f"; {self.others:,} files called otherwise not taken" if self.others else "")
+
+
+def pair_names(
+    masks: Sequence[str],
+    pictures: Collection[str],
+    told: str | None = None,
+    *,
+    one_tree: bool = True,
+) -> NamePairs:
+    """Pair the files ``masks`` with the files ``pictures``.
+
+    Where a file is among both (of ``one_tree``), it is a mask if it has the affix, else a picture.
+    A pair is one to one; names that several files share stay without a partner. ``told`` is the
+    affix the user gave: files without it are no masks.
+
+    Raises:
+        SettingsError: no mask has the affix that was told, or two affixes pair equally well.
+    """
+    both = frozenset(masks).intersection(pictures) if one_tree else frozenset()
+    sides = _Sides(_files(masks), _files(pictures), both)
+    if told is not None:
+        return _as_told(sides, told)
+    plain = _paired(sides, Affix(), Affix())
+    if len(plain.pictures) * 2 > len(masks):
+        return plain
+    endings = [one for one in _affixes(sides.masks) if one.names_a_role or not both]
+    found = _all_ways(sides, endings)
+    best = min(found, key=_worse, default=plain)
+    bearers = sum(best.mask_affix.bare(file.stem) is not None for file in sides.masks)
+    if len(best.pictures) <= len(plain.pictures) or len(best.pictures) * 2 < bearers:
+        return plain
+    _refuse_rival(best, found)
+    return best
+
+
+class _File(NamedTuple):
+    name: str
+    folder: str
+    stem: str
+
+
+class _Sides(NamedTuple):
+    masks: Sequence[_File]
+    pictures: Sequence[_File]
+    both: frozenset[str]
+
+
+def _files(names: Collection[str]) -> list[_File]:
+    parts = ((name, *name.rpartition("/")[::2]) for name in names)
+    return [_File(name, folder, stem_of(file)) for name, folder, file in parts]
+
+
+def _all_ways(sides: _Sides, endings: Sequence[Affix]) -> list[NamePairs]:
+    """The affixes that pair best by a sample of the masks, tried on all of them."""
+    sample = sides.masks[:: max(1, len(sides.masks) // SAMPLE)]
+    hits: Counter[tuple[Affix, Affix]] = Counter()
+    for other in _affixes(sides.pictures) if endings else []:
+        if other.names_a_role and sides.both:
+            continue  # called as a mask, it is no picture
+        shown = {bare for file in sides.pictures if (bare := other.bare(file.stem)) is not None}
+        for one in endings:
+            if one != other:
+                hits[one, other] = sum(one.bare(file.stem) in shown for file in sample)
+    return [_paired(sides, one, other) for (one, other), count in hits.most_common(TRIED) if count]
+
+
+def _worse(one: NamePairs) -> tuple[int, int]:
+    """Few pairs, and of equally many the longer rule."""
+    return -len(one.pictures), sum(map(len, (*one.mask_affix, *one.picture_affix)))
+
+
+def _as_told(sides: _Sides, told: str) -> NamePairs:
+    affix = _told_affix(told)
+    masks = [file for file in sides.masks if affix.bare(file.stem) is not None]
+    if not masks:
+        first = next((f"; the first is {file.name}" for file in sides.masks), "")
+        raise SettingsError(f"--mask-suffix {told!r}: no mask is called so{first}")
+    others = len(sides.masks) - len(masks)
+    found = _all_ways(sides._replace(masks=masks), [affix])
+    best = min(found, key=_worse, default=NamePairs(affix, Affix(), [], {}))
+    is_alone = frozenset(file.name for file in masks)
+    kept = [name for name in best.masks if name in is_alone] or [file.name for file in masks]
+    return replace(best, masks=kept, others=others)
+
+
+def _refuse_rival(best: NamePairs, found: Sequence[NamePairs]) -> None:
+    """Masks of two kinds for the same pictures: which is meant cannot be told from names."""
+    rivals = {
+        str(one.mask_affix): one.mask_affix
+        for one in found
+        if one.picture_affix == best.picture_affix and len(one.pictures) * 2 > len(best.pictures)
+    }
+    if len(rivals) > 1:
+        raise SettingsError(
+            f"masks are called {' and '.join(sorted(rivals))} beside the same pictures: say which "
+            "are meant with --mask-suffix"
+        )
+
+
+def _told_affix(told: str) -> Affix:
+    """``_mask``, ``_mask.png`` or ``mask_`` as an affix."""
+    text = stem_of(told, MASK_EXTENSIONS)
+    is_prefix = text[-1:] in SEPARATORS and text[:1] not in SEPARATORS
+    return Affix(prefix=text) if is_prefix else Affix(suffix=text)
+
+
+def _affixes(files: Sequence[_File]) -> list[Affix]:
+    """Endings and beginnings that enough of the names have, from a separator on, and none."""
+    counts: Counter[Affix] = Counter()
+    stems = {file.stem for file in files}
+    for stem in stems:
+        counts.update(_affixes_of(stem))
+    least = 1 if len(stems) <= FEW else SHARE * len(stems)
+    return [Affix(), *(affix for affix, count in counts.items() if count >= least)]
+
+
+def _affixes_of(stem: str) -> Iterator[Affix]:
+    for match in _SUFFIX.finditer(stem, 1):
+        yield Affix(suffix=stem[match.start() :])
+    for match in _PREFIX.finditer(stem, 1):
+        if any(map(str.isalpha, stem[: match.start()])):
+            yield Affix(prefix=stem[: match.start()])
+
+
+def _paired(sides: _Sides, mask_affix: Affix, picture_affix: Affix) -> NamePairs:
+    left = _by_shared_name(sides.masks, mask_affix)
+    bearers = {file.name for file, _ in left}
+    kept = [one.name for one in sides.masks if one.name in bearers or one.name not in sides.both]
+    shown = [one for one in sides.pictures if one.name not in sides.both or one.name not in bearers]
+    right = _by_shared_name(shown, picture_affix)
+    folders = _shared_folders(left, right)
+    ours, theirs = _alone(left, folders), _alone(right, folders)
+    found = {ours[name]: theirs[name] for name in ours.keys() & theirs.keys()}
+    unmasked = len(shown) - len(found)
+    return NamePairs(mask_affix, picture_affix, kept, dict(sorted(found.items())), unmasked)
+
+
+Shared = Sequence[tuple[_File, str]]
+"""Files, and the part of each name that both sides share."""
+
+
+def _by_shared_name(files: Sequence[_File], affix: Affix) -> Shared:
+    found = ((file, affix.bare(file.stem)) for file in files)
+    return [(file, bare) for file, bare in found if bare is not None]
+
+
+def _shared_folders(left: Shared, right: Shared) -> frozenset[str]:
+    """Names of folders on both sides: ``train`` of ``masks/train`` and ``images/train``."""
+    ours, theirs = ({file.folder for file, _ in side} for side in (left, right))
+    return frozenset(_parts(ours) & _parts(theirs))
+
+
+def _parts(folders: Collection[str]) -> set[str]:
+    return {part for folder in folders for part in folder.split("/")}
+
+
+def _alone(side: Shared, folders: frozenset[str]) -> dict[tuple[str, ...], str]:
+    """Files by shared folders and name, those that are alone under theirs."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    found: dict[tuple[str, ...], str] = {}
+    for file, bare in side:
+        key = (*(part for part in file.folder.split("/") if part in folders), bare)
+        counts[key] += 1
+        found[key] = file.name
+    return {key: name for key, name in found.items() if counts[key] == 1}

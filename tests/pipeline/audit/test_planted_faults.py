@@ -1,0 +1,134 @@
+"""Mishaps planted among 500 real masks with wobbly predictions: each is named, nothing else is."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from maskmill.jobs.cli import main
+from maskmill.pipeline.audit.alignment import mean_iou
+from tests.pipeline.audit.wobbly import moved, without_void, wobbly
+
+pytestmark = pytest.mark.slow
+TURNS = {
+    "mirrored": np.fliplr, "upside down": np.flipud, "quarter": lambda mask: np.rot90(mask, -1),
+    "half": lambda mask: np.rot90(mask, 2), "three quarters": np.rot90,
+}  # fmt: skip
+SHIFTS = ((3, 0), (-5, 2), (0, -8), (30, 0))
+
+
+@pytest.fixture(scope="module")
+def real(shared):
+    """name -> truth, name -> prediction."""
+    paths = sorted((shared / "data/voc_masks_500").glob("*.png"))
+    truths = {path.stem: np.array(Image.open(path)) for path in paths}
+    return truths, {name: wobbly(mask, seed) for seed, (name, mask) in enumerate(truths.items())}
+
+
+def audited(folder, truths, predictions):
+    """(document, Markdown, console) of the command."""
+    for side, masks in (("p", predictions), ("t", truths)):
+        (folder / side).mkdir()
+        for name, mask in masks.items():
+            Image.fromarray(mask).save(folder / side / f"{name}.png", compress_level=1)
+    sides = [str(folder / side) for side in "pt"]
+    options = ["--labels", "voc", "--engine", "local", "--resamples", "20"]
+    ended = CliRunner().invoke(main, ["audit", *sides, *options, "--out", str(folder / "out")])
+    assert ended.exit_code in (0, 3), ended.output
+    document = json.loads((folder / "out/audit.json").read_text())
+    return document, (folder / "out/audit.md").read_text(), ended.output
+
+
+def named(document):
+    """Key -> names of the faults that name it."""
+    found = {}
+    for fault in document["faults"]:
+        for key in fault["keys"]:
+            found.setdefault(key, set()).add(fault["name"])
+    return found
+
+
+def test_nothing_is_named_where_nothing_is_planted(real, tmp_path):
+    document, _, _ = audited(tmp_path, *real)
+    assert named(document) == {}
+    assert document["ledger"]["ok"] == 500
+
+
+class Planting:
+    """Takes pairs that show a mishap: the prediction is right in the main, and not symmetric."""
+
+    def __init__(self, truths, predictions, seed):
+        self.truths, self.predictions = dict(truths), dict(predictions)
+        self.expected = {}
+        clear = [name for name in truths if self._is_clear(name)]
+        self.free = np.random.default_rng(seed).permutation(clear).tolist()
+
+    def _is_clear(self, name):
+        truth, prediction = without_void(self.truths[name]), self.predictions[name]
+        agree = mean_iou(truth, prediction, 21)
+        turned = [mean_iou(truth, turn(prediction), 21)
+                  for turn in (np.fliplr, np.flipud, lambda mask: mask[::-1, ::-1])]  # fmt: skip
+        return agree > 0.75 and max(turned) < agree - 0.25 and 0.05 < np.mean(truth > 0) < 0.6
+
+    def take(self, like=None):
+        """A pair nothing was done to, of the size of another."""
+        shape = None if like is None else self.truths[like].shape
+        name = next(one for one in self.free if shape in (None, self.truths[one].shape))
+        self.free.remove(name)
+        return name
+
+    def change(self, fault, done):
+        name = self.take()
+        self.predictions[name] = np.ascontiguousarray(done(self.predictions[name]))
+        self.expected[name] = fault
+
+    def exchange(self):
+        one = self.take()
+        other = self.take(like=one)
+        masks = self.predictions
+        masks[one], masks[other] = masks[other], masks[one]
+        self.expected |= {one: "exchanged_files", other: "exchanged_files"}
+
+    def copy(self):
+        one = self.take()
+        other = self.take(like=one)
+        self.predictions[other] = self.predictions[one]
+        self.expected |= {one: "repeated_masks", other: "repeated_masks"}
+
+    def lose(self):
+        name = self.take()
+        del self.predictions[name]
+        self.expected[name] = "missing_prediction"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_planted_mishap_is_named_with_its_key_and_nothing_else(real, tmp_path, seed):
+    planting = Planting(*real, seed)
+    for turn in TURNS.values():
+        is_quarter = turn(np.zeros((2, 3))).shape == (3, 2)
+        planting.change("orientation" if is_quarter else "turned_masks", turn)
+    for shift in SHIFTS[1:]:
+        planting.change("shifted_masks", lambda mask, shift=shift: moved(mask, *shift))
+    planting.change("resized_masks", lambda mask: cv2.resize(mask, None, fx=0.5, fy=0.5,
+                                                             interpolation=cv2.INTER_NEAREST))  # fmt: skip
+    planting.exchange()
+    planting.copy()
+    planting.lose()
+    document, markdown, console = audited(tmp_path, planting.truths, planting.predictions)
+    assert named(document) == {key: {fault} for key, fault in planting.expected.items()}
+    for key in planting.expected:
+        assert key in markdown and key in console
+
+
+def test_a_shift_of_three_pixels_shows_where_borders_wobble_less(real, tmp_path):
+    truths, _ = real
+    names = list(truths)[:120]
+    truths = {name: truths[name] for name in names}
+    predictions = {name: wobbly(truths[name], seed, wobble=1) for seed, name in enumerate(names)}
+    planting = Planting(truths, predictions, 0)
+    planting.change("shifted_masks", lambda mask: moved(mask, *SHIFTS[0]))
+    document, _, _ = audited(tmp_path, planting.truths, planting.predictions)
+    assert named(document) == {key: {fault} for key, fault in planting.expected.items()}
