@@ -1,8 +1,9 @@
 """What --min-confidence costs: a save worker's work with it and without, in one run each.
 
-    python benchmarks/min_confidence.py [--quick]
+    python benchmarks/min_confidence.py [--quick] [--classes 21|150]
 
-Logits are those of ``upsampling.py``. A picture's work is what the run does with it besides the
+Logits are those of ``upsampling.py``; 150 classes are shifted copies of the 21, as there. A
+picture's work is what the run does with it besides the
 network: JPEG decoding, scaling, labels at full size, PNG. ``network_ms`` is one forward of the
 default model (bf16 where the processor has it); ``costs`` is the time of --min-confidence by that
 of all the rest. Times are CPU seconds of one thread, the least of several turns, so that other
@@ -20,7 +21,7 @@ from functools import partial
 import numpy as np
 import torch
 from PIL import Image
-from upsampling import SIZES, TURNS, logits, maps, plain
+from upsampling import SIZES, TURNS, logits, maps, plain, widened
 
 from maskmill.pipeline.labelling.unsure import ignore_below
 from maskmill.pipeline.labelling.upsample import upsample_argmax
@@ -39,9 +40,12 @@ _TURNS = 7
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave out 12 megapixels")
+    parser.add_argument("--classes", type=int, choices=(21, 150), default=21)
     options = parser.parse_args()
     torch.set_num_threads(1)
     source, grids = logits()
+    if options.classes == 150:
+        grids = [widened(grid) for grid in grids]
     for megapixels, size in SIZES.items():
         if options.quick and megapixels == "12":
             continue
@@ -49,7 +53,8 @@ def main() -> None:
         rest = {**picture_costs(size, pictures[0]), "network_ms": network_cost(size)}
         for threshold in THRESHOLDS:
             line = compared(size, pictures, threshold, sum(rest.values()))
-            facts = {"benchmark": "min_confidence", "megapixels": float(megapixels)}
+            facts: dict[str, object] = {"benchmark": "min_confidence"}
+            facts |= {"classes": options.classes, "megapixels": float(megapixels)}
             print(json.dumps({**facts, "logits": source, **rest, **line}), flush=True)
 
 

@@ -70,8 +70,9 @@ def audit() -> None:
 @click.option(
     "--map",
     "map_path",
-    metavar="FILE",
-    help="Sends the predictions' classes to the truth's, by name; see docs/audit.md.",
+    metavar="FILE|RULE",
+    help="Sends the predictions' classes to the truth's, by name: a file, or a rule such as "
+    "'* = background'; see docs/audit.md.",
 )
 @click.option(
     "--prediction-format",
@@ -200,11 +201,12 @@ def audit_masks(as_json: bool, **options: Any) -> None:
     is_flag=True,
     help="Leave out pictures whose truths differ; without it they are refused.",
 )
+@click.option(
+    "--out", metavar="DIR", help="Write compare.html, a page with pictures, and compare.json here."
+)
 @json_option
 @exits_cleanly
-def compare(
-    before: str, after: str, resamples: int, seed: int, common: bool, as_json: bool
-) -> None:
+def compare(before: str, after: str, as_json: bool, **options: Any) -> None:
     """What moved from audit BEFORE to audit AFTER, and whether chance could have moved it.
 
     Both are the audit.json of an `audit --out`, with the rows beside it. The pictures that both
@@ -212,9 +214,9 @@ def compare(
 
     \b
     Example:
-      maskmill audit compare before/audit.json after/audit.json
+      maskmill audit compare before/audit.json after/audit.json --out moved/
     """
     from maskmill.jobs import audit_compare, audit_summary
 
-    moved = audit_compare.compare(before, after, resamples=resamples, seed=seed, common=common)
+    moved = audit_compare.compare(before, after, **options)
     say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))

@@ -5,27 +5,77 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from maskmill.pipeline.audit.comparison import Document, Row, compare_audits
 from maskmill.pipeline.audit.job import DOCUMENT
 from maskmill.pipeline.audit.manifest import ROWS, audit_layout
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
 
+COMPARISON = "compare.json"
+COMPARISON_PAGE = "compare.html"
+
+_PICTURE_COLUMNS = [
+    "key", "status", "prediction_uri", "prediction_item", "truth_uri", "truth_item", "image_uri",
+    "truth_sha256", "prediction_sha256",
+]  # fmt: skip
+
+Audit = tuple[Document, RunLayout]
+
 
 def compare(
-    before_path: str, after_path: str, *, resamples: int, seed: int, common: bool = False
+    before_path: str,
+    after_path: str,
+    *,
+    resamples: int,
+    seed: int,
+    common: bool = False,
+    out: str | None = None,
 ) -> Document:
     """What moved between two audits, from their audit.json and the rows beside it.
+
+    Where ``out`` is a folder, the comparison and its page are written there.
 
     Raises:
         SettingsError: no audits, without their rows, of different classes, or of different truths
             without ``common``.
     """
     before, after = _load_audit(before_path), _load_audit(after_path)
-    return compare_audits(
+    moved = compare_audits(
         before[0], after[0], partial(_rows, before[1]), partial(_rows, after[1]),
         resamples=resamples, seed=seed, common=common,
     )  # fmt: skip
+    if out is not None:
+        moved["files"] = _write(out, moved, before, after)
+    return moved
+
+
+def _write(out: str, moved: Document, before: Audit, after: Audit) -> dict[str, str]:
+    from maskmill.pipeline.audit.report.changes import ChangeMaker, settings_of
+    from maskmill.pipeline.audit.report.comparison_page import comparison_page
+
+    keys = {row["key"] for name in ("better", "worse") for row in moved[name]}
+    rows = [{row["key"]: row for row in _rows_of(audit[1], keys)} for audit in (before, after)]
+    maker = ChangeMaker(settings_of(before[0]), settings_of(after[0]))
+    page = comparison_page(
+        moved, {"before": before[1].root, "after": after[1].root},
+        lambda key: maker.draw(rows[0][key], rows[1][key]),
+    )  # fmt: skip
+    layout = RunLayout(out)
+    layout.write(COMPARISON_PAGE, page.encode("utf-8"))
+    text = json.dumps(moved, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    layout.write(COMPARISON, text.encode("utf-8"))
+    layout.clear(layout.scratch)
+    return {"page": layout.path(COMPARISON_PAGE), "numbers": layout.path(COMPARISON)}
+
+
+def _rows_of(layout: RunLayout, keys: set[str]) -> Iterator[Row]:
+    wanted = pa.array(sorted(keys), pa.string())
+    for table in layout.committed_rows(_PICTURE_COLUMNS):
+        chosen = pc.and_(pc.is_in(table["key"], wanted), pc.equal(table["status"], "ok"))
+        yield from table.filter(chosen).to_pylist()
 
 
 def _rows(layout: RunLayout, columns: list[str]) -> Iterator[Row]:
@@ -33,14 +83,16 @@ def _rows(layout: RunLayout, columns: list[str]) -> Iterator[Row]:
         yield from table.to_pylist()
 
 
-def _load_audit(path: str) -> tuple[Document, RunLayout]:
+def _load_audit(path: str) -> Audit:
     """The document of an audit, given as its folder or its json, and the folder."""
     folder, name = posixpath.split(path) if path.endswith(".json") else (path, DOCUMENT)
     layout = audit_layout(folder or ".")
     try:
         document: Document = json.loads(layout.read(name))
     except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is no audit.json: {error}") from error
+        raise SettingsError(
+            f"{path} is no audit.json: {error}; the same audit command again writes it anew"
+        ) from error
     if not isinstance(document, dict) or document.get("document") != "maskmill audit":
         raise SettingsError(f"{path} was not written by maskmill audit")
     if document["ledger"]["pairs"] and not layout.committed_blocks():

@@ -97,6 +97,7 @@ def comparison_text(moved: dict[str, Any]) -> str:
             f"  {printable(row['key'])}  mIoU {number(row['before'])} -> {number(row['after'])}"
             for row in rows
         ]
+    lines += [f"  {name:<12} {path}" for name, path in moved.get("files", {}).items()]
     return "\n".join(lines)
 
 

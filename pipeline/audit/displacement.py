@@ -21,6 +21,8 @@ from maskmill.schemas.arrays import LabelMask
 MAX_SHIFT = 40  # pixels, at most a quarter of the shorter side
 MIN_CERTAIN_SHIFT = 2.0  # pixels; less is how a network draws its borders
 MIN_EVIDENCE = 40.0  # 500 predictions as wobbly as a network's, not moved: 33 at most, then 21
+CLEAR_GAIN = 1.2  # borders more than three times nearer: then half the evidence will do
+MIN_CLEAR_EVIDENCE = 20.0
 
 _CAP = 10.0  # pixels; a border farther away belongs to something else
 _OUTSIDE = 1e6  # square pixels; no distance is that large
@@ -35,17 +37,22 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Displacement:
-    """Pixels by which the prediction lies right of and below the truth, and how sure that is."""
+    """Pixels by which the prediction lies right of and below the truth, and how sure that is.
+
+    ``gain`` is ln(mean square distance before / after), ``evidence`` that times the blocks.
+    """
 
     x: int
     y: int
+    gain: float
     evidence: float
 
     @property
     def is_certain(self) -> bool:
         """True where neither chance nor wobbling borders explain it."""
         far = float(np.hypot(self.x, self.y)) >= MIN_CERTAIN_SHIFT
-        return far and self.evidence >= MIN_EVIDENCE
+        needed = MIN_EVIDENCE if self.gain < CLEAR_GAIN else MIN_CLEAR_EVIDENCE
+        return far and self.evidence >= needed
 
 
 def find_displacement(
@@ -68,7 +75,7 @@ def find_displacement(
     if matching is None or not (thorough or matching.promises()):
         return None
     x, y = matching.nearest(reach)
-    return Displacement(x, y, matching.evidence(x, y)) if (x, y) != (0, 0) else None
+    return Displacement(x, y, *matching.gain(x, y)) if (x, y) != (0, 0) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +130,22 @@ class _Matching:
         """Of the least cost, the first; of equal ones the nearest."""
         return min(shifts, key=lambda one: (self.cost(*one), abs(one[0]) + abs(one[1])))
 
-    def evidence(self, x: int, y: int) -> float:
-        """Blocks x ln(mean square before / after), over borders that have a partner either way."""
+    def gain(self, x: int, y: int) -> tuple[float, float]:
+        """ln(mean square before / after) over borders that have a partner either way, and that
+        times the blocks they lie in.
+        """
         before = self.squares.take(self.places)
         after = self.squares.take(self.places + (y * self.width + x))
         partnered = np.minimum(before, after) < _CAP**2
         partnered &= np.maximum(before, after) < _OUTSIDE
         if not partnered.any():
-            return 0.0
+            return 0.0, 0.0
         rows, columns = np.divmod(self.places[partnered], self.width)
         blocks = len(np.unique(rows // _BLOCK * self.width + columns // _BLOCK))
         means = [float(one[partnered].mean(dtype=np.float64)) for one in (before, after)]
         least = 0.25  # square pixels: no border is drawn more exactly than to half a pixel
-        return blocks * float(np.log((means[0] + least) / (means[1] + least)))
+        gain = float(np.log((means[0] + least) / (means[1] + least)))
+        return gain, blocks * gain
 
 
 def _matching(

@@ -87,16 +87,16 @@ def _mean_ious(suspects: list[_Suspect], num_classes: int) -> Scores:
 
     A pair of different sizes agrees with itself in nothing.
     """
-    truths = np.stack([one.truth.ravel() for one in suspects])
-    predictions = np.stack([one.prediction.ravel() for one in suspects])
+    truths: LabelMask = np.stack([one.truth.ravel() for one in suspects])
+    predictions: LabelMask = np.stack([one.prediction.ravel() for one in suspects])
     known = (truths < num_classes).astype(np.float32)
     sums, counts = np.zeros((2, len(suspects), len(suspects)), dtype=np.float32)
-    present = np.union1d(truths, predictions)
-    for index in present[present < num_classes].tolist():
+    present = sorted({*truths.ravel().tolist(), *predictions.ravel().tolist()})
+    for index in (index for index in present if index < num_classes):
         truth = (truths == index).astype(np.float32)
         prediction = (predictions == index).astype(np.float32).T
         both = truth @ prediction
-        either = truth.sum(axis=1)[:, None] + known @ prediction - both
+        either = np.sum(truth, axis=1)[:, None] + known @ prediction - both
         sums += np.divide(both, either, out=np.zeros_like(both), where=either > 0)
         counts += either > 0
     scores = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)

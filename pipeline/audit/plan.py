@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,11 +19,18 @@ from maskmill.pipeline.audit.pairing import (
     pair_masks,
     stem_path,
 )
-from maskmill.pipeline.audit.sides import SideListing, list_side, with_mapping
+from maskmill.pipeline.audit.sides import (
+    SideListing,
+    list_side,
+    missing_classes,
+    rules_to_edit,
+    with_mapping,
+)
 from maskmill.pipeline.metrics.thresholds import Threshold, parse_thresholds
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import put_manifest, sizes_of
 from maskmill.pipeline.runs.plan import Plan
+from maskmill.pipeline.storage.filesystems import local_path
 from maskmill.schemas.errors import ErrorCode, SettingsError
 from maskmill.schemas.label_files import load_label_map
 from maskmill.schemas.labels import LabelMap
@@ -96,6 +104,8 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     predictions = list_side(options.predictions, format=options.prediction_format, labels=given)
     labels = _labels(given, truth, predictions)
     truth = with_mapping(truth, labels)
+    if options.map_path is None:
+        _refuse_missing_classes(predictions, labels, out)
     predictions = with_mapping(predictions, labels, options.map_path)
     pairing = _paired(options, predictions, truth, labels)
     pictures = _pictures(options.images, predictions, truth)
@@ -125,9 +135,37 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     )  # fmt: skip
 
 
+MAP_FILE = "class-map.txt"
+"""Beside the OUT of an audit, or in the working folder: rules to edit, for --map."""
+
+
+def _refuse_missing_classes(predictions: SideListing, labels: LabelMap, out: str | None) -> None:
+    """Classes of the predictions that the truth lacks: a map file is written, to be filled in."""
+    missing = missing_classes(predictions, labels)
+    if not missing:
+        return
+    folder = local_path(out) if out else "."
+    path = Path(f"{folder}.{MAP_FILE}") if out and folder else Path(MAP_FILE)
+    shown = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
+    told = f"{len(missing)} classes of the predictions are not among the truth's: {shown}"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(rules_to_edit(predictions, labels))
+        where = f"{path} was written with a line for each"
+    except FileExistsError:
+        where = f"{path} is there already and was left as it is"
+    except OSError as error:
+        raise SettingsError(
+            f"{told}; say what they are with --map FILE, lines 'old name = new name' "
+            f"({path} could not be written: {error})"
+        ) from error
+    raise SettingsError(f"{told}. {where}: fill it in and give --map {path}")
+
+
 def settings_facts(options: AuditOptions, audit: AuditSettings) -> dict[str, Any]:
     """What the numbers depend on, for the document."""
-    return {**options.to_dict(), "labels": audit.labels.name}
+    sides = {"prediction": audit.prediction.to_dict(), "truth": audit.truth.to_dict()}
+    return {**options.to_dict(), "labels": audit.labels.name, "sides": sides}
 
 
 def _paired(

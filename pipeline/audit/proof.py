@@ -47,7 +47,13 @@ def verify_audit(root: str) -> Iterator[Checked]:
     try:
         document = json.loads(layout.read(DOCUMENT))
     except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{root} holds no finished audit: {error}") from error
+        raise SettingsError(
+            f"{root} holds no finished audit: {error}; the same audit command again finishes it"
+        ) from error
+    if not isinstance(document, dict) or not {"classes", "ledger", "confusion_matrix"} <= set(
+        document
+    ):
+        raise SettingsError(f"{root}/{DOCUMENT} is no audit's; the same audit command writes it")
     record = record_to_prove(layout)
     expected = ExpectedRows(layout, "pair_id")
     yield checked(0, record_problems(layout, record, expected.inputs))

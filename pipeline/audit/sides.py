@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
@@ -11,6 +12,8 @@ from pyarrow import fs
 from maskmill.pipeline.audit.pairing import MaskFile
 from maskmill.pipeline.audit.values import read_mask_values
 from maskmill.pipeline.datasets.class_mapping import (
+    EVERY_OTHER,
+    KEEP,
     ClassMapping,
     build_mapping,
     mapping_by_name,
@@ -23,6 +26,7 @@ from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.prelabel.writers.registry import WRITERS
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.entries import SourceRequest, Tally
 from maskmill.pipeline.sources.folder import list_folder
 from maskmill.pipeline.sources.registry import kind_of, list_source
@@ -58,6 +62,24 @@ class AuditSide:
     labels: LabelMap | None = None
     mapping: Mapping[int, int | None] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_dict` makes the side again but for its extras."""
+        return {
+            "uri": self.uri, "format": self.format,
+            "labels": self.labels.to_dict() if self.labels else None,
+            "mapping": sorted(self.mapping.items()) if self.mapping is not None else None,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "AuditSide":
+        """What :meth:`to_dict` gave, through JSON or not."""
+        labels, mapping = values["labels"], values["mapping"]
+        return cls(
+            uri=values["uri"], format=values["format"],
+            labels=LabelMap.from_dict(labels) if labels else None,
+            mapping=dict(mapping) if mapping is not None else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,17 +167,24 @@ def read_side(
     return sample.mask, side.format
 
 
-def with_mapping(
-    listing: SideListing, labels: LabelMap, map_path: str | None = None
-) -> SideListing:
-    """The side with its classes sent to those of the audit, by name or by a map file.
+def with_mapping(listing: SideListing, labels: LabelMap, rules: str | None = None) -> SideListing:
+    """The side with its classes sent to those of the audit, by name or by rules.
+
+    Args:
+        listing: the side.
+        labels: the classes of the audit.
+        rules: a map file, or a rule as it would stand in one (``* = background``). ``*`` is about
+            the classes that neither the rules nor ``labels`` name.
 
     Raises:
         SettingsError: a class of the side that has no place among the audit's, and no rule.
     """
     own = listing.side.labels or labels
-    if map_path is not None:
-        mapping = build_mapping(own, _read_map(map_path), labels)
+    if rules is not None:
+        read = _rules(rules)
+        if read.get(EVERY_OTHER, KEEP) != KEEP:
+            read = {**{name: name for name in own.names if name in labels.names}, **read}
+        mapping = build_mapping(own, read, labels)
     elif own.names == labels.names:
         return listing
     else:
@@ -163,12 +192,40 @@ def with_mapping(
     return replace(listing, side=replace(listing.side, mapping=_value_mapping(mapping)))
 
 
-def _read_map(path: str) -> dict[str, str]:
+def missing_classes(listing: SideListing, labels: LabelMap) -> list[str]:
+    """Names of the side's classes that the audit's classes lack; background meets background."""
+    own = listing.side.labels or labels
+    has_background = labels.background_index is not None
+    return [
+        entry.name for entry in own.classes
+        if entry.name not in labels.names and not (entry.is_background and has_background)
+    ]  # fmt: skip
+
+
+def rules_to_edit(listing: SideListing, labels: LabelMap) -> str:
+    """A map file for classes that do not meet: every class that has no place has ``?`` as one."""
+    own = listing.side.labels or labels
+    missing = set(missing_classes(listing, labels))
+    lines = [
+        f"{entry.name} = {'?' if entry.name in missing else entry.name}"
+        for entry in own.classes if entry.name in missing or entry.name in labels.names
+    ]  # fmt: skip
+    head = (
+        "# What the predictions' classes are called in the truth. Write one of these for each ?",
+        f"# {', '.join(labels.names)}, @ignore, @background",
+    )
+    return "\n".join((*head, *lines)) + "\n"
+
+
+def _rules(path_or_rule: str) -> dict[str, str]:
+    is_file = local_path(path_or_rule) is None or Path(local_path(path_or_rule) or "").is_file()
+    if "=" in path_or_rule and not is_file:
+        return read_rules(path_or_rule.replace(";", "\n"), "--map")
     try:
-        text = read_bytes(path).decode("utf-8")
+        text = read_bytes(path_or_rule).decode("utf-8")
     except (FileFailure, UnicodeDecodeError) as error:
-        raise SettingsError(f"--map {path} cannot be read as text: {error}") from error
-    return read_rules(text, path)
+        raise SettingsError(f"--map {path_or_rule} cannot be read as text: {error}") from error
+    return read_rules(text, path_or_rule)
 
 
 def _value_mapping(mapping: ClassMapping) -> Mapping[int, int | None]:
@@ -200,7 +257,9 @@ def _list_files(source: str, format_name: str) -> SideListing:
 def _list_run(source: str) -> SideListing:
     """The ok rows of a prelabel run; confidences where it wrote probabilities."""
     layout = RunLayout(source)
-    record = json.loads(layout.read(layout.run_record))
+    record = load_record(layout)
+    if record is None:
+        raise SettingsError(f"{source} holds no {layout.run_record}, so it is no run of prelabel")
     has_soft = layout.exists(WRITERS["soft"].folder)
     files, pictures, confidences = [], {}, {}
     for row in _run_rows(layout):
@@ -209,7 +268,7 @@ def _list_run(source: str) -> SideListing:
         if has_soft:
             output = row["mask_path"].partition("/")[2].removesuffix(".png")
             confidences[row["key"]] = join_uri(source, WRITERS["soft"].path(output))
-    side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record["label_map"]))
+    side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record.label_map))
     return SideListing(
         side=replace(side, format="auto"),
         files=tuple(files),

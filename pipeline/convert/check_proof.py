@@ -147,7 +147,9 @@ def proof_of(layout: RunLayout, plan: ConversionPlan) -> Proof:
     selector = fs.FileSelector(layout.path(CHECK_FOLDER), allow_not_found=True)
     worst: list[tuple[int, str]] = []
     for info in layout.filesystem.get_file_info(selector):
-        table = pq.read_table(info.path, filesystem=layout.filesystem, partitioning=None)
+        table = layout.read_table(
+            f"{CHECK_FOLDER}/{info.base_name}", remedy="run the same command again: it checks anew"
+        )
         for row in table.to_pylist():
             proof.add(row)
             if row["error_code"]:

@@ -16,6 +16,7 @@ from maskmill.pipeline.convert.pictures import (
     missing_picture,
     picture_of,
     places_near,
+    with_picture,
 )
 from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -70,7 +71,7 @@ class ConvertMasks:
         target = Target(image_id=entry["image_id"], stem=entry["output"], split=entry["split"])
         found = self._picture(sample, entry)
         if self.plan.copies_images:
-            sample = replace(sample, image=found.name if found else None)
+            sample = with_picture(sample, found)
         target_format = dataset_format(self.plan.request.to_format)
         written = target_format.load_writer().write(sample, target, self.plan.write_context)
         picture = written.image_path if found else None

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maskmill.pipeline.convert.conversion import ConversionPlan
 from maskmill.pipeline.datasets.picture_search import find_picture
 from maskmill.pipeline.datasets.samples import Sample
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of
 from maskmill.pipeline.storage.filesystems import is_uri, read_bytes
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
@@ -50,6 +51,16 @@ def picture_of(plan: ConversionPlan, sample: Sample, near: str) -> FoundPicture 
         return FoundPicture(sample.image)
     found = find_picture(context.tree, sample.image, near=near)
     return None if found is None else FoundPicture(found, context.tree)
+
+
+def with_picture(sample: Sample, found: FoundPicture | None) -> Sample:
+    """The sample with the picture that is copied. A key without extension gets the picture's."""
+    if found is None:
+        return replace(sample, image=None)
+    extension = extension_of(found.name)
+    is_named = extension_of(sample.key) in (extension, *IMAGE_EXTENSIONS)
+    key = sample.key if is_named else sample.key + extension
+    return replace(sample, image=found.name, key=key)
 
 
 def missing_picture(sample: Sample) -> DocumentFailure:

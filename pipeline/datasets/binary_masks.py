@@ -18,31 +18,33 @@ NO_LEVEL: Final = -1
 VOID: Final = slice(3 * IGNORE_INDEX, 3 * IGNORE_INDEX + 3)
 
 
-def looked_at(count: int) -> range:
-    """Places of the few masks of a set that are opened, spread over it."""
-    return range(0, count, max(1, -(-count // LOOKED_AT)))
-
-
 def refuse_binary_masks(
     tree: FileTree, names: Sequence[str], labels: LabelMap, options: ReadOptions
 ) -> None:
-    """Stop where every mask of ``names`` (see :func:`looked_at`) holds nothing but 0 and 255.
+    """Stop where every mask that is looked at holds nothing but 0 and 255.
 
-    ``--unknown ignore`` says that 255 is ignore.
+    Those of ``names`` are opened that lie at :func:`spread`; ``--unknown ignore`` says that 255 is
+    ignore.
 
     Raises:
         SettingsError: they are binary masks; the message says how they are read.
     """
     if options.unknown == "ignore" or labels.ignore_index != IGNORE_INDEX or not names:
         return
-    found = [_levels(tree, name) for name in names]
+    some = [names[place] for place in spread(len(names))]
+    found = [_levels(tree, name) for name in some]
     if all(levels <= BINARY for levels in found) and any(IGNORE_INDEX in one for one in found):
         raise SettingsError(
-            f"{tree.uri}: {_shown(names)} hold only 0 and 255, as binary masks do; under "
+            f"{tree.uri}: {_shown(some)} hold only 0 and 255, as binary masks do; under "
             f"{labels.name!r} with its {len(labels.classes)} classes 255 would be ignore and all "
             "foreground be lost. Give --from binary and --labels of two classes; or --unknown "
             "ignore, where 255 is ignore"
         )
+
+
+def spread(count: int) -> range:
+    """Places of at most LOOKED_AT of ``count`` things, from the first on, evenly."""
+    return range(0, count, max(1, -(-count // LOOKED_AT)))
 
 
 def _levels(tree: FileTree, name: str) -> frozenset[int]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.left_out import OF_NO_CLASS, TO_IGNORE, LeftOut, Omission
+from maskmill.pipeline.datasets.picture_search import find_picture
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
 from maskmill.pipeline.datasets.samples import (
     ReadContext,
@@ -48,7 +49,7 @@ def mask_items(
         key = key_of(name) if name.lower().endswith(MASK_EXTENSIONS) else None
         if key is None:
             continue
-        image = pictures.get(picture_of(key)) or (pictures.get(key) if options.images else None)
+        image = pictures.get(picture_of(key)) or _elsewhere(options.images, key)
         if image == name and options.images is None:
             image = None  # a mask is not its own picture
         extension = f".{image.rpartition('.')[2]}" if image else ""
@@ -62,6 +63,14 @@ def mask_items(
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no masks of this layout")
     return items
+
+
+def _elsewhere(images: FileTree | None, key: str) -> str | None:
+    """The picture in the folder of --images; None also where several could be it."""
+    try:
+        return None if images is None else find_picture(images, key, near=key)
+    except DocumentFailure:  # said again where it matters: when the picture is to be copied
+        return None
 
 
 def items_by_split(

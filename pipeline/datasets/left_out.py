@@ -22,13 +22,13 @@ KINDS: Final[Mapping[str, str]] = {
     BOXES: "boxes without a mask",
     KEYPOINTS: "key points without a mask",
     NO_MASK: "annotations without any shape",
-    SHAPES: "shapes without area",
+    SHAPES: "entries of kinds that hold no mask",
     NO_PIXEL: "shapes that cover no pixel of their picture",
     COVERED: "shapes wholly covered by others",
     CONTESTED: "pixels that several classes claim, given to the one on top",
     OTHER_RESULTS: "results of other annotators of the same picture",
     UNLISTED: "annotations of pictures that the document does not list",
-    UNUSABLE: "entries that lack a field each must have",
+    UNUSABLE: "entries that lack a field each must have, or repeat an id",
     TO_BACKGROUND: "pixels that became background",
     TO_IGNORE: "pixels that became ignore",
     PICTURES: "pictures that were not found",
@@ -75,6 +75,6 @@ def add_rows(total: Counter[Omission], rows: Iterable[Mapping[str, Any]]) -> Non
 
 
 def sentence(one: Omission, count: int) -> str:
-    """``12 boxes without a mask``; ``7 pixels that became background (cat)``."""
+    """``boxes without a mask: 12``; ``pixels that became background (cat): 7``."""
     what = f" ({one.what})" if one.what else ""
-    return f"{count:,} {KINDS[one.kind]}{what}"
+    return f"{KINDS[one.kind]}{what}: {count:,}"

@@ -60,6 +60,7 @@ LINES: Final[dict[str, Line]] = {
     "coco_pixelmaps": Line(
         "coco_stuff:PIXELMAPS", "from", "COCO stuff pixel maps, values are category ids"
     ),
+    "datumaro": Line("datumaro:DATUMARO", "from", "Datumaro's own JSON, as CVAT exports it too"),
     "coco_results": Line("coco_results:COCO_RESULTS", "to", "COCO results list"),
     "cityscapes": Line("cityscapes:CITYSCAPES", "both", "Cityscapes gtFine, labelIds"),
     "cityscapes_train_ids": Line("cityscapes:TRAIN_IDS", "from", "Cityscapes gtFine, trainIds"),

@@ -13,6 +13,7 @@ from maskmill.pipeline.models.network_options import (
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS, find_model
 from maskmill.pipeline.models.spec import ModelSpec, labels_of
 from maskmill.pipeline.models.weights.cache import weights_sha256
+from maskmill.pipeline.models.weights.file_kinds import file_kind
 from maskmill.pipeline.models.weights.origins import cached_path, resolve_weights
 from maskmill.schemas.errors import ModelError, SettingsError, WeightsRefused
 from maskmill.schemas.label_files import load_label_map
@@ -81,8 +82,7 @@ def choose_model(
     if untrained:
         return _untrained(spec, label_map, weights)
     path = Path(weights).absolute() if weights else resolve_weights(spec)
-    if not path.is_file():
-        raise ModelError(f"weights {path}: no such file")
+    _check_file(path)
     digest = weights_sha256(path)
     kind, notes = _recognised(spec, path, digest)
     return ModelChoice(
@@ -158,8 +158,7 @@ def _unnamed(num_classes: int) -> tuple[str, ...]:
 
 def _published(path: Path, name: str | None) -> ModelSpec | None:
     """The model whose published weights a file is, by its sha256; the named one first."""
-    if not path.is_file():
-        raise ModelError(f"weights {path}: no such file")
+    _check_file(path)
     size = path.stat().st_size
     digest = ""
     for spec in sorted(MODELS.values(), key=lambda spec: spec.name != name):
@@ -169,6 +168,18 @@ def _published(path: Path, name: str | None) -> ModelSpec | None:
                 if digest.startswith(start):
                     return spec
     return None
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is not there, and folders by their kind.
+
+    Raises:
+        ModelError: see above.
+    """
+    if path.is_dir():
+        file_kind(path)
+    if not path.is_file():
+        raise ModelError(f"weights {path}: no such file")
 
 
 def _untrained(spec: ModelSpec, labels: LabelMap, weights: str | None) -> ModelChoice:

@@ -17,7 +17,13 @@ from maskmill.pipeline.models.weights.foreign import adapt_checkpoint
 from maskmill.pipeline.models.weights.foreign_layouts import LAYOUTS
 from maskmill.pipeline.models.weights.foreign_shapes import PLUS_BUILDER, shapes_of, some_of
 from maskmill.pipeline.models.weights.foreign_state import foreign_layout
-from maskmill.pipeline.models.weights.state import classes_in_state, classifier_name, load_document
+from maskmill.pipeline.models.weights.state import (
+    classes_in_state,
+    classifier_name,
+    load_document,
+    load_state,
+)
+from maskmill.pipeline.models.weights.told_pictures import buffered_pictures
 from maskmill.schemas.errors import ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -87,6 +93,8 @@ def recognise(
         )
     document = load_document(path, outline=True)
     told = told_beside(document.beside, path)
+    if told.pictures is None and "pixel_mean" in document.state:
+        told = replace(told, pictures=buffered_pictures(load_state(path)))
     if foreign_layout(document.state) is not None:
         found = _foreign(document.state, told, output_stride, options, str(path))
     else:
@@ -113,7 +121,11 @@ def _foreign(
         output_stride=8, grid_stride=8, alignment="half_pixel", description="recognised in a file",
     )  # fmt: skip
     spec = replace(adapted.spec(base), architecture=f"{family} with {encoder} ({layout.project})")
-    whose = f"as {told.source} tells" if told.pictures else f"as {layout.project} does by default"
+    whose = (
+        f"as {told.source or 'the file'} tells"
+        if told.pictures
+        else f"as {layout.project} does by default"
+    )
     notes = (
         *adapted.notes,
         f"pictures are prepared {whose}: {rule.describe()}, mean {rule.mean}, deviation "

@@ -55,7 +55,7 @@ class ZipArchive:
         for entry in files:
             _check_zip_entry(entry, name, self._limits)
         self._entries: Mapping[str, zipfile.ZipInfo] = _unique(
-            ((safe_member_name(entry.filename, name), entry) for entry in files), name
+            ((safe_member_name(_zip_name(entry), name), entry) for entry in files), name
         )
         _check_totals(name, [entry.file_size for entry in files], self._limits)
 
@@ -148,6 +148,18 @@ def safe_member_name(member: str, archive: str) -> str:
             f"{archive}: member {member!r} points outside the archive; it is refused as unsafe",
         )
     return "/".join(parts)
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """The member's name. Without the flag for UTF-8 the standard says code page 437, yet macOS and
+    Info-ZIP write UTF-8 there: bytes that are UTF-8 are read as that, which other text seldom is.
+    """
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
 
 
 def _check_zip_entry(entry: zipfile.ZipInfo, name: str, limits: ArchiveLimits) -> None:

@@ -60,4 +60,5 @@ class Preprocessing:
         }[self.resize]
         rule += f", longest side to {self.limit} at most" if self.limit else ""
         around = "in the middle of" if self.resize == "letterbox" else "padded to"
-        return rule + (f", {around} {self.size}x{self.size}" if self.pad else "")
+        grey = "" if self.pad_value is None else f" of grey {self.pad_value:g}"
+        return rule + (f", {around} {self.size}x{self.size}{grey}" if self.pad else "")

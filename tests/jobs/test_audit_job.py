@@ -264,3 +264,33 @@ def test_cityscapes_numberings_are_not_mixed_up(tmp_path, labels, kind, fits):
     else:
         with pytest.raises(SettingsError, match=f"holds {kind}"):
             job.plan(None)
+
+
+def test_classes_that_do_not_meet_leave_a_map_file_to_edit(data, tmp_path):
+    (tmp_path / "labels.txt").write_text("background\nanimal\n")
+    source = tmp_path / "coco.json"
+    source.write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "00.jpg", "width": 160, "height": 120}],
+        "categories": [{"id": 1, "name": "kitten"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 100,
+                         "bbox": [0, 0, 10, 10], "segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]]}],
+    }))  # fmt: skip
+    arguments = ["audit", source, data / "truth", "--labels", tmp_path / "labels.txt", "--out",
+                 tmp_path / "out"]  # fmt: skip
+    ended = refused(*arguments)
+    path = tmp_path / "out.class-map.txt"
+    assert ended.exit_code == 2 and f"--map {path}" in ended.stderr, ended.stderr
+    assert "kitten = ?" in path.read_text()
+    path.write_text(path.read_text().replace("?", "animal"))
+    assert "is there already" in refused(*arguments).stderr
+    assert "animal" in path.read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 200_000, b"[]"])
+def test_a_torn_document_is_told_with_what_to_do(good, data, tmp_path, content):
+    shutil.copytree(data / "A", tmp_path / "A")
+    (tmp_path / "A/audit.json").write_bytes(content)
+    for arguments in (["audit", "compare", tmp_path / "A", data / "A"], ["verify", tmp_path / "A"]):
+        ended = refused(*arguments)
+        assert ended.exit_code in (1, 2) and "audit" in ended.stderr, ended.stderr
+        assert "Traceback" not in ended.stderr

@@ -153,6 +153,23 @@ def test_cvat_coco(tmp_path: Path) -> None:
     assert np.array_equal(mask_of(tmp_path / "out", "sub/a"), square(1))
 
 
+def test_documents_without_classes_are_named_and_passed_over(tmp_path: Path) -> None:
+    """COCO's folder of annotations holds image_info and captions beside instances."""
+    images = [{"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}]
+    square_of_cat = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [SQUARE]}
+    instances = {"images": images, "categories": [{"id": 1, "name": "cat"}],
+                 "annotations": [square_of_cat]}  # fmt: skip
+    captions = {"images": images, "annotations": [{"id": 1, "image_id": 1, "caption": "a cat"}]}
+    (tmp_path / "in").mkdir()
+    for name, document in {"instances_val": instances, "captions_val": captions,
+                           "image_info_val": {"images": images}}.items():  # fmt: skip
+        (tmp_path / f"in/{name}.json").write_text(json.dumps(document))
+    done = convert(tmp_path / "in", tmp_path / "out", "--from", "coco", "--to", "indexed")
+    assert done.exit_code == 0, done.output
+    assert "captions_val.json lists pictures and no classes: not taken" in done.stderr
+    assert np.array_equal(mask_of(tmp_path / "out", "a"), square(1))
+
+
 def test_label_studio_coco_without_sizes(tmp_path: Path) -> None:
     """Ids from 0 for pictures and classes; a picture it could not open has no size there."""
     document = {
@@ -288,6 +305,45 @@ def test_labelme(tmp_path: Path) -> None:
     }  # fmt: skip
     for name in ("a", "b"):
         assert np.array_equal(mask_of(tmp_path / "out", name), square(1))
+
+
+def test_datumaro(tmp_path: Path) -> None:
+    """As datumaro 1.13 exports it: flattened picture names, labels by number, z_order."""
+    runs = {"counts": [17, 3, 5, 3, 5, 3, 5, 3, 36], "size": [HEIGHT, WIDTH]}
+    item = {
+        "id": "sub/a",
+        "annotations": [
+            {"id": 0, "type": "polygon", "attributes": {}, "group": 0, "label_id": 1,
+             "points": SQUARE, "z_order": 1},
+            {"id": 1, "type": "mask", "attributes": {}, "group": 1, "label_id": 0, "rle": runs,
+             "z_order": 0},
+            {"id": 0, "type": "bbox", "label_id": 0, "z_order": 0, "bbox": [1.0, 1.0, 2.0, 2.0]},
+            {"id": 0, "type": "points", "label_id": 0, "points": [1.0, 1.0], "visibility": [2]},
+            {"id": 0, "type": "label", "attributes": {}, "group": 0, "label_id": 1},
+        ],
+        "image": {"path": "sub_a.jpg", "size": [HEIGHT, WIDTH]},
+    }  # fmt: skip
+    labels = [{"name": name, "parent": "", "attributes": []} for name in ("cat", "dog")]
+    document = {
+        "dm_format_version": "1.0", "media_type": 2, "infos": {},
+        "categories": {"label": {"labels": labels, "label_groups": [], "attributes": []}},
+        "items": [item, {"annotations": []},
+                  {"id": "b", "annotations": [{"type": "mask", "label_id": 7, "rle": runs}],
+                   "image": {"path": "b.jpg", "size": [HEIGHT, WIDTH]}}],
+    }  # fmt: skip
+    (tmp_path / "in/annotations").mkdir(parents=True)
+    (tmp_path / "in/annotations/train.json").write_text(json.dumps(document))
+    photo(tmp_path / "in/images/train/sub_a.jpg")
+    done = convert(tmp_path / "in", tmp_path / "out", "--from", "datumaro", "--to", "indexed",
+                   "--with-images")  # fmt: skip
+    assert done.exit_code == 3, done.output
+    assert json.loads(done.stdout)["ledger"]["failures"] == {"malformed": 1, "unknown_class": 1}
+    assert told(done.stdout) == {
+        ("boxes", ""): 1, ("keypoints", ""): 1, ("shapes", "label"): 1, ("covered", ""): 1,
+        ("contested", ""): 12,
+    }  # fmt: skip
+    assert rows_of(tmp_path / "out")["sub/a.jpg"]["split"] == "train"
+    assert np.array_equal(mask_of(tmp_path / "out", "sub/a"), square(2))
 
 
 @pytest.mark.parametrize("target", ["coco", "labelme", "label_studio", "yolo"])

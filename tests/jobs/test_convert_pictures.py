@@ -131,6 +131,28 @@ def test_a_format_that_always_holds_pictures_counts_those_it_lacks(tmp_path: Pat
     assert {"kind": "pictures", "what": "", "count": 2} in json.loads(done.stdout)["left_out"]
 
 
+@pytest.mark.parametrize("source", ["voc", "masks_per_class"])
+def test_pictures_that_lie_deeper_keep_their_kind(tmp_path: Path, source: str) -> None:
+    """PNG photographs two folders down are copied as PNGs, not under the name of a JPEG."""
+    if source == "voc":
+        write_voc(tmp_path / "in", 1)
+        name = "photo 000"
+    else:
+        name = "a"
+        (tmp_path / "in").mkdir()
+        Image.fromarray(np.full((4, 5), 255, np.uint8)).save(tmp_path / "in/a_cat.png")
+        (tmp_path / "in/classes.txt").write_text("background\ncat\n")
+    (tmp_path / "photos/2021/may").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / f"photos/2021/may/{name}.png")
+    done = convert(
+        tmp_path / "in", tmp_path / "out", "--from", source, "--to", "voc", "--with-images",
+        "--images", tmp_path / "photos",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (row,) = rows_of(tmp_path / "out")
+    assert row["picture"] == f"dataset/JPEGImages/{name}.png"
+
+
 def test_masks_and_pictures_of_one_name_in_two_folders(tmp_path: Path) -> None:
     """masks/a.png and photos/a.png have one relative name and are two files."""
     for folder, value in (("masks", 1), ("photos", 99)):

@@ -17,7 +17,7 @@ from maskmill.pipeline.pictures.orientation import orientation_of, upright
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask, RgbImage
 from maskmill.schemas.errors import FileFailure
-from maskmill.schemas.labels import VOID_COLOR
+from maskmill.schemas.labels import VOID_COLOR, LabelMap
 
 SIDE = 224  # pixels of the longer side
 _AGREE, _WRONG, _IGNORED = (46, 52, 64), (235, 64, 52), (150, 150, 150)
@@ -41,9 +41,8 @@ class ThumbnailMaker:
 
     def __init__(self, settings: AuditSettings) -> None:
         self._maps = ClassMaps(settings)
-        colors = settings.labels.color_table()
-        self._num_classes = len(colors)
-        self._colors = np.concatenate([colors, [VOID_COLOR, (255, 0, 255)]]).astype(np.uint8)
+        self._num_classes = len(settings.labels.classes)
+        self._colors = colors_of(settings.labels)
 
     def draw(self, row: dict[str, Any], box: Box | None = None) -> Thumbnails | None:
         """Thumbnails of a row that has the uris, or of a box of it; None where a file is gone."""
@@ -54,29 +53,17 @@ class ThumbnailMaker:
         if prediction.shape != truth.shape:
             prediction = resized_nearest(prediction, truth.shape)
         place = _slices(box, truth.shape)
-        left, right = _shrunk(truth[place]), _shrunk(prediction[place])
+        left, right = shrunk(truth[place]), shrunk(prediction[place])
         return Thumbnails(
-            image=self._picture(row.get("image_uri"), truth.shape, place),
-            truth=_png(self._colors[left]), prediction=_png(self._colors[right]),
-            difference=_png(_difference(left, right, self._num_classes)),
+            image=picture_of(row.get("image_uri"), truth.shape, place),
+            truth=png_uri(self._colors[left]), prediction=png_uri(self._colors[right]),
+            difference=png_uri(_difference(left, right, self._num_classes)),
         )  # fmt: skip
 
-    def _picture(self, uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]) -> str:
-        """A small JPEG of the picture, '' where it cannot be had or is not of the masks' size."""
-        if not uri:
-            return ""
-        try:
-            picture = Image.fromarray(picture_pixels(read_bytes(uri)))
-        except Exception:  # a picture that cannot be shown is no reason to lose the report
-            return ""
-        if (picture.height, picture.width) != tuple(shape):
-            return ""
-        rows, columns = place
-        picture = picture.crop((columns.start, rows.start, columns.stop, rows.stop))
-        picture.thumbnail((SIDE, SIDE))
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=72, optimize=True)
-        return _uri("jpeg", stream.getvalue())
+
+def colors_of(labels: LabelMap) -> npt.NDArray[np.uint8]:
+    """(C + 2, 3) colours of a class map: the classes, ignore, no class."""
+    return np.concatenate([labels.color_table(), [VOID_COLOR, (255, 0, 255)]]).astype(np.uint8)
 
 
 def picture_pixels(data: bytes) -> RgbImage:
@@ -92,6 +79,24 @@ def picture_pixels(data: bytes) -> RgbImage:
     return upright(np.asarray(opened.convert("RGB")), orientation, opened.format)
 
 
+def picture_of(uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]) -> str:
+    """A small JPEG of the picture, '' where it cannot be had or is not of the masks' size."""
+    if not uri:
+        return ""
+    try:
+        picture = Image.fromarray(picture_pixels(read_bytes(uri)))
+    except Exception:  # a picture that cannot be shown is no reason to lose the report
+        return ""
+    if (picture.height, picture.width) != tuple(shape):
+        return ""
+    rows, columns = place
+    picture = picture.crop((columns.start, rows.start, columns.stop, rows.stop))
+    picture.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=72, optimize=True)
+    return _uri("jpeg", stream.getvalue())
+
+
 def _slices(box: Box | None, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """The whole picture, or the box with a third of its size around it."""
     if box is None:
@@ -104,7 +109,8 @@ def _slices(box: Box | None, shape: tuple[int, ...]) -> tuple[slice, slice]:
     )
 
 
-def _shrunk(mask: LabelMask) -> LabelMask:
+def shrunk(mask: LabelMask) -> LabelMask:
+    """At most ``SIDE`` pixels on each side, by nearest neighbour."""
     scale = SIDE / max(mask.shape)
     if scale >= 1:
         return mask
@@ -119,7 +125,8 @@ def _difference(left: LabelMask, right: LabelMask, num_classes: int) -> npt.NDAr
     return painted
 
 
-def _png(pixels: npt.NDArray[np.uint8]) -> str:
+def png_uri(pixels: npt.NDArray[np.uint8]) -> str:
+    """(H, W, 3) as a data: URI."""
     picture = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)

@@ -62,7 +62,8 @@ class CocoOutline:
     def notes(self, name: str) -> tuple[str, ...]:
         """What of the document ``name`` belongs to no picture, counted."""
         lacking = [
-            f"{name}: {count} entries of {kind!r} lack a field that each must have, left out"
+            f"{name}: {count} entries of {kind!r} lack a field that each must have, or repeat an "
+            "id, left out"
             for kind, count in self.unusable.items()
         ]
         strays = self._strays()
@@ -108,20 +109,48 @@ def outline(tree: FileTree, name: str) -> CocoOutline:
             result.add(int(element.value["image_id"]), element.start, element.length)
         except WRONG_ENTRY:
             result.unusable["annotations"] += 1
-        first, last = first or element.start, element.start + element.length
+        if element.length:  # the first object stays, so that what is left is JSON all the same
+            last = element.start + element.length
+            first = first or last
     for image in elements_outside(tree, name, "images.item", (first, last)):
         try:
-            told = str(image["file_name"]).replace("\\", "/")
-            result.images[int(image["id"])] = (told, image.get("height"), image.get("width"))
+            told = image["file_name"].replace("\\", "/")
+            entry = (told, image.get("height"), image.get("width"))
+            if result.images.setdefault(int(image["id"]), entry) is not entry:
+                result.unusable["images"] += 1  # an id that another picture has
         except WRONG_ENTRY:
             result.unusable["images"] += 1
     categories = elements_outside(tree, name, "categories.item", (first, last))
     for category in categories:
-        if isinstance(category, dict) and {"id", "name"} <= category.keys():
+        if _is_category(category):
             result.categories.append(category)
         else:
             result.unusable["categories"] += 1
     return result
+
+
+def _is_category(entry: Any) -> bool:
+    try:
+        int(entry["id"])
+        return isinstance(entry["name"], str) and bool(entry["name"])
+    except WRONG_ENTRY:
+        return False
+
+
+def with_classes(
+    outlines: Mapping[str, CocoOutline],
+) -> tuple[dict[str, CocoOutline], tuple[str, ...]]:
+    """The documents that list pictures and classes, and a note for those that list no classes.
+
+    COCO's own folder holds ``image_info`` and ``captions`` beside ``instances``. Where no document
+    has classes, all are given back.
+    """
+    listed = {name: one for name, one in outlines.items() if one.images}
+    named = {name: one for name, one in listed.items() if one.categories}
+    if not named:
+        return listed, ()
+    bare = [name for name in listed if name not in named]
+    return named, tuple(f"{name} lists pictures and no classes: not taken" for name in bare)
 
 
 def split_of_document(name: str) -> str:
@@ -142,4 +171,5 @@ def annotations_at(tree: FileTree, payload: Mapping[str, Any]) -> Iterator[dict[
     """The annotations of one picture, read from their places in the document."""
     for start, length in payload["places"]:
         text = tree.read_range(payload["document"], start, length).strip(BETWEEN)
-        yield from parse_json(b"[" + text + b"]", payload["document"])
+        found = parse_json(b"[" + text + b"]", payload["document"])
+        yield from (one for one in found if isinstance(one, dict))

@@ -12,6 +12,7 @@ import ijson  # type: ignore[import-untyped]
 
 from maskmill.pipeline.datasets.documents.json_depth import DepthGauge
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 CHUNK: Final = 1 << 20
@@ -21,7 +22,9 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class Element(NamedTuple):
-    """One object of an array; ``start`` and ``length`` are its bytes, ``BETWEEN`` before it."""
+    """One entry of an array; of an object ``start`` and ``length`` are its bytes, and those before
+    it that are of no object. Other entries have no bytes.
+    """
 
     start: int
     length: int
@@ -46,11 +49,23 @@ def placed_elements(tree: FileTree, name: str, array: str) -> Iterator[Element]:
         for piece in _pieces(stream, b"}", name):
             parser.send(piece)
             end += len(piece)
-            for value in events:
-                yield Element(before, end - before, value)
-                before = end
+            for value in events:  # one object at most, the last: it ends where the piece does
+                is_object = isinstance(value, dict)
+                yield Element(before, end - before if is_object else 0, value)
+                before = end if is_object else before
             events.clear()
         parser.close()
+
+
+def object_at(tree: FileTree, name: str, start: int, length: int) -> Any:
+    """The object whose :class:`Element` that was.
+
+    Raises:
+        DocumentFailure: not JSON any more.
+        FileFailure: it cannot be read.
+    """
+    text = tree.read_range(name, start, length).strip(BETWEEN)
+    return parse_json(b"[" + text + b"]", name)[-1]
 
 
 def elements_outside(

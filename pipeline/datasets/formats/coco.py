@@ -19,6 +19,7 @@ from maskmill.pipeline.datasets.documents.coco_outline import (
     left_out_of,
     outline,
     split_of_document,
+    with_classes,
 )
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.foreign_documents import foreign_kind
@@ -70,8 +71,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     Raises:
         DocumentFailure: not a COCO document, or two documents that disagree about categories.
     """
-    outlines = {name: outline(tree, name) for name in documents(tree, ".json")}
-    found = {name: one for name, one in outlines.items() if one.images}
+    found, notes = with_classes({name: outline(tree, name) for name in documents(tree, ".json")})
     if not found:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no JSON with COCO images")
     categories = next(iter(found.values())).categories
@@ -85,7 +85,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         labels=labels,
         items=(item for name, one in found.items() for item in _items(one, name, len(found) > 1)),
         extras={"class_of": _class_of(categories, labels)},
-        notes=tuple(note for name, one in found.items() for note in one.notes(name)),
+        notes=(*notes, *(note for name, one in found.items() for note in one.notes(name))),
         left_out=left_out_of(found.values()),
     )
 

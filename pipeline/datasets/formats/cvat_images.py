@@ -92,7 +92,8 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     size_hw = declared_size(*item.payload["size"], name=item.key)
     start, length = item.payload["place"]
     text = context.tree.read_range(item.payload["document"], start, length)
-    shapes = list(parse_xml(text, item.key)) if length else []
+    is_bare = b"</image" not in text[-len(b"</image>") :]  # it closes itself, and has no shapes
+    shapes = [] if is_bare else list(parse_xml(text, item.key))
     by_name = index_by_name(context.labels)
     drawn = [shape for shape in shapes if shape.tag in DRAWN]
     drawn.sort(key=lambda shape: int(shape.get("z_order") or 0))

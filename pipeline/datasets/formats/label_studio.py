@@ -15,7 +15,7 @@ import numpy as np
 
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.heads import heads
-from maskmill.pipeline.datasets.documents.json_arrays import BETWEEN, placed_elements
+from maskmill.pipeline.datasets.documents.json_arrays import object_at, placed_elements
 from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mask, mask_to_brush
 from maskmill.pipeline.datasets.documents.label_studio_config import (
     CONFIG,
@@ -58,7 +58,6 @@ from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    parse_json,
     to_json,
 )
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
@@ -103,8 +102,8 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     Raises:
         DocumentFailure: nothing to take the size from, an unknown label, a damaged brush.
     """
-    text = context.tree.read_range(item.payload["document"], *item.payload["place"])
-    task = parse_task(parse_json(text.strip(BETWEEN), item.key), item.key)
+    payload = item.payload
+    task = parse_task(object_at(context.tree, payload["document"], *payload["place"]), item.key)
     size_hw = told_size(context, task.size, *picture_names(task.key))
     drawn = task.drawn
     by_name = index_by_name(context.labels)

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.binary_masks import looked_at, refuse_binary_masks
+from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks
 from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -88,8 +88,7 @@ def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> Da
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no masks of this layout")
     takes_binary = mask_format == "auto" and len(labels.classes) == 2
     if mask_format in INDEXED and not takes_binary and not tree.has(LABELS):
-        some = [masks[place] for place in looked_at(len(masks))]
-        refuse_binary_masks(tree, some, labels, options)
+        refuse_binary_masks(tree, masks, labels, options)
     where = options.images or (tree if tree.selected is None else None)
     pictures = set(picture_beside(where).values()) if where is not None else set()
     is_one = where is not None and where.uri == tree.uri

@@ -6,6 +6,7 @@ R and the instance in G, without a JSON entry per segment being needed.
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -104,14 +105,9 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     table = {int(one["id"]): class_of.get(str(one["category_id"])) for one in segments}
     mask, objects = _ids_to_classes(ids, table, context.labels, name)
     unseen = len(set(table).difference(distinct(ids)[0].tolist()))
-    return Sample(
-        key=item.key,
-        mask=mask,
-        labels=context.labels,
-        image=payload["image"],
-        objects=objects,
-        left_out={Omission(NO_PIXEL): unseen} if unseen else {},
-    )
+    left_out = {Omission(NO_PIXEL): unseen} if unseen else {}
+    plain = Sample(key=item.key, mask=mask, labels=context.labels, image=payload["image"])
+    return replace(plain, objects=objects, left_out=left_out)
 
 
 def _ids_to_classes(

@@ -6,7 +6,7 @@ Facts: ultralytics' semantic task. A pixel is the class id, 255 is ignore.
 import posixpath
 from typing import Final
 
-from maskmill.pipeline.datasets.binary_masks import looked_at, refuse_binary_masks
+from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks, spread
 from maskmill.pipeline.datasets.class_masks import items_by_split
 from maskmill.pipeline.datasets.class_masks import read_class_mask as read
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -52,8 +52,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     labels = listed or labels_or(options.labels, "an Ultralytics folder without data.yaml")
     items = ItemSpool(items_by_split(tree, options, MASKS, "images/", split_folders(document)))
     if len(items) >= ENOUGH_TO_JUDGE:
-        names = [items[place].payload["mask"] for place in looked_at(len(items))]
-        refuse_binary_masks(tree, names, labels, options)
+        some = [items[place].payload["mask"] for place in spread(len(items))]
+        refuse_binary_masks(tree, some, labels, options)
     return DatasetIndex(labels=labels, items=items)
 
 

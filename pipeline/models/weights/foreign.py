@@ -134,7 +134,7 @@ def _adapt_plain(
     told: Told, wanted: NetworkOptions, where: str,
 ) -> AdaptedCheckpoint:  # fmt: skip
     layout = LAYOUTS[name]
-    if told.strides_first and not layout.swap_colors:
+    if told.strides_first and not layout.encoders[0].endswith("_strides_first"):
         raise ModelError(
             f"{where}: {told.source} says that its bottlenecks have their strides on the first 1x1 "
             f"(style caffe), which is not known here for {layout.project}"
@@ -148,7 +148,8 @@ def _adapt_plain(
         options["norm_groups"] = wanted.norm_groups or _GROUPS
     alignment = _apply_told(options, told, layout.alignment)
     alignment = wanted.apply(options, alignment)
-    notes += [remark for name_of, remark in layout.encoder_remarks if name_of == encoder]
+    remarks = (("", layout.remark), *layout.encoder_remarks)
+    notes += [remark for name_of, remark in remarks if remark and name_of in ("", encoder)]
     notes += assumptions(layout, options, encoder, output_stride, told, wanted)
     adapted = AdaptedCheckpoint(
         layout=name, builder=builder, encoder=encoder, options=tuple(sorted(options.items())),

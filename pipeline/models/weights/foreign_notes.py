@@ -37,7 +37,7 @@ def assumptions(
             f"the encoder's last stage is taken to have the project's rates {said} (at output "
             "stride 16); --network-option last_rates=A,B,C if not"
         )
-    return [*notes, *_pooling(options, told, wanted), *_norms(options, told, wanted)]
+    return [*notes, *_pooling(options, told, wanted), *_norms(layout, options, told, wanted)]
 
 
 def _pooling(options: Mapping[str, Any], told: Told, wanted: NetworkOptions) -> list[str]:
@@ -51,16 +51,24 @@ def _pooling(options: Mapping[str, Any], told: Told, wanted: NetworkOptions) -> 
     ]
 
 
-def _norms(options: Mapping[str, Any], told: Told, wanted: NetworkOptions) -> list[str]:
-    if options.get("norm_groups") is None or wanted.norm_groups is not None:
+def _norms(
+    layout: ForeignLayout, options: Mapping[str, Any], told: Told, wanted: NetworkOptions
+) -> list[str]:
+    if not layout.group_norm:
         return []
-    notes = [
-        f"group norm of {options['norm_groups']} groups is assumed, as its paper has; "
-        "--network-option norm_groups=N if it was trained with another number"
-    ]
+    notes = []
+    if options.get("norm_groups") is not None and wanted.norm_groups is None:
+        notes.append(
+            f"group norm of {options['norm_groups']} groups is assumed, as its paper has; "
+            "--network-option norm_groups=N if it was trained with another number"
+        )
     if told.weight_std is None and wanted.weight_std is None:
+        grouped = options.get("norm_groups") is not None
         notes.append(
             "standardised weights are assumed, which go with group norm in this project; "
             "--network-option weight_std=false if it was trained without"
+            if grouped
+            else "weights are taken as they are, as is usual with batch norm in this project; "
+            "--network-option weight_std=true if it was trained with --weight_std"
         )
     return notes

@@ -31,8 +31,8 @@ class ForeignLayout:
     do not show; ``encoder_options`` the same for single encoders, by name. ``encoders``: which of
     ours and FOREIGN_ENCODERS it may have. ``output_stride`` is the project's default; a state dict
     does not tell. ``preprocessing`` is what the project itself does to a picture it predicts.
-    ``swap_colors``: it feeds pictures as BGR. ``encoder_remarks``: what else is to be known of
-    single encoders. ``group_norm``: its norms may be of groups, in place of batches.
+    ``swap_colors``: it feeds pictures as BGR. ``remark``: what else is to be known,
+    ``encoder_remarks`` of single encoders. ``group_norm``: its norms may be of groups.
     """
 
     project: str
@@ -49,6 +49,7 @@ class ForeignLayout:
     swap_colors: bool = False
     options: tuple[tuple[str, Any], ...] = ()
     encoder_options: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    remark: str = ""
     encoder_remarks: tuple[tuple[str, str], ...] = ()
     group_norm: bool = False
 

@@ -34,6 +34,12 @@ _CAFFE: Final = Preprocessing(
 )
 
 
+_THREE_SCALES: Final = (
+    "the project's own networks see a picture at scales 0.5, 0.75 and 1 and take the greatest of "
+    "each logit; here one scale is seen, and --scales 0.5,0.75,1 averages three"
+)
+
+
 def _branches(there: str) -> Rules:
     """YudeWang's ASPP: convolution and norm as children 0 and 1 of branchN."""
     branches = tuple(
@@ -148,6 +154,7 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         preprocessing=_CAFFE,
         encoders=_STRIDES_FIRST,
         swap_colors=True,
+        remark=_THREE_SCALES,
         options=(("align_corners", False), *_MULTI_GRID),
     ),
     "kazuto_v3": ForeignLayout(
@@ -160,6 +167,7 @@ REPOSITORY_LAYOUTS: Final[dict[str, ForeignLayout]] = {
         preprocessing=_CAFFE,
         encoders=_STRIDES_FIRST,
         swap_colors=True,
+        remark=_THREE_SCALES,
         options=_MULTI_GRID,
     ),
     "chenxi": ForeignLayout(

@@ -29,6 +29,7 @@ _DTYPES: Final = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+_CUT_SHORT: Final = ("not fully covered", "invalid header length")
 _GRAPHS: MappingProxyType[str, Callable[[Path], FrozenGraph]] = MappingProxyType(
     {".tflite": read_tflite, ".json": read_tfjs}
 )
@@ -95,6 +96,11 @@ def _read_safetensors(path: Path, outline: bool) -> dict[str, Tensor]:
                 for name, found in slices.items()
             }
     except (SafetensorError, OSError, ValueError, KeyError) as error:
+        if any(said in str(error) for said in _CUT_SHORT):
+            raise ModelError(
+                f"{path} is not a readable weights file: it is cut short, its end is missing; "
+                "fetch or copy it again"
+            ) from error
         raise ModelError(f"{path} is not a readable weights file: {_first_line(error)}") from error
 
 

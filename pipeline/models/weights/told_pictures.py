@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from torch import Tensor
+
 from maskmill.pipeline.views.preprocessing import MIN_SIZE, Preprocessing
 
 _RAW: Final = ((0.0,) * 3, (1.0,) * 3)
@@ -120,6 +122,24 @@ def detectron_pictures(config: Mapping[str, Any]) -> ToldPictures | None:
     if sides is None:
         return told
     return replace(told or ToldPictures(), short=sides[0], long=sides[1])
+
+
+def buffered_pictures(state: Mapping[str, Tensor]) -> ToldPictures | None:
+    """Of the ``pixel_mean`` and ``pixel_std`` that detectron2 kept among weights until 2020.
+
+    Their order is that of the colours: ImageNet's blue is the darkest channel, and its red the
+    lightest.
+    """
+    mean, std = (
+        [round(one, 4) for one in state[name].flatten().tolist()] if name in state else None
+        for name in ("pixel_mean", "pixel_std")
+    )
+    told = _normalisation(mean, std, to_rgb=False)
+    if told is None or told.mean is None:
+        return None
+    bgr = told.mean[0] < told.mean[2]
+    order = "blue, green, red" if bgr else "red, green, blue"
+    return replace(told, bgr=bgr, remark=f"the order of its pixel_mean is that of {order}")
 
 
 def _triple(value: Any) -> Triple | None:

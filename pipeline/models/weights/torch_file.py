@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from maskmill.pipeline.models.weights.inert_pickle import Answers, Inert, InertUnpickler
+from maskmill.pipeline.models.weights.pickled_arrays import with_tensors
 from maskmill.schemas.errors import ModelError, WeightsRefused
 
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -111,11 +112,11 @@ def _read_zip(path: Path, outline: bool) -> TorchDocument:
 
 
 def _read_legacy(path: Path, outline: bool) -> TorchDocument:
-    """The old form; a plain pickle without it is read as a document of no tensors."""
+    """The old form; a plain pickle without it is read as a document whose tensors are arrays."""
     with path.open("rb") as file:
         first = _unpickled(file, _no_storage)
         if first.content != _LEGACY_MAGIC:
-            return first
+            return TorchDocument(with_tensors(first.content), first.asked)
         for _ in range(2):  # protocol and the writer's number sizes
             _unpickled(file, _no_storage)
         memory: dict[str, Tensor] = {}

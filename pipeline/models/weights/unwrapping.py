@@ -22,7 +22,7 @@ WRAPPERS: Final = (
 """Names under which weights are kept; trained weights before averaged copies of them."""
 
 AVERAGED: Final = frozenset(name for name in WRAPPERS if "ema" in name) | {"teacher"}
-_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "ema_model.")
+_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "ema_model.", "base.")
 _BESIDE: Final = (
     "args", "hyper_parameters", "hparams", "meta", "config", "cfg", "opt", "message_hub",
 )  # fmt: skip

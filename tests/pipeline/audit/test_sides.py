@@ -14,14 +14,16 @@ from maskmill.pipeline.audit.sides import (
     AuditSide,
     guess_format,
     list_side,
+    missing_classes,
     read_side,
+    rules_to_edit,
     side_formats,
     with_mapping,
 )
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
 from maskmill.pipeline.datasets.samples import Sample
 from maskmill.pipeline.masks.registry import MASK_FORMATS
-from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.errors import RunFailed, SettingsError
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.prelabel import METADATA
 from tests.pipeline.audit.audited import audited
@@ -78,7 +80,9 @@ def save_run(folder, labels=LABELS):
     """A prelabel OUT: two images done, one failed."""
     (folder / "masks/sub").mkdir(parents=True)
     (folder / "metadata").mkdir()
-    record = {"label_map": labels.to_dict(), "state": "finished"}
+    record = {
+        "command": "prelabel", "identity": {}, "label_map": labels.to_dict(), "state": "finished",
+    }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "annotations.json").write_text('{"images": [], "annotations": []}')
     rows = []
@@ -207,3 +211,39 @@ def test_formats_offered_are_those_that_can_be_read():
 def test_what_cannot_be_a_side(source, format_name, words):
     with pytest.raises(SettingsError, match=words):
         list_side(source, format=format_name)
+
+
+def test_a_rule_about_all_others_keeps_the_classes_that_both_have(tmp_path):
+    """Binary corrections of one class against a run of many."""
+    run = LabelMap.from_names("run", ["background", "cat", "person", "dog"])
+    binary = LabelMap.from_names("binary", ["background", "person"])
+    side = list_side(save_run(tmp_path / "run", run))
+    assert with_mapping(side, binary, "* = background").side.mapping == {0: 0, 1: 0, 2: 1, 3: 0}
+    both = with_mapping(side, binary, "cat = person; * = @ignore").side.mapping
+    assert both == {0: 0, 1: 1, 2: 1, 3: None}
+
+
+def test_rules_to_edit_say_what_is_open(tmp_path):
+    run = LabelMap.from_names("run", ["background", "kitten", "dog"])
+    side = list_side(save_run(tmp_path / "run", run))
+    assert missing_classes(side, LABELS) == ["kitten"]
+    text = rules_to_edit(side, LABELS)
+    assert "kitten = ?" in text and "dog = dog" in text and "@ignore" in text
+    (tmp_path / "map.txt").write_text(text)
+    with pytest.raises(SettingsError, match="no class '\\?'"):
+        with_mapping(side, LABELS, str(tmp_path / "map.txt"))
+    (tmp_path / "map.txt").write_text(text.replace("?", "cat"))
+    assert with_mapping(side, LABELS, str(tmp_path / "map.txt")).side.mapping == {0: 0, 1: 1, 2: 2}
+
+
+def test_how_a_side_is_read_goes_through_json(tmp_path):
+    other = LabelMap.from_names("shuffled", ["background", "dog", "cat"])
+    side = with_mapping(list_side(save_run(tmp_path / "run", other)), LABELS).side
+    assert AuditSide.from_dict(json.loads(json.dumps(side.to_dict()))) == side
+
+
+def test_a_torn_run_is_told_with_what_to_do(tmp_path):
+    save_run(tmp_path / "run", LABELS)
+    (tmp_path / "run/run.json").write_text("[" * 100_000)
+    with pytest.raises(RunFailed, match="remove the folder and begin anew"):
+        list_side(str(tmp_path / "run"), format="prelabel")

@@ -1,8 +1,8 @@
 """Predictions as imperfect as a network's, made of truths: wobbly borders, lost and wrong objects.
 
 Borders are bent by smooth noise and drawn on a grid of 8 pixels as a network's logits are; objects
-get another class or are lost, others are made up. Of VOC masks the result has a mean IoU of 0.75 per
-picture, two fifths of them below 0.8.
+get another class or are lost, others are made up. Of VOC masks the result has a mean IoU of 0.75
+per picture, two fifths of them below 0.8.
 """
 
 import cv2

@@ -106,3 +106,19 @@ def test_dropout_acts_in_training_only():
     features = torch.randn(2, 4, 6, 6)
     assert torch.equal(aspp.eval()(features), aspp(features))
     assert not torch.equal(aspp.train()(features), aspp(features))
+
+
+@torch.no_grad()
+def test_image_pooling_of_a_window_slides_and_of_a_large_one_is_the_whole():
+    torch.manual_seed(9)
+    features = torch.randn(2, 6, 7, 9, dtype=torch.float64)
+    sliding = ImagePooling(6, 4, window=(3, 20)).double().eval()
+    near = sliding.project(nn.AvgPool2d((3, 9), 1)(features))
+    assert near.shape[2:] == (5, 1)
+    expected = nn.functional.interpolate(near, (7, 9), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(sliding(features), expected)
+    whole = ImagePooling(6, 4).double().eval()
+    whole.load_state_dict(sliding.state_dict())
+    assert not torch.allclose(whole(features), expected)
+    sliding.window = (7, 9)
+    torch.testing.assert_close(sliding(features), whole(features))

@@ -42,13 +42,13 @@ def test_all_six_names_are_there():
 @torch.no_grad()
 def test_shapes_determinism_and_batch_equals_single(name, output_stride):
     torch.manual_seed(4)
-    network = randomized(network_of(name, 5, output_stride))
-    images = torch.randn(2, 3, 33, 50)
+    network = randomized(network_of(name, 5, output_stride)).double()
+    images = torch.randn(2, 3, 33, 50, dtype=torch.float64)
     logits = network(images)
     assert logits.shape == (2, 5, 9, 13)  # the stride-4 grid, whatever the output stride
     assert torch.equal(logits, network(images))
     alone = torch.cat([network(image[None]) for image in images])
-    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits, alone, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", OWN)

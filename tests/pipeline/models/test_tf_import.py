@@ -80,6 +80,12 @@ def broken(document: dict, how: str) -> dict:
     return document
 
 
+def test_a_deep_tfjs_file_is_explained(tmp_path):
+    (tmp_path / "model.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match="not a TensorFlow"):
+        read_tfjs(tmp_path / "model.json")
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

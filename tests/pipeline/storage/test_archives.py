@@ -2,8 +2,10 @@
 
 import io
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 
@@ -109,3 +111,32 @@ def test_tar_members_are_read() -> None:
     archive = TarArchive(tar_of((tarfile.TarInfo("sub/a"), b"123")), "t")
     assert archive.read("sub/a") == b"123"
     assert [one.name for one in archive.members()] == ["sub/a"]
+
+
+def zip_without_flag(name: bytes, data: bytes) -> io.BytesIO:
+    """A stored zip of one member, byte by byte, as macOS and Info-ZIP write it: no UTF-8 flag."""
+    crc, size = zlib.crc32(data), len(data)
+    times = struct.pack("<HH", 0, 0x21)
+    sizes = struct.pack("<III", crc, size, size)
+    local = b"PK\x03\x04" + struct.pack("<HHH", 20, 0, 0) + times + sizes
+    local += struct.pack("<HH", len(name), 0) + name + data
+    central = b"PK\x01\x02" + struct.pack("<HHHH", 0x031E, 20, 0, 0) + times + sizes
+    central += struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0o100644 << 16, 0) + name
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local), 0)
+    return io.BytesIO(local + central + end)
+
+
+@pytest.mark.parametrize("stored, read", [
+    ("Fotos/Straße ü.png".encode(), "Fotos/Straße ü.png"),
+    ("写真/犬.png".encode(), "写真/犬.png"),
+    (b"caf\x82.png", "café.png"),  # code page 437, which is no UTF-8
+    (b"plain.png", "plain.png"),
+])  # fmt: skip
+def test_names_without_the_flag_are_utf8_where_they_can_be(stored, read):
+    archive = ZipArchive(zip_without_flag(stored, b"12345"), "z")
+    assert [member.name for member in archive.members()] == [read]
+    assert archive.read(read) == b"12345"
+
+
+def test_an_unsafe_name_stays_unsafe_in_utf8():
+    assert refused(ZipArchive, zip_without_flag("../ü.png".encode(), b"")) is ErrorCode.UNSAFE_PATH

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from maskmill.pipeline.models.registry import MODELS
 from maskmill.pipeline.models.segmenter import network_input
+from maskmill.pipeline.views.pictures import mirrored
 from maskmill.pipeline.views.preparation import grid_maps, prepare, resized_hw, valid_part
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import SettingsError
@@ -158,3 +159,18 @@ def test_read_only_and_reversed_pictures(size_hw):
             picture = prepare(same, SQUARE, image_size=129)
             assert np.array_equal(picture.pixels, expected)
             network_input([picture], SQUARE, torch.device("cpu"))
+
+
+def test_a_letterbox_stands_in_the_middle_and_its_grid_with_it():
+    rule = Preprocessing(resize="letterbox", size=513, pad=True, pad_value=128)
+    picture = prepare(picture_of(100, 200), rule)
+    assert picture.pixels.shape == (256, 513, 3)  # 256.5, cut off
+    assert (picture.network_hw, picture.place_yx) == ((513, 513), (128, 0))
+    rows, cols = grid_maps(picture, (65, 65), "align_corners")
+    first = (0.5 * 256 / 100 - 0.5 + 128) / 8
+    assert rows.positions(0, 1)[0] == pytest.approx(first)
+    part, read = valid_part(rows, 65)
+    assert (part.start, part.stop) == (16, 49)  # of the rows 128 to 383, by eights
+    assert read.positions(0, 1)[0] == pytest.approx(first - 16)
+    seen = grid_maps(mirrored(picture), (65, 65), "align_corners")[1]
+    assert seen.positions(0, 200) == pytest.approx(cols.positions(0, 200)[::-1])

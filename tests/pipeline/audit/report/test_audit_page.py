@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,8 +11,6 @@ from PIL import Image
 
 from maskmill.pipeline.audit.report.page import audit_page
 from maskmill.pipeline.audit.report.thumbnails import SIDE, ThumbnailMaker
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +80,6 @@ def test_an_audit_without_pairs_has_a_page_too(audited):
     settings = audited[1]
     empty = audit_document(AuditTally(settings.labels, 0, resamples=10), {}, {})
     assert "There is no image to show" in audit_page(empty, settings)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium (Debian package 'chromium')")
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package 'playwright'")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -112,3 +112,32 @@ def test_network_options_are_parsed_or_refused():
     assert dict(choice.spec.options)["aspp_rates"] == (2, 4, 6)
     with pytest.raises(SettingsError, match="does not apply"):
         choose_model(DEFAULT_MODEL, untrained=True, network_options=options)
+
+
+def test_a_folder_is_named_for_what_it_is(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
+    for name in (None, "deeplabv3_resnet50"):
+        with pytest.raises(ModelError, match="SavedModel: freeze it"):
+            choose_model(name, str(tmp_path))
+
+
+def test_a_safetensors_file_cut_short_is_said_to_be_so(tmp_path, vainf):
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.pth"
+    save_file(torch.load(vainf)["model_state"], whole)
+    for length in (20, whole.stat().st_size // 2):
+        cut.write_bytes(whole.read_bytes()[:length])
+        with pytest.raises(ModelError, match="cut short"):
+            choose_model(None, str(cut))
+
+
+@pytest.mark.parametrize(
+    "text", ["pool_window=3", "pool_window=1,2,3", "norm_groups=0", "weight_std=maybe"]
+)
+def test_what_a_network_option_cannot_be_is_refused(text):
+    with pytest.raises(SettingsError, match="network-option"):
+        parse_network_options([text])
+
+
+def test_network_options_of_pooling_and_norms():
+    options = parse_network_options(["pool_window=0,0", "norm_groups=16", "weight_std=false"])
+    assert (options.pool_window, options.norm_groups, options.weight_std) == ((0, 0), 16, False)

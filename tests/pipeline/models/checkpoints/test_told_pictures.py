@@ -13,6 +13,7 @@ from maskmill.pipeline.models.weights.beside import told_beside
 from maskmill.pipeline.models.weights.layout_rules import AS_IS
 from maskmill.pipeline.views.preparation import resized_hw
 from maskmill.pipeline.views.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from maskmill.schemas.errors import ModelError
 from tests.golden.checkpoints.seeded import seeded_state
 
 FOLDER = Path(__file__).parents[3] / "golden" / "checkpoints"
@@ -119,3 +120,37 @@ def test_the_limited_rule_meets_whichever_side_comes_first(size_hw, expected):
     rule = Preprocessing(resize="shortest_side", size=1024, limit=2048)
     assert resized_hw(size_hw, rule) == expected
     assert resized_hw(size_hw, rule.sized(64))[0 if size_hw[0] < size_hw[1] else 1] == 64
+
+
+def test_the_mean_that_detectron2_kept_among_weights_is_taken_and_its_order_named(tmp_path):
+    state = seeded_state(golden("detectron2-v3plus_r50_os8_basic")["keys"])
+    mean = torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1)
+    path = tmp_path / "model_final.pth"
+    torch.save({"model": {**state, "pixel_mean": mean, "pixel_std": torch.ones(3, 1, 1)}}, path)
+    choice = choose_model(None, str(path))
+    rule = choice.spec.preprocessing
+    assert (rule.mean, rule.std) == (IMAGENET_MEAN, (1.0, 1.0, 1.0))
+    assert choice.spec.sees_bgr
+    assert any("blue, green, red" in note for note in choice.notes)
+    assert dict(choice.spec.options)["pool_window"] == (32, 64)
+    assert any("pool_window=0,0" in note for note in choice.notes)
+
+
+def test_a_run_of_detectron2_is_as_the_configuration_beside_it_says(tmp_path):
+    case = golden("detectron2-v3plus_r103_crop")
+    (tmp_path / "config.yaml").write_text(case["yaml"])
+    told = told_beside({}, tmp_path / "model_final.pth")
+    assert (told.output_stride, told.rates, told.last_rates) == (16, (6, 12, 18), (2, 4, 8))
+    assert (told.pool_window, told.strides_first) == ((2, 4), False)
+    assert (told.pictures.short, told.pictures.long, told.pictures.bgr) == (1024, 2048, False)
+    whole = case["yaml"].replace("    ENABLED: true", "    ENABLED: false")
+    (tmp_path / "config.yaml").write_text(whole)
+    assert told_beside({}, tmp_path / "model_final.pth").pool_window == (0, 0)
+
+
+def test_strides_on_the_first_1x1_are_refused_where_they_are_not_known(tmp_path):
+    state = seeded_state(golden("mmseg-v3_r50b-d8")["keys"])
+    cfg = BGR.replace("style='pytorch'", "style='caffe'")
+    torch.save({"meta": {"cfg": cfg}, "state_dict": state}, tmp_path / "iter.pth")
+    with pytest.raises(ModelError, match="strides on the first 1x1"):
+        choose_model(None, str(tmp_path / "iter.pth"))

@@ -274,3 +274,17 @@ def test_random_bytes_after_a_pickles_first_never_raise_anything_else(tmp_path):
         with pytest.raises(ModelError):
             load_state(tmp_path / "w.pth")
         assert turn < 200
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_of_a_plain_pickle_are_weights(tmp_path, protocol):
+    """As detectron2's model zoo has them; a file cut within an array is refused."""
+    arrays = {key: value.numpy() for key, value in weights().items()}
+    path = tmp_path / "model_final.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "x"}, protocol=protocol))
+    state = load_document(path).state
+    assert state.keys() == weights().keys()
+    assert all(torch.equal(state[key], torch.from_numpy(arrays[key])) for key in arrays)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ModelError, match="damaged or cut short"):
+        load_document(path)

@@ -51,7 +51,7 @@ def padded(case: Case, mean: tuple[float, ...], std: tuple[float, ...]) -> torch
 def check_logits(spec, case: Case) -> None:
     pixels = padded(case, spec.preprocessing.mean, spec.preprocessing.std)
     with torch.inference_mode():
-        logits = load_network(spec, resolve_weights(spec))(pixels)
+        logits = load_network(spec, resolve_weights(spec)).double()(pixels.double())
     wanted = torch.from_numpy(expected(case)["logits"]).permute(2, 0, 1)
     assert logits[0].shape == wanted.shape
     assert float((logits[0] - wanted).abs().max()) < 1e-3
