@@ -226,12 +226,6 @@ NO_CLASSES: Final = (
         "COCO of them first",
     ),
     NoClasses(
-        "label studio PNG export",
-        r"/task-\d+-annotation-\d+-by-.*-tag-.+-\d+\.png$",
-        "one file per task and class, the class in the file's name; export COCO, or brush JSON "
-        "for --from label_studio",
-    ),
-    NoClasses(
         "segments.ai instance bitmaps",
         r"_label_[\w-]+_instance(?:_colored)?\.png$",
         "values number objects; export semantic bitmaps there",

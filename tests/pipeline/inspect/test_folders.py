@@ -121,7 +121,6 @@ NO_CLASSES = {
     "bdd100k bitmasks": (folders.bdd100k_bitmasks, "R is the class"),
     "open images masks": (folders.open_images, "one file per object"),
     "davis": (folders.davis, "number the objects of each video"),
-    "label studio PNG export": (folders.label_studio_pngs, "one file per task and class"),
     "segments.ai bitmaps": (folders.segments_ai_bitmaps, "number objects"),
 }
 """Masks whose values are no classes: refused by their name."""
@@ -262,6 +261,20 @@ def test_convert_names_the_instance_ids_that_it_finds_instead(tmp_path: Path) ->
     done = convert_in_process(tmp_path / "set", tmp_path / "out", *options)
     assert done.exit_code == 1
     assert "but *_gtFine_instanceIds.png; instanceIds are id * 1000 + object" in done.output
+
+
+def test_label_studios_png_export_is_told_and_merged(tmp_path: Path) -> None:
+    folders.label_studio_pngs(tmp_path / "set")
+    found = seen(tmp_path / "set")
+    assert found["convention"]["from"] == "label_studio_png"
+    assert set(found["classes"]) == {"background", "person", "sky"} and not found["findings"]
+    areas = areas_of_coco(converted(found["next"], tmp_path / "out"))
+    covered = 0
+    for task in (1, 2):
+        files = (tmp_path / "set").glob(f"task-{task}-*")
+        layers = [np.asarray(Image.open(path)) > 0 for path in files]
+        covered += int(np.any(layers, axis=0).sum())
+    assert set(areas) == {"person", "sky"} and sum(areas.values()) == covered
 
 
 def test_an_empty_folder_and_pictures_alone(tmp_path: Path) -> None:
