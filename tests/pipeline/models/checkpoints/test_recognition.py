@@ -29,7 +29,7 @@ QUICK = (
     "vainf-deeplabv3plus_xception_os16", "mmseg-v3plus_r18b-d8", "mmseg-v3plus_m-v2-d8",
     "mmseg-v3_r18-d8", "torchvision-mobilenet_v3_large", "jfzhang-mobilenet_os16",
     "jfzhang-drn_os8", "bubbliiiing-mobilenet_os8", "huggingface-mobilenet_v2_0.5",
-    "chenxi-resnet50_ws", "tramac-v3_resnet50", "yudewang-res50_atrous_os16",
+    "tramac-v3_resnet50", "yudewang-res50_atrous_os16",
     "hualin-resnet101_os16", "smp-v3plus_timm-mobilenetv3_large_100",
     "vainf-deeplabv3plus_hrnetv2_32", "chenxi-resnet50_gn16", "detectron2-v3plus_r53_separable",
     "kazuto-v3plus_os8",
