@@ -87,11 +87,11 @@ def _mean_ious(suspects: list[_Suspect], num_classes: int) -> Scores:
 
     A pair of different sizes agrees with itself in nothing.
     """
-    truths = np.stack([one.truth.ravel() for one in suspects]).astype(np.int32)
-    predictions = np.stack([one.prediction.ravel() for one in suspects]).astype(np.int32)
+    truths = np.stack([one.truth.ravel() for one in suspects]).astype(np.int64)
+    predictions = np.stack([one.prediction.ravel() for one in suspects]).astype(np.int64)
     known = (truths < num_classes).astype(np.float32)
     sums, counts = np.zeros((2, len(suspects), len(suspects)), dtype=np.float32)
-    present = sorted({*truths.ravel().tolist(), *predictions.ravel().tolist()})
+    present = np.unique(np.concatenate([truths, predictions])).tolist()
     for index in (index for index in present if index < num_classes):
         truth = (truths == index).astype(np.float32)
         prediction = (predictions == index).astype(np.float32).T

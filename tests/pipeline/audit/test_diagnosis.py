@@ -56,9 +56,11 @@ def audit(tmp_path):
              "error_code": pair.problem and pair.problem.value, "error_message": pair.message}
             for number, pair in enumerate(pairing.pairs, start=1)
         ]  # fmt: skip
-        rows = audited(rows, AuditSettings(labels=LABELS, **settings))
+        settings = AuditSettings(labels=LABELS, **settings)
+        rows = audited(rows, settings)
         tally = AuditTally(LABELS, sum(row["status"] == "ok" for row in rows), resamples=100)
         tally.add(rows)
+        tally.look_closer(settings, lambda pair_id: rows[pair_id - 1]["key"])
         document = audit_document(tally, {"seed": 0}, {"rules": dict(pairing.rules)})
         json.dumps(document, allow_nan=False)
         return document
@@ -274,3 +276,50 @@ def test_mishaps_among_real_masks_are_named_and_nothing_else(audit, shared):
         strict=True,
     ):  # fmt: skip
         assert key.removesuffix(".png") in message
+
+
+def keys_of(document, name):
+    return [fault["keys"] for fault in document["faults"] if fault["name"] == name]
+
+
+def test_files_under_each_others_names(audit):
+    exchanged = {**PREDICTIONS, "04.png": PREDICTIONS["11.png"], "11.png": PREDICTIONS["04.png"]}
+    document = audit(TRUTHS, exchanged)
+    assert names_of(document) == {"exchanged_files"}
+    assert keys_of(document, "exchanged_files") == [["04", "11"]]
+    assert "04 and 11" in message_of(document, "exchanged_files")
+
+
+@pytest.mark.parametrize("shape, code", [((150, 120), "orientation_mismatch"),
+                                         ((100, 90), "size_mismatch")])  # fmt: skip
+def test_exchanged_sizes_are_explained_by_the_exchange(audit, shape, code):
+    truths = {**TRUTHS, "04.png": scene(4, shape)}
+    predictions = {**PREDICTIONS, "04.png": PREDICTIONS["11.png"],
+                   "11.png": predicted(truths["04.png"])}  # fmt: skip
+    document = audit(truths, predictions)
+    assert document["ledger"]["failures"] == {code: 2}
+    assert names_of(document) == {"exchanged_files"}
+
+
+def test_copies_are_named(audit):
+    document = audit(
+        {**TRUTHS, "again.png": TRUTHS["09.png"]},
+        {**PREDICTIONS, "02.png": PREDICTIONS["20.png"], "again.png": PREDICTIONS["09.png"]},
+    )
+    assert names_of(document) == {"repeated_masks"}
+    assert keys_of(document, "repeated_masks") == [["09", "again"], ["02", "20"]]
+
+
+def test_masks_of_one_class_are_no_copies(audit):
+    empty = {name: np.zeros_like(mask) for name, mask in list(TRUTHS.items())[:5]}
+    assert "repeated_masks" not in names_of(audit(empty, empty))
+
+
+def test_classes_swapped_in_one_image(audit):
+    one, other = [label for label in np.unique(PREDICTIONS["07.png"]) if label][:2]
+    table = np.arange(256, dtype=np.uint8)
+    table[[one, other]] = other, one
+    document = audit(TRUTHS, {**PREDICTIONS, "07.png": table[PREDICTIONS["07.png"]]})
+    assert names_of(document) == {"swapped_in_images"}
+    assert keys_of(document, "swapped_in_images") == [["07"]]
+    assert LABELS.names[one] in message_of(document, "swapped_in_images")
