@@ -56,9 +56,9 @@ def _write(out: str, moved: Document, before: Audit, after: Audit) -> dict[str, 
     from maskmill.pipeline.audit.report.changes import ChangeMaker, settings_of
     from maskmill.pipeline.audit.report.comparison_page import comparison_page
 
+    maker = ChangeMaker(settings_of(before[0]), settings_of(after[0]))
     keys = {row["key"] for name in ("better", "worse") for row in moved[name]}
     rows = [{row["key"]: row for row in _rows_of(audit[1], keys)} for audit in (before, after)]
-    maker = ChangeMaker(settings_of(before[0]), settings_of(after[0]))
     page = comparison_page(
         moved, {"before": before[1].root, "after": after[1].root},
         lambda key: maker.draw(rows[0][key], rows[1][key]),
