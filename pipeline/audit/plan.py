@@ -26,11 +26,13 @@ from maskmill.pipeline.audit.sides import (
     rules_to_edit,
     with_mapping,
 )
+from maskmill.pipeline.datasets.binary_masks import TAKES_IGNORE, look_binary
 from maskmill.pipeline.metrics.thresholds import Threshold, parse_thresholds
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import put_manifest, sizes_of
 from maskmill.pipeline.runs.plan import Plan
-from maskmill.pipeline.storage.filesystems import local_path
+from maskmill.pipeline.storage.filesystems import local_path, read_bytes
+from maskmill.schemas.arrays import IGNORE_INDEX
 from maskmill.schemas.errors import ErrorCode, SettingsError
 from maskmill.schemas.label_files import load_label_map
 from maskmill.schemas.labels import LabelMap
@@ -103,6 +105,9 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     truth = list_side(options.truth, format=options.truth_format, labels=given)
     predictions = list_side(options.predictions, format=options.prediction_format, labels=given)
     labels = _labels(given, truth, predictions)
+    if IGNORE_INDEX not in options.ignore:
+        _refuse_binary("prediction", predictions, labels)
+        _refuse_binary("truth", truth, labels)
     truth = with_mapping(truth, labels)
     if options.map_path is None:
         _refuse_missing_classes(predictions, labels, out)
@@ -133,6 +138,20 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
             "notes": list(notes),
         },
     )  # fmt: skip
+
+
+def _refuse_binary(name: str, listing: SideListing, labels: LabelMap) -> None:
+    """Masks of 0 and 255 whose foreground would be ignore, and every number one of background."""
+    side = listing.side
+    kind = "auto" if side.format == "masks" else side.format
+    if kind not in TAKES_IGNORE or side.labels is not None or len(labels.classes) == 2:
+        return
+    found = look_binary(read_bytes, [file.uri for file in listing.files], labels)
+    if found:
+        raise SettingsError(
+            f"the {name}: {found}. Give --{name}-format binary and --labels of two classes; or "
+            "--ignore 255, where 255 is ignore"
+        )
 
 
 MAP_FILE = "class-map.txt"

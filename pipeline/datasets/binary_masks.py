@@ -1,6 +1,6 @@
 """Masks of 0 and 255 under a map that takes 255 for ignore: all foreground would be lost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from maskmill.pipeline.datasets.samples import ReadOptions
@@ -13,6 +13,8 @@ from maskmill.schemas.errors import FileFailure, SettingsError
 from maskmill.schemas.labels import VOID_COLOR, LabelMap
 
 LOOKED_AT: Final = 16
+TAKES_IGNORE: Final = ("auto", "indexed", "indexed16", "palette", "palette_voc", "binary01")
+"""Mask formats that take 255 for ignore."""
 BINARY: Final = frozenset({0, IGNORE_INDEX})
 NO_LEVEL: Final = -1
 VOID: Final = slice(3 * IGNORE_INDEX, 3 * IGNORE_INDEX + 3)
@@ -31,15 +33,27 @@ def refuse_binary_masks(
     """
     if options.unknown == "ignore" or labels.ignore_index != IGNORE_INDEX or not names:
         return
-    some = [names[place] for place in spread(len(names))]
-    found = [_levels(tree, name) for name in some]
-    if all(levels <= BINARY for levels in found) and any(IGNORE_INDEX in one for one in found):
+    found = look_binary(tree.read, names, labels)
+    if found:
         raise SettingsError(
-            f"{tree.uri}: {_shown(some)} hold only 0 and 255, as binary masks do; under "
-            f"{labels.name!r} with its {len(labels.classes)} classes 255 would be ignore and all "
-            "foreground be lost. Give --from binary and --labels of two classes; or --unknown "
+            f"{tree.uri}: {found}. Give --from binary and --labels of two classes; or --unknown "
             "ignore, where 255 is ignore"
         )
+
+
+def look_binary(read: Callable[[str], bytes], names: Sequence[str], labels: LabelMap) -> str | None:
+    """What would happen to masks that hold nothing but 0 and 255; None where one holds others.
+
+    Those of ``names`` are read that lie at :func:`spread`.
+    """
+    some = [names[place] for place in spread(len(names))]
+    found = [_levels(read, name) for name in some]
+    if not all(one <= BINARY for one in found) or not any(IGNORE_INDEX in one for one in found):
+        return None
+    return (
+        f"{_shown(some)} hold only 0 and 255, as binary masks do; under {labels.name!r} with its "
+        f"{len(labels.classes)} classes 255 would be ignore and all foreground be lost"
+    )
 
 
 def spread(count: int) -> range:
@@ -47,10 +61,10 @@ def spread(count: int) -> range:
     return range(0, count, max(1, -(-count // LOOKED_AT)))
 
 
-def _levels(tree: FileTree, name: str) -> frozenset[int]:
+def _levels(read: Callable[[str], bytes], name: str) -> frozenset[int]:
     """Stored values; others than binary ones where the file cannot be read or tells of void."""
     try:
-        picture = open_picture(tree.read(name), name=name)
+        picture = open_picture(read(name), name=name)
         if picture.is_lossy or _paints_void(picture):
             return frozenset([NO_LEVEL])
         return frozenset(value_counts(stored_values(picture))[0].tolist())

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.binary_masks import refuse_binary_masks
+from maskmill.pipeline.datasets.binary_masks import TAKES_IGNORE, refuse_binary_masks
 from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -46,8 +46,6 @@ from maskmill.schemas.labels import LabelMap
 FOLDER: Final = "masks/"
 PICTURES: Final = "images/"
 LABELS: Final = "labels.json"
-INDEXED: Final = ("auto", "indexed", "indexed16", "palette", "palette_voc", "binary01")
-"""Mask formats that take 255 for ignore. What we wrote ourselves, beside LABELS, is no binary."""
 
 
 def reader_of(mask_format: str) -> DatasetReader:
@@ -87,7 +85,7 @@ def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> Da
     if not masks:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no masks of this layout")
     takes_binary = mask_format == "auto" and len(labels.classes) == 2
-    if mask_format in INDEXED and not takes_binary and not tree.has(LABELS):
+    if mask_format in TAKES_IGNORE and not takes_binary and not tree.has(LABELS):
         refuse_binary_masks(tree, masks, labels, options)
     where = options.images or (tree if tree.selected is None else None)
     pictures = set(picture_beside(where).values()) if where is not None else set()
