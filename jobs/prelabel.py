@@ -75,7 +75,8 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     "network_options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What weights do not tell of their network, as rates=6,12,18. Can be given again.",
+    help="What weights do not tell of their network, as rates=6,12,18 (docs/models.md). Can be "
+    "given again.",
 )
 @click.option(
     "--labels", metavar="FILE", help="Label map of your weights: a file, or a built-in name."
