@@ -73,7 +73,7 @@ def cuda_trouble() -> str | None:
     if torch.version.cuda is None:
         return f"this PyTorch ({torch.__version__}) is built without CUDA"
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         return str(error).partition("\n")[0].strip().rstrip(".")
     return "it sees no device (is CUDA_VISIBLE_DEVICES right?)"
@@ -87,5 +87,6 @@ def gpu_title() -> str:
     import torch
 
     gpu = torch.cuda.get_device_properties(0)
-    libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {cudnn}"
     return f"{gpu.name}, {gpu.multi_processor_count} multiprocessors, {libraries}"

@@ -43,6 +43,7 @@ def test_without_a_gpu_every_step_says_why_it_was_skipped(tmp_path):
     assert all(one["skipped"].startswith("no GPU that can be used: ") for one in others)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_on_the_cpu_needs_none_of_what_a_bare_machine_lacks(tmp_path):
     lines = accept(tmp_path, "--device", "cpu", hidden=NEEDLESS)
     found = {one["step"]: one for one in lines}
