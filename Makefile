@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ORACLES := .venv-oracles/.installed
 TEST_ARGS ?=
 
-.PHONY: help install demo test test-all lint bench clean
+.PHONY: help install demo test test-all lint bench gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ lint: $(STAMP)  ## ruff and mypy --strict
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md, one JSON line each
 	$(BIN)/python benchmarks/run.py
+
+gpu: $(STAMP)  ## what only a GPU can tell, into benchmarks/results/; without one, why not
+	$(BIN)/python tests/gpu/accept.py
 
 clean:  ## remove what make made
 	rm -rf $(VENV) .venv-oracles demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
+from maskmill.jobs.engines.room import await_room
 from maskmill.jobs.machine_failures import machine_failure
 from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
@@ -29,11 +30,19 @@ STORAGE_THREADS = 4
 
 
 class RayEngine:
-    """A cluster, and how many processes may hold a network on it."""
+    """A cluster, and how many processes may hold a network on it.
+
+    Raises:
+        SettingsError: a share of GPUs that no worker can have.
+    """
 
     def __init__(
         self, cluster: Cluster, *, workers: int | None, gpus_per_worker: float | None
     ) -> None:
+        if gpus_per_worker is not None and not 0 <= gpus_per_worker <= 1:
+            raise SettingsError(
+                f"{gpus_per_worker:g} GPUs per worker: each uses one at most; give 0 to 1"
+            )
         self._cluster = cluster
         self._workers, self._gpus = workers, gpus_per_worker
 
@@ -48,9 +57,14 @@ class RayEngine:
         return self._cluster.gpus > 0 and self._gpus != 0
 
     def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
-        """Call the function in a process of the cluster."""
+        """Call the function in a process of the cluster.
+
+        Raises:
+            RunFailed: the cluster has no room for it, or died.
+        """
         import ray
 
+        self._await_room(LIGHT_CPUS, self._share(on_gpu))
         options = {"num_cpus": LIGHT_CPUS, "num_gpus": self._share(on_gpu)}
         answer = ray.remote(**options)(function).remote(*arguments)
         import ray.data  # takes a second, which the worker spends on imports of its own
@@ -75,6 +89,7 @@ class RayEngine:
             blocks=pending.num_rows,
             spare_cpus=SPARE_CPUS if has_network or self._cluster.is_own else 0,
         )
+        self._await_room(0 if share else 1, share)
         dataset = ray.data.from_arrow(pending).repartition(target_num_rows_per_block=1)
         # A GPU must never wait: loading and saving have processes of their own. On cores there is
         # nothing to wait for, and a block that stays in one process is neither packed nor sent.
@@ -100,6 +115,11 @@ class RayEngine:
     def _share(self, on_gpu: bool) -> float:
         """GPUs of each process that holds a network."""
         return (1.0 if self._gpus is None else self._gpus) if on_gpu else 0.0
+
+    def _await_room(self, cpus: float, gpus: float) -> None:
+        """Nobody else is on a cluster of our own."""
+        if not self._cluster.is_own:
+            await_room(cpus=cpus, gpus=gpus, failure=lambda: self._cluster.watch.failure)
 
     def _watched(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         """What an iterator gives, read by a thread, so that a dead cluster does not hold us up.

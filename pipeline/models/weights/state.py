@@ -1,7 +1,8 @@
 """Weights files: safetensors, PyTorch (without running any code in them), TFLite, TFJS."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Final
 
@@ -13,8 +14,6 @@ from torch import Tensor, nn
 from maskmill.pipeline.models.networks.frozen_graph import FrozenGraph
 from maskmill.pipeline.models.weights.file_kinds import file_kind
 from maskmill.pipeline.models.weights.tf_import import graph_to_network
-from maskmill.pipeline.models.weights.tfjs_file import read_tfjs
-from maskmill.pipeline.models.weights.tflite_file import read_tflite
 from maskmill.pipeline.models.weights.torch_file import read_torch
 from maskmill.pipeline.models.weights.unwrapping import (
     WeightsDocument,
@@ -30,8 +29,9 @@ _DTYPES: Final = {
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 _CUT_SHORT: Final = ("not fully covered", "invalid header length")
-_GRAPHS: MappingProxyType[str, Callable[[Path], FrozenGraph]] = MappingProxyType(
-    {".tflite": read_tflite, ".json": read_tfjs}
+_READERS: Final = "maskmill.pipeline.models.weights"
+_GRAPHS: MappingProxyType[str, str] = MappingProxyType(  # tflite is needed only by such a file
+    {".tflite": f"{_READERS}.tflite_file:read_tflite", ".json": f"{_READERS}.tfjs_file:read_tfjs"}
 )
 
 
@@ -45,7 +45,8 @@ def read_graph(path: Path) -> FrozenGraph:
         raise ModelError(f"{path} is neither a .tflite file nor a TensorFlow.js model.json")
     if not path.is_file():
         raise ModelError(f"no model file {path}")
-    return _GRAPHS[path.suffix](path)
+    graph: FrozenGraph = resolve_name(_GRAPHS[path.suffix])(path)
+    return graph
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,80 @@
+"""The script for the first GPU runs to its end on any machine, and says why it left out what."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("accept.py")
+STEPS = [
+    "versions", "tests", "hashes", "labels", "rates", "stages", "exhaustion", "job",
+    "kill and resume",
+]  # fmt: skip
+NEEDLESS = ("ray", "tflite", "pycocotools", "timm", "pytest")
+
+
+def accept(
+    tmp_path: Path, *options: str, hidden: tuple[str, ...] = (), expected: int = 0
+) -> list[dict]:
+    """The script's lines; ``hidden`` packages cannot be imported, in its children either."""
+    for name in hidden:
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('hidden', name='{name}')")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--quick", "--out", tmp_path / "gpu.json", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == expected, done.stderr
+    lines = (tmp_path / "gpu.json").read_text()
+    assert lines == done.stdout
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_without_a_gpu_every_step_says_why_it_was_skipped(tmp_path):
+    versions, *others = accept(tmp_path)
+    assert [versions["step"], *(one["step"] for one in others)] == STEPS
+    assert versions["result"]["device"] is None
+    assert all(one["skipped"].startswith("no GPU that can be used: ") for one in others)
+
+
+@pytest.mark.slow
+def test_a_rehearsal_on_the_cpu_needs_none_of_what_a_bare_machine_lacks(tmp_path):
+    lines = accept(tmp_path, "--device", "cpu", hidden=NEEDLESS)
+    found = {one["step"]: one for one in lines}
+    assert list(found) == STEPS
+    assert not [one for one in lines if "failed" in one]
+    for precision in ("fp32", "bf16"):
+        cases = found["hashes"]["result"][precision]
+        assert {"replay 2", "slots turned by 2", "each alone", "another process"} < set(cases)
+        assert len(set(cases.values())) == 1
+    assert found["rates"]["result"]["as the worker"]["2"]["images_per_second"] > 0
+    assert set(found["stages"]["result"]) >= {"prepare", "upload and normalise", "label"}
+    assert "needs a GPU" in found["exhaustion"]["skipped"]
+    assert found["job"]["skipped"] == "ray is not installed here"
+
+
+def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    script = importlib.import_module("accept")
+    steps = {"broken": lambda _: 1 // 0, "untrue": lambda _: {"holds": False}, "good": lambda _: {}}
+    setting = script.Setting(device="cpu")
+    for names, fine in ((["good"], True), (["untrue"], False), (["broken", "good"], False)):
+        monkeypatch.setattr(script, "steps", lambda names=names: {n: steps[n] for n in names})
+        assert script.run(setting, tmp_path / "gpu.json", ()) is fine
+    broken, good = map(json.loads, capsys.readouterr().out.splitlines()[-2:])
+    assert "ZeroDivisionError" in broken["failed"]
+    assert good["result"] == {}
+
+
+@pytest.mark.slow
+def test_the_whole_job_is_rehearsed_too(tmp_path):
+    job, killed = accept(tmp_path, "--device", "cpu", "--only", "job", "--only", "kill and resume")
+    assert job["result"]["0 per worker"]["images_per_second"] > 0
+    assert killed["result"]["holds"]
+    assert killed["result"]["masks"] == job["result"]["0 per worker"]["masks"]

@@ -1,0 +1,87 @@
+"""A CUDA device that computes nothing: shapes, dtypes, devices and launches of what runs on it.
+
+PyTorch's FakeTensorMode knows which device each tensor is on and refuses to mix them. What needs a
+driver is replaced here: autocast asks whether there is CUDA at all, pinning and copying back to
+NumPy need memory.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+CONVOLUTION = "aten.conv2d.default"
+
+
+class Launches(TorchDispatchMode):
+    """Kernels that a block launches on the fake GPU, by name; convolutions by dtype too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: Counter[str] = Counter()
+        self.convolution_dtypes: Counter[torch.dtype] = Counter()
+        self.copied_back: list[tuple[torch.dtype, tuple[int, ...]]] = []
+
+    @property
+    def total(self) -> int:
+        return self.by_name.total()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [one for one in (result, *args) if isinstance(one, torch.Tensor)]
+        is_ours = func.namespace == "aten" and any(one.is_cuda for one in tensors)
+        if is_ours and (_copies(tensors) if ".to." in str(func) else not func.is_view):
+            self.by_name[str(func)] += 1
+            if str(func) == CONVOLUTION:
+                self.convolution_dtypes[result.dtype] += 1
+            if tensors[0].device.type == "cpu":
+                self.copied_back.append((result.dtype, tuple(result.shape)))
+        return result
+
+
+def _copies(tensors: list[torch.Tensor]) -> bool:
+    """Whether ``Tensor.to`` had anything to do."""
+    result, given = tensors[:2]
+    return (result.dtype, result.device) != (given.dtype, given.device)
+
+
+def _moved(module: nn.Module, change: Any, recurse: bool = True) -> nn.Module:
+    """nn.Module's own swaps parameters in place, which fake ones do not allow."""
+    for part in module.modules():
+        for name, value in list(part._parameters.items()):
+            if value is not None:
+                part._parameters[name] = nn.Parameter(change(value.detach()), requires_grad=False)
+        for name, value in list(part._buffers.items()):
+            if value is not None:
+                value.constant = None  # known values are computed with in earnest
+                part._buffers[name] = change(value)
+    return module
+
+
+@contextmanager
+def fake_cuda() -> Iterator[None]:
+    """Within the block a Segmenter on "cuda" runs to its end; its answers are all zeros."""
+    as_numpy = torch.Tensor.numpy
+
+    def numpy(tensor: torch.Tensor, **options: Any) -> Any:
+        if not isinstance(tensor, FakeTensor):
+            return as_numpy(tensor, **options)
+        assert tensor.device.type == "cpu", "NumPy cannot read a GPU's memory"
+        dtype = torch.empty((), dtype=tensor.dtype, device="meta").dtype
+        return np.zeros(tuple(tensor.shape), str(dtype).removeprefix("torch."))
+
+    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+        patch.setattr(torch.Tensor, "numpy", numpy)
+        patch.setattr(nn.Module, "_apply", _moved)
+        for name in ("benchmark", "deterministic", "allow_tf32"):
+            patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+        yield

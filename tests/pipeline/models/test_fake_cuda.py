@@ -1,0 +1,147 @@
+"""What runs on a GPU, told without one: no tensor elsewhere, the right dtype, so many launches."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maskmill.pipeline.models.precision import DTYPES
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.views.preparation import prepare
+from tests.pipeline.models.fake_cuda import CONVOLUTION, Launches, fake_cuda
+
+DEFAULT = "deeplabv3_mobilenetv2_x05_voc"
+RESNET = "deeplabv3_resnet50"
+ADE20K = "deeplabv3plus_mobilenetv2_ade20k"
+GROUP = 4
+BUDGETS = {  # launches of a group, whatever its size, and of each picture in it
+    (DEFAULT, "fp32"): (110, 8),
+    (DEFAULT, "fp16"): (220, 8),  # autocast converts every weight in every call
+    (RESNET, "fp16"): (270, 8),
+    (ADE20K, "fp32"): (10, 510),  # on int8 grids it looks at one picture at a time
+}
+
+
+def segmenter(name: str, precision: str) -> Segmenter:
+    return Segmenter(
+        MODELS[name],
+        None,
+        device="cuda",
+        precision=precision,
+        group_size=GROUP,
+        untrained=True,
+    )
+
+
+def launches(one: Segmenter, group_size: int = GROUP) -> Launches:
+    """Those of a full group of equal pictures."""
+    one.group_size = group_size
+    noise = np.zeros((60, 80, 3), np.uint8)
+    picture = prepare(noise, one.spec.preprocessing, image_size=129)
+    with Launches() as found:
+        answers = one.forward([picture] * group_size)
+    assert [answer.logits.dtype for answer in answers] == [np.float32] * group_size
+    return found
+
+
+def over_budget(one: Segmenter, name: str, precision: str) -> list[str]:
+    """What a group costs beyond its budget, and what it computes in another dtype than told."""
+    few, many = launches(one), launches(one, 2 * GROUP)
+    per_group, per_picture = BUDGETS[name, precision]
+    faults = []
+    if few.total > per_group + GROUP * per_picture:
+        faults.append(f"{few.total} launches for {GROUP} pictures")
+    if many.total - few.total > GROUP * per_picture:
+        faults.append(f"{many.total - few.total} launches for {GROUP} pictures more")
+    if set(few.convolution_dtypes) != {DTYPES[precision]}:
+        faults.append(f"convolutions in {dict(few.convolution_dtypes)}")
+    if len(few.copied_back) != 1:
+        faults.append(f"{len(few.copied_back)} copies to the host")
+    return faults
+
+
+@pytest.mark.parametrize(("name", "precision"), BUDGETS)
+def test_a_group_keeps_to_its_device_its_dtype_and_its_launches(name, precision):
+    with fake_cuda():
+        one = segmenter(name, precision)
+        assert over_budget(one, name, precision) == []
+        weights = [*one.network.parameters(), *one.network.buffers()]
+        assert {weight.device.type for weight in weights} == {"cuda"}
+
+
+def test_a_group_never_costs_less_than_its_convolutions():
+    """Else nothing was counted, and any budget would be kept."""
+    with fake_cuda():
+        one = segmenter(DEFAULT, "fp32")
+        convolutions = sum(isinstance(part, nn.Conv2d) for part in one.network.modules())
+        assert launches(one).by_name[CONVOLUTION] >= convolutions > 50
+
+
+class Planted(nn.Module):
+    """A network with a fault around it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+class TensorOnTheHost(Planted):
+    def forward(self, pixels):
+        return self.network(pixels) + torch.ones(21, 1, 1)
+
+
+class LoopOverPictures(Planted):
+    def forward(self, pixels):
+        return torch.cat([self.network(picture[None]) for picture in pixels])
+
+
+class FullPrecision(Planted):
+    def forward(self, pixels):
+        with torch.autocast("cuda", enabled=False):
+            return self.network(pixels)
+
+
+class LookAtTheAnswer(Planted):
+    def forward(self, pixels):
+        logits = self.network(pixels)
+        logits.amax((1, 2, 3)).cpu()  # the GPU stands still for it
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        (LoopOverPictures, "launches for 4 pictures more"),
+        (FullPrecision, "convolutions in {torch.float32"),
+        (LookAtTheAnswer, "2 copies to the host"),
+    ],
+)
+def test_a_planted_fault_is_found(planted, said):
+    with fake_cuda():
+        one = segmenter(DEFAULT, "fp16")
+        one.network = planted(one.network)
+        assert said in " and ".join(over_budget(one, DEFAULT, "fp16"))
+
+
+def test_a_tensor_left_on_the_host_is_found():
+    with fake_cuda():
+        one = segmenter(DEFAULT, "fp16")
+        one.network = TensorOnTheHost(one.network)
+        with pytest.raises(RuntimeError, match="two devices, cuda:0 and cpu"):
+            launches(one)
+
+
+def test_memory_errors_of_a_gpu_halve_the_group_on_it_too():
+    class Small(Planted):
+        def forward(self, pixels):
+            if len(pixels) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return self.network(pixels)
+
+    with fake_cuda():
+        one = segmenter(DEFAULT, "fp16")
+        one.network = Small(one.network)
+        noise = np.zeros((60, 80, 3), np.uint8)
+        picture = prepare(noise, one.spec.preprocessing, image_size=129)
+        assert all(answer.halved for answer in one.forward([picture] * GROUP))
