@@ -165,10 +165,10 @@ def audit_masks(as_json: bool, **options: Any) -> None:
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 some pairs could not be compared,
     4 a number is below --fail-under.
     """
-    from maskmill.jobs import audit_summary  # Arrow is heavy; --help is not to wait
-    from maskmill.jobs.run import run
+    from maskmill.jobs.run import run  # Arrow is heavy; --help is not to wait
     from maskmill.pipeline.audit.job import AuditJob
     from maskmill.pipeline.audit.plan import AuditOptions
+    from maskmill.pipeline.audit.report import console
 
     how = run_options(options)
     out, allow_failures = options.pop("out"), options.pop("allow_failures")
@@ -176,7 +176,13 @@ def audit_masks(as_json: bool, **options: Any) -> None:
     with nullcontext(out) if out else TemporaryDirectory(prefix="maskmill-audit-") as folder:
         job = AuditJob(options=AuditOptions(**options), out=folder, keep=out is not None, **mine)
         outcome = run(job, how)
-    say_json(audit_summary.to_dict(outcome)) if as_json else click.echo(audit_summary.text(outcome))
+    if as_json:
+        rate = {"pairs_per_second": round(outcome.rate, 2), "engine": outcome.engine}
+        did = {"done_now": outcome.done_now, "seconds": round(outcome.seconds, 3), **rate}
+        say_json({**console.to_dict(outcome.result), **did})
+    else:
+        done_now, seconds = outcome.done_now, outcome.seconds
+        click.echo(console.text(outcome.result, done_now=done_now, seconds=seconds))
     if outcome.result.missed:
         sys.exit(EXIT_BELOW_THRESHOLD)
     if outcome.ledger.failed and not allow_failures:
@@ -216,8 +222,8 @@ def compare(before: str, after: str, as_json: bool, **options: Any) -> None:
     Example:
       maskmill audit compare before/audit.json after/audit.json --out moved/
     """
-    from maskmill.jobs import audit_summary
     from maskmill.pipeline.audit import compared_audits
+    from maskmill.pipeline.audit.report import console
 
     moved = compared_audits.compare(before, after, **options)
-    say_json(moved) if as_json else click.echo(audit_summary.comparison_text(moved))
+    say_json(moved) if as_json else click.echo(console.comparison_text(moved))

@@ -1,7 +1,6 @@
 """`maskmill convert`: options -> ConversionRequest -> run -> summary and exit code."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +14,9 @@ from maskmill.jobs.options import (
     say_json,
 )
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, readable_formats, writable_formats
-from maskmill.schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from maskmill.jobs.run import Outcome
-    from maskmill.pipeline.convert.conversion import ConversionRequest
     from maskmill.pipeline.convert.finish import Yield
     from maskmill.pipeline.convert.job import Converted
 
@@ -140,6 +137,7 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
             raise click.UsageError(f"{name.removesuffix('_format').upper()} is missing; see --help")
     from maskmill.jobs.run import run
     from maskmill.pipeline.convert.job import ConvertJob
+    from maskmill.pipeline.convert.options import conversion_request
 
     how = run_options(options)
     allow_failures, strict = options.pop("allow_failures"), options.pop("strict")
@@ -189,46 +187,6 @@ def _count_lines(counts: "Yield") -> list[str]:
         return lines
     more = [f"    … and {len(told) - MAX_KINDS} kinds more"] if len(told) > MAX_KINDS else []
     return [*lines, "  left out:", *told[:MAX_KINDS], *more]
-
-
-def conversion_request(
-    *,
-    source: str,
-    labels: str | None = None,
-    map_file: str | None = None,
-    images: str | None = None,
-    split: str | None = None,
-    max_package_images: int | None = None,
-    max_package_mb: float | None = None,
-    **others: Any,
-) -> "ConversionRequest":
-    """The options that decide the output, their files read."""
-    from maskmill.pipeline.convert.conversion import ConversionRequest
-    from maskmill.pipeline.convert.splits import parse_shares
-    from maskmill.pipeline.datasets.class_mapping import read_rules
-    from maskmill.pipeline.datasets.package_limits import PackageLimits
-    from maskmill.pipeline.storage.filesystems import local_path
-    from maskmill.schemas.label_files import load_label_map
-
-    return ConversionRequest(
-        source=local_path(source) or source,  # absolute: workers may stand in another folder
-        images=(local_path(images) or images) if images else None,
-        labels=load_label_map(labels) if labels else None,
-        rules=read_rules(_text(map_file), map_file) if map_file else None,
-        shares=parse_shares(split) if split else {},
-        limits=PackageLimits(
-            images=max_package_images,
-            bytes=None if max_package_mb is None else round(max_package_mb * 1e6),
-        ),
-        **others,
-    )
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--map {path} cannot be read: {error}") from error
 
 
 def _say_formats(as_json: bool) -> None:

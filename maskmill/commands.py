@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from maskmill.caller import process_kept
 from maskmill.jobs.audit import audit_masks
-from maskmill.jobs.convert import conversion_request
 from maskmill.jobs.convert import convert as convert_command
 from maskmill.jobs.option_values import checked
 from maskmill.jobs.options import run_options
@@ -22,6 +21,7 @@ from maskmill.opened_run import OpenedRun, open_run
 from maskmill.pipeline.audit.job import Audited, AuditJob
 from maskmill.pipeline.audit.plan import AuditOptions
 from maskmill.pipeline.convert.job import Converted, ConvertJob
+from maskmill.pipeline.convert.options import conversion_request
 from maskmill.pipeline.datasets.left_out import sentence
 from maskmill.pipeline.prelabel.job import PrelabelJob
 from maskmill.pipeline.prelabel.settings import PrelabelSettings

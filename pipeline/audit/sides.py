@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
@@ -17,7 +16,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     ClassMapping,
     build_mapping,
     mapping_by_name,
-    read_rules,
+    told_rules,
 )
 from maskmill.pipeline.datasets.recognition import Recognition, recognitions
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
@@ -32,7 +31,7 @@ from maskmill.pipeline.sources.folder import list_folder
 from maskmill.pipeline.sources.registry import kind_of, list_source
 from maskmill.pipeline.storage.filesystems import join_uri, local_path, read_bytes, resolve
 from maskmill.schemas.arrays import LabelMask
-from maskmill.schemas.errors import FileFailure, SettingsError
+from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
 FOLDER_FORMATS = ("auto", "masks", *MASK_FORMATS)
@@ -181,7 +180,7 @@ def with_mapping(listing: SideListing, labels: LabelMap, rules: str | None = Non
     """
     own = listing.side.labels or labels
     if rules is not None:
-        read = _rules(rules)
+        read = told_rules(rules)
         if read.get(EVERY_OTHER, KEEP) != KEEP:
             read = {**{name: name for name in own.names if name in labels.names}, **read}
         mapping = build_mapping(own, read, labels)
@@ -215,17 +214,6 @@ def rules_to_edit(listing: SideListing, labels: LabelMap) -> str:
         f"# {', '.join(labels.names)}, @ignore, @background",
     )
     return "\n".join((*head, *lines)) + "\n"
-
-
-def _rules(path_or_rule: str) -> dict[str, str]:
-    is_file = local_path(path_or_rule) is None or Path(local_path(path_or_rule) or "").is_file()
-    if "=" in path_or_rule and not is_file:
-        return read_rules(path_or_rule.replace(";", "\n"), "--map")
-    try:
-        text = read_bytes(path_or_rule).decode("utf-8")
-    except (FileFailure, UnicodeDecodeError) as error:
-        raise SettingsError(f"--map {path_or_rule} cannot be read as text: {error}") from error
-    return read_rules(text, path_or_rule)
 
 
 def _value_mapping(mapping: ClassMapping) -> Mapping[int, int | None]:

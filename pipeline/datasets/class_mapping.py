@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.storage.filesystems import local_path, read_bytes
 from maskmill.schemas.arrays import LabelMask
-from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
+from maskmill.schemas.errors import ErrorCode, FileFailure, MaskFailure, SettingsError
 from maskmill.schemas.labels import LabelClass, LabelMap
 
 BACKGROUND: Final = "@background"
@@ -71,6 +73,23 @@ def _table(mapping: ClassMapping) -> npt.NDArray[Any]:
     table = np.full(size, mapping.target.ignore_index, dtype=mapping.target.mask_dtype)
     table[: len(mapping.targets)] = mapping.targets
     return table
+
+
+def told_rules(path_or_rules: str) -> dict[str, str]:
+    """What --map says: a file, or rules as they would stand in one (``* = background; a = b``).
+
+    Raises:
+        SettingsError: a file that cannot be read, or no rules.
+    """
+    local = local_path(path_or_rules)
+    is_file = local is None or Path(local).is_file()
+    if "=" in path_or_rules and not is_file:
+        return read_rules(path_or_rules.replace(";", "\n"), "--map")
+    try:
+        text = read_bytes(path_or_rules).decode("utf-8")
+    except (FileFailure, UnicodeDecodeError) as error:
+        raise SettingsError(f"--map {path_or_rules} cannot be read as text: {error}") from error
+    return read_rules(text, path_or_rules)
 
 
 def read_rules(text: str, name: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from maskmill.jobs.run import Outcome
 from maskmill.pipeline.audit.job import Audited
 from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 from maskmill.schemas.text import printable
@@ -14,9 +13,8 @@ MAX_CLASSES = 12
 MAX_PICTURES = 5
 
 
-def to_dict(outcome: Outcome[Audited]) -> dict[str, Any]:
-    """One line for machines: the numbers, the ledger, the faults; the rest is in audit.json."""
-    result = outcome.result
+def to_dict(result: Audited) -> dict[str, Any]:
+    """For machines: the numbers, the ledger, the faults; the rest is in audit.json."""
     document = result.document
     keep = ("value", "low", "high")
     return {
@@ -25,27 +23,24 @@ def to_dict(outcome: Outcome[Audited]) -> dict[str, Any]:
             name: {key: metric[key] for key in keep} for name, metric in document["metrics"].items()
         },
         "iou": {entry["name"]: entry["iou"]["value"] for entry in document["classes"]},
-        "missed": list(result.missed), "files": result.files, "done_now": outcome.done_now,
-        "seconds": round(outcome.seconds, 3), "pairs_per_second": round(outcome.rate, 2),
-        "engine": outcome.engine,
+        "missed": list(result.missed), "files": result.files,
     }  # fmt: skip
 
 
-def text(outcome: Outcome[Audited]) -> str:
+def text(result: Audited, *, done_now: int, seconds: float) -> str:
     """The ledger, what looks wrong, the numbers with intervals and definitions, the verdict."""
-    result = outcome.result
-    return "\n".join([*_ledger(outcome), *_faults(result), *_numbers(result), *_verdict(result)])
+    ledger = _ledger(result, done_now, seconds)
+    return "\n".join([*ledger, *_faults(result), *_numbers(result), *_verdict(result)])
 
 
-def _ledger(outcome: Outcome[Audited]) -> Iterator[str]:
-    result = outcome.result
+def _ledger(result: Audited, done_now: int, seconds: float) -> Iterator[str]:
     ledger = result.document["ledger"]
     yield (
         f"pairs {ledger['pairs']:,} = compared {ledger['ok']:,} + failed {ledger['failed']:,} "
-        f"in {outcome.seconds:.1f} s"
+        f"in {seconds:.1f} s"
     )
-    if outcome.done_now < ledger["pairs"]:
-        yield f"  {ledger['pairs'] - outcome.done_now:,} of them had been audited before"
+    if done_now < ledger["pairs"]:
+        yield f"  {ledger['pairs'] - done_now:,} of them had been audited before"
     if ledger["failed"]:
         kinds = ", ".join(f"{code} {count:,}" for code, count in ledger["failures"].items())
         yield f"  failed: {kinds}"
