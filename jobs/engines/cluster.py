@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -110,7 +111,20 @@ def _own() -> Iterator[Watch]:
         with _ended_afterwards(is_own=True) as watch:
             yield watch
     finally:
+        _kill_all_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill_all_of(folder: str) -> None:
+    """Processes of the cluster whose session lies in a folder, as their command lines say.
+
+    Ray's agents look for their raylet now and then, and not while they are still starting: told to
+    stop in that moment, they would outlive us by many seconds.
+    """
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(folder) in file.read_bytes() and int(file.parent.name) != os.getpid():
+                os.kill(int(file.parent.name), signal.SIGKILL)
 
 
 @contextmanager
