@@ -1,19 +1,12 @@
 """Pixels whose highest probability is below a minimum, without the softmax of every pixel.
 
-Let p be the softmax of the logits at a pixel. Its logits are a weighted mean of those at the four
-corners of its cell (bilinear interpolation), and -ln p_b = ln Σ_c exp(z_c - z_b) is convex in
-them, so it is at most the greatest of the corners': where all four corners give some class b a
-probability of the minimum or more, so does every pixel of the cell. From the other side,
-z_c - z_b is at least the least of its corners', which bounds p_b from above for each class b that
-may be the highest there. Only in the cells that neither bound decides are pixels computed, and
-there only the classes whose share of the sum can be seen.
-
-The bounds hold for any rectangle of pixels with its own corners: large cells are looked at again
-in parts, so that the cost follows the length of the line at which the minimum is crossed.
+Most cells of the grid are decided by their four corners (``unsure_bounds``): all of their pixels
+are sure, or none is. Only in the others are pixels computed (``unsure_pixels``). The bounds hold
+for any rectangle of pixels with its own corners: large cells are looked at again in parts, so that
+the cost follows the length of the line at which the minimum is crossed.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from maskmill.pipeline.labelling.bilinear import (
     AxisRuns,
@@ -21,22 +14,22 @@ from maskmill.pipeline.labelling.bilinear import (
     axis_samples,
 )
 from maskmill.pipeline.labelling.binary import two_class_grid
-from maskmill.pipeline.labelling.unsure_pixels import Blocks, Float32Array, Picture, compute_pixels
+from maskmill.pipeline.labelling.unsure_bounds import (
+    MIXED,
+    UNSURE,
+    Float32Array,
+    block_states,
+    cell_states,
+)
+from maskmill.pipeline.labelling.unsure_pixels import Blocks, Picture, compute_pixels
 from maskmill.pipeline.labelling.upsample import LONGEST_RUN, bands_of, checked_grid, two_points
 from maskmill.pipeline.views.geometry import AxisMap
 from maskmill.schemas.arrays import LabelMask, LogitGrid
 
-_State = npt.NDArray[np.uint8]
-
-_SURE, _UNSURE, _MIXED = 0, 1, 2
-_MARGIN = 1e-5
-"""Of a bound, for rounding and for the classes left out."""
-_WINNERS = 4
-"""Cells in which more classes may be the highest are computed."""
-_PART = 16
+_PART = 32
 """Pixels per side of the parts of a large cell."""
-_BOUND_VALUES = 1 << 20
-"""Corner values compared at once."""
+_BOUND_VALUES = 1 << 18
+"""Corner values compared at once; with what is derived from them a few MB."""
 
 
 def ignore_below(
@@ -80,27 +73,18 @@ def ignore_below(
 def _do_band(picture: Picture, grid: LogitGrid, rows: AxisRuns, cols: AxisRuns) -> None:
     """Decide the cells of a band of grid rows."""
     first, last = int(rows.cells.min()), int(rows.cells.max()) + 2
-    sure = _sure_cells(grid[:, first:last], picture.minimum)
-    open_cells = ~sure[rows.cells - first][:, cols.cells]
-    row, col = np.nonzero(open_cells)
-    blocks = Blocks(
-        rows.starts[row],
-        cols.starts[col],
-        rows.lengths[row],
-        cols.lengths[col],
-        rows.cells[row] * grid.shape[2] + cols.cells[col],
-    )
-    _do_blocks(picture, blocks)
-
-
-def _sure_cells(part: LogitGrid, minimum: float) -> npt.NDArray[np.bool_]:
-    """(n - 1, m - 1): whether one class has the minimum at all four corners of each cell."""
-    powers = np.exp(part - part.max(axis=0))
-    powers *= 1 / powers.sum(axis=0)
-    enough = powers >= minimum * (1 + _MARGIN)
-    rows = enough[:, :-1] & enough[:, 1:]
-    sure: npt.NDArray[np.bool_] = (rows[:, :, :-1] & rows[:, :, 1:]).any(axis=0)
-    return sure
+    states = cell_states(grid[:, first:last], picture.minimum, _BOUND_VALUES)
+    states = states[rows.cells - first][:, cols.cells]
+    for state, decide in ((UNSURE, _fill), (MIXED, _do_blocks)):
+        row, col = np.nonzero(states == state)
+        blocks = Blocks(
+            rows.starts[row],
+            cols.starts[col],
+            rows.lengths[row],
+            cols.lengths[col],
+            rows.cells[row] * grid.shape[2] + cols.cells[col],
+        )
+        decide(picture, blocks)
 
 
 def _do_blocks(picture: Picture, blocks: Blocks) -> None:
@@ -109,10 +93,10 @@ def _do_blocks(picture: Picture, blocks: Blocks) -> None:
     for start in range(0, len(blocks.top), step):
         some = blocks.of(slice(start, start + step))
         corners = _corner_values(picture, some)
-        state = _states(corners, picture.minimum)
-        _fill(picture, some.of(state == _UNSURE))
-        mixed = np.flatnonzero(state == _MIXED)
-        large = (some.height[mixed] > 2 * _PART) & (some.width[mixed] > 2 * _PART)
+        state = block_states(corners, picture.minimum)
+        _fill(picture, some.of(state == UNSURE))
+        mixed = np.flatnonzero(state == MIXED)
+        large = (some.height[mixed] > _PART) & (some.width[mixed] > _PART)
         if large.any():
             _do_blocks(picture, _parts(some.of(mixed[large])))
         compute_pixels(picture, some.of(mixed[~large]), corners.take(mixed[~large], axis=2))
@@ -133,27 +117,6 @@ def _corner_values(picture: Picture, blocks: Blocks) -> Float32Array:
         for side, col in enumerate(ends):
             values[:, 2 * place + side] = near + (far - near) * picture.right[col]
     return values
-
-
-def _states(corners: Float32Array, minimum: float) -> _State:
-    """(n,): whether all pixels between four corners are sure, or unsure, or it is not known."""
-    powers = np.exp(corners - corners.max(axis=0))
-    powers *= 1 / powers.sum(axis=0)
-    sure = (powers.min(axis=1) >= minimum * (1 + _MARGIN)).any(axis=0)
-    lowest, highest = corners.min(axis=1), corners.max(axis=1)
-    possible = highest >= lowest.max(axis=0)
-    unsure = ~sure & (possible.sum(axis=0) <= _WINNERS)
-    rank = np.cumsum(possible, axis=0)
-    for winner in range(1, _WINNERS + 1):
-        cells = np.flatnonzero(unsure & (rank[-1] >= winner))
-        if not len(cells):
-            break
-        best = (rank[:, cells] >= winner).argmax(axis=0)
-        some = corners.take(cells, axis=2)
-        lead = np.take_along_axis(some, best[None, None], axis=0)
-        total = np.exp(np.minimum((some - lead).min(axis=1), 80)).sum(axis=0)
-        unsure[cells] = total * (minimum * (1 - _MARGIN)) > 1
-    return np.where(sure, _SURE, np.where(unsure, _UNSURE, _MIXED)).astype(np.uint8)
 
 
 def _fill(picture: Picture, blocks: Blocks) -> None:

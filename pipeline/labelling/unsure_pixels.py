@@ -1,5 +1,9 @@
 """Whether the highest probability is below a minimum, computed at every pixel of some blocks.
 
+In a block a few classes make up the sum; the many others are one class with a value below and one
+with a value above what they add together (``tail_bounds``). Pixels that these two do not decide
+alike are few: for them the softmax is computed whole.
+
 Along a row of pixels within a cell each logit changes by equal steps, so its power changes by
 equal factors: a multiplication in place of an exponential.
 """
@@ -12,16 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.labelling.bilinear import IndexArray
+from maskmill.pipeline.labelling.unsure_bounds import Float32Array, tail_bounds
 from maskmill.schemas.arrays import LabelMask
 
-Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
-_LEFT_OUT = 1e-6
-"""Share of the greatest term that all the classes left out of a sum have together, at most."""
+_HEAVY = 0.01
+"""Classes below this share of the greatest term all over a block are bounded together."""
 _CHUNK_VALUES = 1 << 16
 """Values interpolated at once: with what is derived from them about a core's cache."""
 _RANGE = 60.0
 """Logits whose differences are below this have powers that float32 holds."""
+_NOTHING = np.float32(-60.0)
+"""A logit whose power is nothing beside 1."""
 _EVEN = 1e-6
 """Differences of weights that are rounding."""
 
@@ -59,37 +66,42 @@ class Picture:
 
 
 def compute_pixels(picture: Picture, blocks: Blocks, corners: Float32Array) -> None:
-    """Ignore the unsure pixels of blocks, those with the most classes that count first."""
+    """Ignore the unsure pixels of blocks, given the (C, 4, n) logits at their corner pixels."""
     if not len(blocks.top):
         return
     lead = corners.sum(axis=1).argmax(axis=0)
     ahead = corners - np.take_along_axis(corners, lead[None, None], axis=0)
-    counts = ahead.max(axis=1) > math.log(_LEFT_OUT / len(corners))
-    wins = corners.max(axis=1) >= corners.min(axis=1).max(axis=0)
-    number, winners = counts.sum(axis=0), wins.sum(axis=0)
-    classes = np.argsort(-(wins.astype(np.int8) + counts), axis=0, kind="stable")
-    step, even = _even_steps(picture, blocks)
-    quick = even & (np.abs(ahead).max(axis=(0, 1)) < _RANGE)
-    for cells, by_steps in ((np.flatnonzero(quick), True), (np.flatnonzero(~quick), False)):
+    highest, lowest = ahead.max(axis=1), ahead.min(axis=1)
+    wins, heavy = highest >= lowest.max(axis=0), highest > math.log(_HEAVY)
+    number, winners = heavy.sum(axis=0), wins.sum(axis=0)
+    classes = np.argsort(-(wins.astype(np.int8) + heavy), axis=0, kind="stable")
+    tail = tail_bounds(ahead, ~heavy)
+    quick = np.maximum(highest, -lowest).max(axis=0, where=heavy, initial=0) < _RANGE
+    quick &= (tail > -_RANGE).all(axis=(0, 1)) & _are_even(picture, blocks)
+    for cells, decide in ((np.flatnonzero(quick), _by_steps), (np.flatnonzero(~quick), _by_pixels)):
         for chosen in _chunks(cells, number, blocks):
             some, kinds = blocks.of(chosen), classes[: number[chosen[0]]].take(chosen, axis=1)
-            lines = _lines(picture, some, kinds, lead[chosen], int(winners[chosen].max()))
-            if by_steps:
-                low = _unsure_by_steps(picture, lines, step[chosen])
-            else:
-                low = _unsure_by_pixels(picture, lines)
+            values = ahead[kinds[:, None], np.arange(4)[:, None], chosen]
+            in_tail = np.arange(len(kinds))[:, None] >= number[chosen]
+            values = np.where(in_tail[:, None], _NOTHING, values)
+            values = np.concatenate([values, tail[:, :, chosen]])
+            lines = _lines(picture, some, values, int(winners[chosen].max()))
+            low, undecided = decide(lines, picture.minimum)
+            _decide(lines, ahead, chosen, low, undecided, picture.minimum)
             _mark(picture, some, low)
 
 
-def _even_steps(picture: Picture, blocks: Blocks) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
-    """(n,) each: the change of weight from column to column, and whether it is the same for all."""
+def _are_even(picture: Picture, blocks: Blocks) -> BoolArray:
+    """(n,): whether the weights of a block's columns change by equal steps."""
     last = blocks.left + blocks.width - 1
-    first = picture.right[blocks.left]
-    step = (picture.right[last] - first) / np.maximum(blocks.width - 1, 1)
     change = np.abs(np.diff(picture.right, prepend=picture.right[:1], append=picture.right[-1:]))
+    mean = np.abs(picture.right[last] - picture.right[blocks.left])
+    mean /= np.maximum(blocks.width - 1, 1).astype(np.float32)
+    # A clamp stretches a run at either end, or at both.
     after, before = change[np.minimum(blocks.left + 1, len(picture.right) - 1)], change[last]
-    even = (blocks.width < 3) | (np.abs(after - before) < _EVEN)
-    return step, even
+    even = (np.abs(after - mean) < _EVEN) & (np.abs(before - mean) < _EVEN)
+    result: BoolArray = even | (blocks.width < 3)
+    return result
 
 
 def _chunks(order: IndexArray, number: IndexArray, blocks: Blocks) -> Iterator[IndexArray]:
@@ -105,66 +117,106 @@ def _chunks(order: IndexArray, number: IndexArray, blocks: Blocks) -> Iterator[I
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Pixel rows of n blocks: logits less the lead's, (K, R, n), at their cell's two sides.
+    """Pixel rows of n blocks: logits less the lead's, (K + 2, R, n), at the left and right pixel.
 
-    ``near`` belongs to the weight 0 of the columns and ``slope`` is what the weight 1 adds.
-    ``columns`` (S, n) are the blocks' pixel columns, the last one repeated in narrower blocks.
-    The first ``winners`` of the K classes are those that may be the highest somewhere.
+    ``slope`` is what the right one has more. The first ``winners`` of the classes are those that
+    may be the highest somewhere; the last two stand for the classes that are bounded together.
+    ``down`` (R, n) and ``right`` (S, n) say how far the pixels are from the block's first row to
+    its last one and from its first column, from 0 to 1.
     """
 
     near: Float32Array
     slope: Float32Array
-    columns: IndexArray
+    down: Float32Array
+    right: Float32Array
     winners: int
 
 
-def _lines(
-    picture: Picture, blocks: Blocks, classes: IndexArray, lead: IndexArray, winners: int
-) -> _Lines:
-    steps = np.minimum(np.arange(blocks.height.max())[:, None], blocks.height - 1)
-    down = picture.down[blocks.top + steps]
-    sides = []
-    for beside in (0, 1):
-        above = blocks.corner + beside
-        below = above + picture.stride
-        first = picture.flat[classes, above] - picture.flat[lead, above]
-        second = picture.flat[classes, below] - picture.flat[lead, below]
-        sides.append(first[:, None] * (1 - down) + second[:, None] * down)
-    across = np.minimum(np.arange(blocks.width.max())[:, None], blocks.width - 1)
-    return _Lines(sides[0], sides[1] - sides[0], blocks.left + across, winners)
+def _lines(picture: Picture, blocks: Blocks, values: Float32Array, winners: int) -> _Lines:
+    down = _fractions(picture.down, blocks.top, blocks.height)
+    right = _fractions(picture.right, blocks.left, blocks.width)
+    near = values[:, None, 0] + (values[:, 2] - values[:, 0])[:, None] * down
+    far = values[:, None, 1] + (values[:, 3] - values[:, 1])[:, None] * down
+    return _Lines(near, far - near, down, right, winners)
 
 
-def _unsure_by_steps(picture: Picture, lines: _Lines, step: Float32Array) -> npt.NDArray[np.bool_]:
-    """(S, R, n): along a row each logit changes evenly, so each power by the same factor."""
+def _fractions(weights: Float32Array, first: IndexArray, count: IndexArray) -> Float32Array:
+    """(longest, n): weights of ``count`` pixels on from the first, as parts of their whole span."""
+    steps = np.minimum(np.arange(count.max())[:, None], count - 1)
+    start = weights[first]
+    span = weights[first + count - 1] - start
+    span[span == 0] = 1
+    parts: Float32Array = (weights[first + steps] - start) / span
+    return parts
+
+
+def _by_steps(lines: _Lines, minimum: float) -> tuple[BoolArray, BoolArray]:
+    """(S, R, n) each: below the minimum for sure; not known.
+
+    Along a row each logit changes evenly, so each power by the same factor.
+    """
     kinds, shape = len(lines.near), lines.near.shape[1:]
-    powers = np.exp(lines.near + lines.slope * picture.right[lines.columns[0]]).reshape(kinds, -1)
+    powers = np.exp(lines.near).reshape(kinds, -1)
+    step = lines.right[1] if len(lines.right) > 1 else lines.right[0]
     factors = np.exp(lines.slope * step).reshape(kinds, -1)
-    low = np.empty((len(lines.columns), powers.shape[1]), dtype=np.bool_)
+    low = np.empty((len(lines.right), powers.shape[1]), dtype=np.bool_)
+    maybe = np.empty_like(low)
     highest, total = np.empty_like(powers[0]), np.empty_like(powers[0])
-    for across in low:
+    for across, perhaps in zip(low, maybe, strict=True):
         np.maximum.reduce(powers[: lines.winners], axis=0, out=highest)
-        np.add.reduce(powers, axis=0, out=total)
-        total *= np.float32(picture.minimum)
-        np.less(highest, total, out=across)
+        np.add.reduce(powers[:-2], axis=0, out=total)
+        highest *= np.float32(1 / minimum)
+        highest -= total
+        np.less(highest, powers[-2], out=across)
+        np.less(highest, powers[-1], out=perhaps)
         powers *= factors
-    return low.reshape(len(low), *shape)
+    maybe &= ~low
+    return low.reshape(len(low), *shape), maybe.reshape(len(low), *shape)
 
 
-def _unsure_by_pixels(picture: Picture, lines: _Lines) -> npt.NDArray[np.bool_]:
-    """(S, R, n): the same by the powers of each pixel's own logits, whatever their range."""
-    low = np.empty((len(lines.columns), *lines.near.shape[1:]), dtype=np.bool_)
-    for across, columns in zip(low, lines.columns, strict=True):
-        values = lines.near + lines.slope * picture.right[columns]
+def _by_pixels(lines: _Lines, minimum: float) -> tuple[BoolArray, BoolArray]:
+    """The same by the powers of each pixel's own logits, whatever their range."""
+    low = np.empty((len(lines.right), *lines.near.shape[1:]), dtype=np.bool_)
+    maybe = np.empty_like(low)
+    for across, perhaps, right in zip(low, maybe, lines.right, strict=True):
+        values = lines.near + lines.slope * right
+        values -= values[: lines.winners].max(axis=0)
+        np.exp(values, out=values)
+        room = np.float32(1 / minimum) - values[:-2].sum(axis=0)
+        np.less(room, values[-2], out=across)
+        np.less(room, values[-1], out=perhaps)
+    maybe &= ~low
+    return low, maybe
+
+
+def _decide(
+    lines: _Lines,
+    ahead: Float32Array,
+    chosen: IndexArray,
+    low: BoolArray,
+    undecided: BoolArray,
+    minimum: float,
+) -> None:
+    """The undecided pixels (S, R, n) by all classes, (C, 4, blocks) of them; written to ``low``."""
+    col, row, block = np.nonzero(undecided)
+    step = max(1, _CHUNK_VALUES // len(ahead))
+    for start in range(0, len(col), step):
+        x, y, k = (part[start : start + step] for part in (col, row, block))
+        corners = ahead.take(chosen[k], axis=2)
+        down, right = lines.down[y, k], lines.right[x, k]
+        near = corners[:, 0] + (corners[:, 2] - corners[:, 0]) * down
+        far = corners[:, 1] + (corners[:, 3] - corners[:, 1]) * down
+        values = near + (far - near) * right
         values -= values.max(axis=0)
         total = np.exp(values, out=values).sum(axis=0)
-        np.greater(total * np.float32(picture.minimum), 1, out=across)
-    return low
+        low[x, y, k] = total * np.float32(minimum) > 1
 
 
-def _mark(picture: Picture, blocks: Blocks, low: npt.NDArray[np.bool_]) -> None:
+def _mark(picture: Picture, blocks: Blocks, low: BoolArray) -> None:
     """Ignore the pixels (S, R, n) of blocks; those beyond a block's edges are none."""
     across, down = np.arange(len(low))[:, None, None], np.arange(low.shape[1])[:, None]
-    low &= (across < blocks.width) & (down < blocks.height)
-    col, row, block = np.nonzero(low)
-    address = (blocks.top[block] + row) * picture.mask.shape[1] + blocks.left[block] + col
-    picture.mask.reshape(-1)[address] = picture.ignore
+    low &= across < blocks.width
+    low &= down < blocks.height
+    width = picture.mask.shape[1]
+    address = blocks.top * width + blocks.left + down * width + across
+    picture.mask.reshape(-1)[address[low]] = picture.ignore

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from maskmill.pipeline.labelling.averages import View
 from maskmill.pipeline.labelling.picture import ignore_unsure, label_picture
+from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
 from maskmill.pipeline.labelling.unsure import ignore_below
 from maskmill.pipeline.labelling.unsure_views import ignore_below_average
 from maskmill.pipeline.labelling.upsample import sample_bilinear, upsample_argmax
+from maskmill.pipeline.models.registry import MODELS
+from maskmill.pipeline.models.segmenter import Segmenter
 from maskmill.pipeline.views.geometry import AxisMap, GridView
 from maskmill.pipeline.views.plan import ViewSettings, plan_views
+from maskmill.pipeline.views.preparation import prepare
 from maskmill.pipeline.views.tiling import Window
 from tests.pipeline.labelling.fused_views import average_by_upsampling, view_of
 from tests.pipeline.labelling.test_upsample import axis_maps, padded_maps, smooth_grid
@@ -37,13 +42,26 @@ def assert_ignored(mask, top1, minimum, slack=1e-4):
     assert apart.mean() > 0.9 or mask.size < 2000
 
 
+def many_classes(rng, classes, height, width):
+    """A few classes near the top, the others below them by any amount."""
+    below = np.sort(rng.exponential(4.0, classes))
+    slopes = rng.normal(size=(classes, height, width)) * rng.uniform(0.1, 4)
+    return slopes - rng.permutation(below)[:, None, None]
+
+
+def halfway_classes(grid, classes):
+    """The grid's own classes and made ones, each halfway between two of them, less 1."""
+    pairs = np.random.default_rng(1).integers(0, len(grid), (2, classes - len(grid)))
+    return np.concatenate([grid, (grid[pairs[0]] + grid[pairs[1]]) / 2 - 1])
+
+
 @st.composite
 def unsure_cases(draw):
     """A grid of any character, two maps, a mask size and a minimum."""
     classes, height, width = (draw(st.integers(1, most)) for most in (12, 7, 7))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = classes, height, width
-    kind = draw(st.sampled_from(["rough", "smooth", "few", "constant", "peaked", "far"]))
+    kind = draw(st.sampled_from(["rough", "smooth", "few", "constant", "peaked", "far", "tail"]))
     grid = {
         "rough": lambda: rng.normal(size=shape) * draw(st.floats(1e-3, 30)),
         "smooth": lambda: smooth_grid(int(rng.integers(1 << 30)), *shape, detail=3),
@@ -53,6 +71,7 @@ def unsure_cases(draw):
             5 * np.eye(classes)[rng.integers(classes, size=shape[1:])].transpose(2, 0, 1)
         ),
         "far": lambda: rng.normal(size=shape) * 300,
+        "tail": lambda: many_classes(rng, draw(st.integers(13, 160)), height, width),
     }[kind]()
     rows, cols = draw(axis_maps(height)), draw(axis_maps(width))
     size = draw(st.integers(1, 90)), draw(st.integers(1, 90))
@@ -89,6 +108,39 @@ def test_like_a_run(size, classes, minimum):
     assert 0.001 < (mask == IGNORE).mean() < 0.999
 
 
+@pytest.mark.parametrize("classes", [32, 150])
+def test_real_logits_of_many_classes(shared, classes):
+    """DeepLabv3+ on a photograph: 31 classes and other, as they are and with 118 made ones."""
+    spec = MODELS["deeplabv3plus_mobilenetv2_ade20k"]
+    weights = shared / "weights" / "deeplabv3_mnv2_ade20k_int8.tflite"
+    photograph = shared / "data/ade20k/sampleData/images/ADE_val_00000001.jpg"
+    size = 300, 400
+    picture = np.array(Image.open(photograph).convert("RGB").resize(size[::-1]))
+    segmenter = Segmenter(spec, weights, precision="fp32", threads=1)
+    (answer,) = segmenter.forward([prepare(picture, spec.preprocessing)])
+    grid = halfway_classes(answer.logits, classes) if classes > 32 else answer.logits
+    top1 = plain_top1(grid, answer.rows, answer.cols, size)
+    for minimum in (0.3, 0.5, 0.9):
+        mask = np.zeros(size, np.uint8)
+        ignore_below(mask, grid, answer.rows, answer.cols, minimum, IGNORE)
+        assert_ignored(mask, top1, minimum)
+        assert ((mask == IGNORE) == (top1 < minimum)).mean() >= 0.9999
+        assert 0.001 < (mask == IGNORE).mean() < 0.9
+
+
+@pytest.mark.parametrize("minimum", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("size", [(90, 120), (1500, 2000)])
+def test_many_made_classes(size, minimum):
+    """Cells of a pixel and less, and cells large enough to be looked at in parts."""
+    grid = halfway_classes(smooth_grid(4, 21, 33, 33, detail=9, amplitude=5.0), 40)
+    rows, cols = padded_maps(*size, longest=513, points=33)
+    mask = np.zeros(size, np.uint8)
+    ignore_below(mask, grid, rows, cols, minimum, IGNORE)
+    top1 = pixel_confidence(grid, rows, cols, size)
+    assert_ignored(mask, top1, minimum)
+    assert ((mask == IGNORE) == (top1 < minimum)).mean() >= 0.9999
+
+
 def test_the_corners_do_not_stand_for_the_middle():
     """Two sure classes side by side: half way between them the network is not sure at all."""
     grid = np.array([[[4.0, -4.0]], [[-4.0, 4.0]]], np.float32)
@@ -96,6 +148,15 @@ def test_the_corners_do_not_stand_for_the_middle():
     mask = np.zeros((1, 9), np.uint8)
     ignore_below(mask, grid, AxisMap(1.0, 0.0, 0.0, 0.0), axis, 0.9, IGNORE)
     assert mask[0].tolist() == [0, 0, 0, IGNORE, IGNORE, IGNORE, 0, 0, 0]
+
+
+def test_a_run_of_columns_clamped_at_both_ends():
+    """Its first and last steps are alike, and those between them are not."""
+    grid = np.array([[[0.7, 1.65]]], np.float32)
+    cols = AxisMap(-1.0, 2.0, 0.0, 1.0)  # 1, 1, 0, 0
+    mask = np.zeros((1, 4), np.uint8)
+    ignore_below(mask, grid, AxisMap(1.0, 0.0, 0.0, 0.0), cols, 0.75, IGNORE)
+    assert mask[0].tolist() == [0, 0, IGNORE, IGNORE]
 
 
 def test_memory_does_not_grow_with_the_picture():
