@@ -14,7 +14,7 @@ from pathlib import Path
 from engines import Command, maskmill, seconds_of, write_masks
 from pictures import write_crops
 
-SIZES = {"prelabel": (100, 1000), "convert": (500, 5000), "audit": (500, 5000)}
+SIZES = {"prelabel": (100, 1000), "convert": (500, 5000), "audit": (200, 1500)}
 ENGINES = ("local", "ray")
 
 
@@ -61,7 +61,7 @@ def measure(work: Path, job: str, rounds: int) -> dict[str, object]:
     }
 
 
-def main(rounds: int = 3) -> None:
+def main(rounds: int = 1) -> None:
     with tempfile.TemporaryDirectory() as name:
         for job in SIZES:
             print(json.dumps(measure(Path(name), job, rounds)), flush=True)

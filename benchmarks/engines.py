@@ -21,7 +21,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = 290
 PHOTO_SIZE = (500, 500)
-LONG_ROUNDS = 5
+LONG_ROUNDS = 3
 LOOP = (
     "import sys; from pathlib import Path; from prelabel_throughput import plain_loop;"
     "plain_loop(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
