@@ -31,7 +31,7 @@ demo: $(STAMP)  ## pull the default model and label real pictures into demo/
 	$(BIN)/python examples/demo.py demo
 
 test: $(STAMP) $(ORACLES)  ## the tests but the slow ones, and how many those are
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS)
 
 test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
 	$(BIN)/python -m pytest $(TEST_ARGS)

@@ -195,7 +195,8 @@ def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tens
     slot[top:bottom, left * 3 : right].copy_(pixels).sub_(mean).div_(std)
     sides = slot[top:bottom, : left * 3], slot[top:bottom, right:]
     for margin in (slot[:top], slot[bottom:], *sides):
-        _fill_margin(margin, preprocessing)
+        if margin.numel():
+            _fill_margin(margin, preprocessing)
 
 
 def _fill_margin(margin: Tensor, preprocessing: Preprocessing) -> None:

@@ -200,6 +200,7 @@ def test_another_kind_of_run_is_refused_by_its_name(tmp_path):
     assert cutout.returncode == 2 and "of `maskmill prelabel`" in cutout.stderr
 
 
+@pytest.mark.slow
 def test_what_is_written_beside_the_masks_can_be_asked_for_later(tmp_path):
     """Overlays of a finished run are added, and nothing else changes."""
     write_small_pictures(tmp_path / "in", 3, seed=1)

@@ -187,6 +187,7 @@ def test_a_killed_driver_is_nobodys_death(job, tmp_path):
     assert {row["attempts"] for row in rows_of(job) if row["block"] == 1} != {1}
 
 
+@pytest.mark.slow
 def test_what_one_engine_began_another_finishes(job):
     job.layout  # noqa: B018 - made before
     begun = LettersJob(job.source, job.out)

@@ -48,12 +48,14 @@ def test_onnx_of_our_networks(tmp_path):
     assert_same(network, run)
 
 
+@pytest.mark.slow
 def test_program_of_our_networks(tmp_path):
     network = own_network("mobilenetv3_large")
     export_model(network, tmp_path / "model.pt2", "torch", (97, 65))
     assert_same(network, torch.export.load(tmp_path / "model.pt2").module())
 
 
+@pytest.mark.slow
 def test_a_registered_model_with_metadata(tmp_path):
     spec = MODELS[DEFAULT_MODEL]
     network = load_network(spec, None, untrained=True)
