@@ -53,7 +53,7 @@ class AuditJob:
     noun = "pairs"
     table = ROWS
     remedies = REMEDIES
-    local_items = 4000
+    local_items = 1000
 
     @cached_property
     def layout(self) -> RunLayout:

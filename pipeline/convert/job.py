@@ -71,7 +71,7 @@ class ConvertJob:
     noun = "samples"
     table = ROWS
     remedies = REMEDIES
-    local_items = 4000
+    local_items = 10000
 
     @cached_property
     def layout(self) -> RunLayout:

@@ -45,7 +45,7 @@ class PrelabelJob:
     noun = "images"
     table = ROWS
     remedies = REMEDIES
-    local_items = 1000
+    local_items = 2000
     """Up to so many pending images this process is done before Ray is; see docs/engines.md."""
 
     @cached_property
