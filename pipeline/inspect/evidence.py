@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from maskmill.pipeline.datasets.recognition import Recognition
 from maskmill.pipeline.inspect.census import FileCensus
 from maskmill.schemas.labels import Color, LabelMap
@@ -71,8 +69,3 @@ class SetCensus:
     def palettes(self) -> frozenset[str]:
         """Kinds of palettes, '' for files without one."""
         return frozenset(file.palette for file in self.files)
-
-    @property
-    def classes_per_file(self) -> float:
-        """Mean number of distinct values of a file."""
-        return float(np.mean([file.num_distinct for file in self.files] or [0]))
