@@ -143,8 +143,7 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
 def _refuse_binary(name: str, listing: SideListing, labels: LabelMap) -> None:
     """Masks of 0 and 255 whose foreground would be ignore, and every number one of background."""
     side = listing.side
-    kind = "auto" if side.format == "masks" else side.format
-    if kind not in TAKES_IGNORE or side.labels is not None or len(labels.classes) == 2:
+    if side.file_format not in TAKES_IGNORE or side.labels is not None or len(labels.classes) == 2:
         return
     found = look_binary(read_bytes, [file.uri for file in listing.files], labels)
     if found:

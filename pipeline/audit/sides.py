@@ -62,6 +62,11 @@ class AuditSide:
     mapping: Mapping[int, int | None] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def file_format(self) -> str:
+        """The mask format in which the files of a folder are read; ``auto``: file by file."""
+        return "auto" if self.format == "masks" else self.format
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which :meth:`from_dict` makes the side again but for its extras."""
         return {
@@ -157,9 +162,8 @@ def read_side(
     """
     own = side.labels or labels
     if item is None:
-        kind = "auto" if side.format == "masks" else side.format
         data = read_bytes(uri, limit=MAX_MASK_BYTES)
-        return read_mask_values(data, own, name=name, format=kind)
+        return read_mask_values(data, own, name=name, format=side.file_format)
     reader, tree = _open_dataset(side.uri, side.format)
     context = ReadContext(tree=tree, labels=own, extras=dict(side.extras))
     sample = reader.read(SampleItem(**json.loads(item)), context)

@@ -165,9 +165,7 @@ class AuditTally:
         """Classes that stand for each other in this one image."""
         if row["miou"] is None or row["miou"] >= LOW_AGREEMENT:
             return
-        matrix = empty_matrix(self.layout.num_classes)
-        add_cells(matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
-        for ring in rings_that_fit(matrix[:-1, :-1]):
+        for ring in rings_that_fit(row_matrix(row, self.layout)[:-1, :-1]):
             self.swapped.setdefault(ring, Census()).add(row["key"], row["pixels"])
 
     def _add_picture(self, row: Row) -> None:
@@ -230,11 +228,16 @@ class Alignments:
             kept.append(row["key"])
 
 
-def row_to_vector(row: Row, layout: TotalsLayout) -> Sums:
-    """The sums of one ok row: of its cells, boundaries and confidences."""
+def row_matrix(row: Row, layout: TotalsLayout) -> ConfusionCounts:
+    """The confusion matrix of one ok row."""
     matrix = empty_matrix(layout.num_classes)
     add_cells(matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
-    vector = matrix_to_vector(matrix, layout)
+    return matrix
+
+
+def row_to_vector(row: Row, layout: TotalsLayout) -> Sums:
+    """The sums of one ok row: of its cells, boundaries and confidences."""
+    vector = matrix_to_vector(row_matrix(row, layout), layout)
     classes = row["classes"]
     if row["trimap"] is not None and classes:
         places = _columns(classes, "index")[0]

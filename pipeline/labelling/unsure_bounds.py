@@ -35,13 +35,9 @@ def cell_states(part: Float32Array, minimum: float, values_at_once: int) -> Stat
 
 def _row_states(part: Float32Array, minimum: float) -> StateArray:
     """The same for few rows."""
-    powers = part - part.max(axis=0)
-    np.exp(powers, out=powers)
-    total = powers.sum(axis=0)
-    enough = powers >= total * np.float32(minimum * (1 + _MARGIN))
+    enough, low = _at_points(part, minimum)
     down = enough[:, :-1] & enough[:, 1:]
     states = np.where((down[:, :, :-1] & down[:, :, 1:]).any(axis=0), SURE, MIXED).astype(np.uint8)
-    low = total * np.float32(minimum * (1 - _MARGIN)) > 1
     low = low[:-1] & low[1:]
     y, x = np.nonzero(low[:, :-1] & low[:, 1:])
     flat, width = part.reshape(len(part), -1), part.shape[2]
@@ -53,15 +49,23 @@ def _row_states(part: Float32Array, minimum: float) -> StateArray:
 
 def block_states(corners: Float32Array, minimum: float) -> StateArray:
     """(n,): what is known of the pixels between four corners each, (C, 4, n) logits."""
-    powers = corners - corners.max(axis=0)
-    np.exp(powers, out=powers)
-    total = powers.sum(axis=0)
-    enough = powers >= total * np.float32(minimum * (1 + _MARGIN))
+    enough, below = _at_points(corners, minimum)
     states = np.where(enough.all(axis=1).any(axis=0), SURE, MIXED).astype(np.uint8)
-    low = np.flatnonzero((total * np.float32(minimum * (1 - _MARGIN)) > 1).all(axis=0))
+    low = np.flatnonzero(below.all(axis=0))
     sides = [corners[:, side].take(low, axis=1) for side in range(4)]
     states[low[_unsure_between(sides, minimum)]] = UNSURE
     return states
+
+
+def _at_points(
+    logits: Float32Array, minimum: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of (C, …) logits: which classes have the minimum for sure, and where (…) none has it."""
+    powers = logits - logits.max(axis=0)
+    np.exp(powers, out=powers)
+    total = powers.sum(axis=0)
+    enough = powers >= total * np.float32(minimum * (1 + _MARGIN))
+    return enough, total * np.float32(minimum * (1 - _MARGIN)) > 1
 
 
 def _unsure_between(corners: list[Float32Array], minimum: float) -> npt.NDArray[np.bool_]:
