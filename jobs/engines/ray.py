@@ -12,6 +12,7 @@ import pyarrow as pa
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
 from maskmill.jobs.engines.room import await_room
 from maskmill.jobs.machine_failures import machine_failure
+from maskmill.pipeline.runs.attempts import all_stages_here
 from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
@@ -97,7 +98,7 @@ class RayEngine:
             light = bool(share) and not together[0].holds_network
             dataset = dataset.map_batches(
                 StageProcess,
-                fn_constructor_kwargs={"stages": tuple(together)},
+                fn_constructor_kwargs={"stages": tuple(together), "all_here": not share},
                 compute=_pool(max(1, self._cores // 2) if light else holders),
                 num_cpus=LIGHT_CPUS if light else 0 if share else 1,
                 num_gpus=0 if light else share,
@@ -187,8 +188,10 @@ class StageProcess:
     side by side.
     """
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], *, all_here: bool = False) -> None:
         import ray
+
+        self._through = all_stages_here if all_here else nullcontext
 
         name_node(ray.get_runtime_context().get_node_id()[:12])
         threads = ThreadPool(STORAGE_THREADS)
@@ -197,9 +200,10 @@ class StageProcess:
     def __call__(self, table: pa.Table) -> pa.Table:
         """One block through the stages; the table tells how often storage was asked again."""
         retries = _retries_of(table) - RETRIES.retries
-        for operator, threads in self._steps:
-            with spread_over(threads) if threads else nullcontext():
-                table = operator(table)
+        with self._through():
+            for operator, threads in self._steps:
+                with spread_over(threads) if threads else nullcontext():
+                    table = operator(table)
         return table.replace_schema_metadata({_RETRIES: str(retries + RETRIES.retries)})
 
 
