@@ -1,4 +1,4 @@
-"""A finished run of ours: masks and rows of ``maskmill prelabel``'s OUT (read)."""
+"""A finished run of ours: masks and rows of the OUT of ``maskmill prelabel`` or ``pull`` (read)."""
 
 import io
 from collections.abc import Iterator
@@ -44,9 +44,14 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             ErrorCode.MALFORMED, f"{tree.uri}/{RECORD} is no run record: {error!r}"
         ) from error
     if state != "finished":
-        raise SettingsError(f"{tree.uri} is not finished; repeat its prelabel command first")
+        raise SettingsError(
+            f"{tree.uri} is not finished; repeat its {record.get('command')} command first"
+        )
     model = record.get("model") or {}
-    version = f"{model.get('name')}@sha256:{str(model.get('weights_sha256'))[:12]}"
+    weights = model.get("weights_sha256")  # people have none
+    version = str(model.get("name", "unknown")) + (
+        f"@sha256:{str(weights)[:12]}" if weights else ""
+    )
     return DatasetIndex(labels=labels, items=_items(tree), extras={"model": version})
 
 
