@@ -16,6 +16,7 @@ class RunKeywords(TypedDict, total=False):
     engine: Literal["auto", "local", "ray"]
     address: str | None
     workers: int | None
+    stall_minutes: float
     retry_failed: bool
 
 

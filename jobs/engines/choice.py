@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from maskmill.jobs.engines.local import LocalEngine
 from maskmill.jobs.engines.machine import local_cores, local_gpus
+from maskmill.jobs.watchdog import STALL_MINUTES
 from maskmill.pipeline.runs.attempts import under_way
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.pending import num_items
@@ -24,6 +25,7 @@ class RunOptions:
 
     ``workers``: processes that hold a network (or threads, locally); None: one per core or GPU.
     ``gpus_per_worker``: None: 1 where there are GPUs; 0: none, whatever there is.
+    ``stall_minutes``: without a committed block for so long the run ends; 0: never.
     """
 
     engine: str = "auto"
@@ -31,6 +33,7 @@ class RunOptions:
     workers: int | None = None
     gpus_per_worker: float | None = None
     retry_failed: bool = False
+    stall_minutes: float = STALL_MINUTES
 
     @contextmanager
     def start(self, name: str, layout: RunLayout) -> Iterator[Workers]:
