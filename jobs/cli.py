@@ -18,6 +18,7 @@ COMMANDS = {
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
     "labels": "List the built-in label maps; show a label file as it is read.",
+    "serve": "Serve a model over HTTP: pictures in, masks out; Label Studio's ML backend.",
     "models": "List, describe, fetch, import and export models.",
 }
 """Command -> its line of help. The command ``name`` is ``maskmill.jobs.name:name``."""
