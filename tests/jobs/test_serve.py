@@ -18,29 +18,16 @@ from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mas
 from maskmill.pipeline.datasets.documents.label_studio_config import labeling_config
 from maskmill.pipeline.masks.polygons import rings_to_mask
 from maskmill.pipeline.models.registry import MODELS
-from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.prelabel.labeller import Labeller
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.labels import LabelMap
 from tests.jobs.in_process import run_in_process
 from tests.jobs.served import TOKEN, FileHost, Served, file_host, served
+from tests.pipeline.prelabel.pointwise_network import pointwise_spec
 from tests.sick_images import write_sick_images, write_small_pictures
 
 LABELS = LabelMap.from_names("five", ["ground", "cat", "dog", "car", "tree"])
-POINTWISE = ModelSpec(
-    name="pointwise",
-    architecture="1x1",
-    builder="tests.pipeline.prelabel.pointwise_network:build",
-    labels="",
-    own_labels=LABELS,
-    preprocessing=Preprocessing(resize="none", size=513),
-    output_stride=1,
-    grid_stride=1,
-    alignment="half_pixel",
-    description="",
-)
 SETTINGS = {
     "model": "pointwise",
     "untrained": True,
@@ -57,7 +44,7 @@ JSON = {"Accept": "application/json"}
 @pytest.fixture(scope="module", autouse=True)
 def model() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "pointwise", POINTWISE)
+        patch.setitem(MODELS, "pointwise", pointwise_spec(LABELS))
         yield
 
 
