@@ -36,7 +36,19 @@ class ViewKeywords(TypedDict, total=False):
     max_pixels: float
 
 
-class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
+class RuleKeywords(TypedDict, total=False):
+    """What becomes of a network's answer; see `maskmill prelabel --help` for each."""
+
+    min_confidence: float | None
+    min_area: int
+    segments: Literal["class", "component"]
+
+
+class ModelKeywords(ViewKeywords, RuleKeywords, total=False):
+    """The settings of a model that labels single pictures."""
+
+
+class PrelabelKeywords(RunKeywords, ViewKeywords, RuleKeywords, total=False):
     """The options of `maskmill prelabel`; ``writers`` is --write, ``max_pixels`` megapixels."""
 
     model: str
@@ -46,9 +58,6 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
     gpus_per_worker: float | None
     threads_per_worker: int
     batch_size: int | None
-    min_confidence: float | None
-    min_area: int
-    segments: Literal["class", "component"]
     writers: Sequence[str]
     block_images: int | None
     limit: int | None

@@ -33,8 +33,7 @@ def describe_worker(
     ``device`` is what a run began with, or None to take the GPU that is counted here. A failure of
     ours is returned, not raised, so that it reaches the user as it is.
     """
-    import torch  # here, because whoever asks for the facts needs none of it
-
+    # Here, because whoever asks for the facts needs no torch.
     from maskmill.pipeline.models.loading import load_model, num_classes_of
     from maskmill.pipeline.models.precision import resolve_precision
 
@@ -55,7 +54,7 @@ def describe_worker(
         return WorkerFacts(
             device=device,
             precision=resolve_precision(precision, device, spec.precisions),
-            torch_version=str(torch.__version__),  # TorchVersion would import torch there
+            torch_version=torch_version(),
             num_classes=num_classes_of(model.network),
             gpu=gpu_title() if device == "cuda" else None,
             notes=model.notes,
@@ -77,6 +76,13 @@ def cuda_trouble() -> str | None:
     except (RuntimeError, AssertionError) as error:
         return str(error).partition("\n")[0].strip().rstrip(".")
     return "it sees no device (is CUDA_VISIBLE_DEVICES right?)"
+
+
+def torch_version() -> str:
+    """Plain: a TorchVersion would import torch where it is read."""
+    import torch
+
+    return str(torch.__version__)
 
 
 def gpu_title() -> str:

@@ -16,7 +16,9 @@ from maskmill.pipeline.prelabel.plan import (
     ROWS,
     PrelabelPlan,
     beside_masks,
+    default_group_size,
     plan_prelabel,
+    resolved_identity,
 )
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
@@ -32,8 +34,6 @@ from maskmill.pipeline.runs.stages import Opened, Stage, Workers
 from maskmill.schemas.errors import MaskmillError
 
 MAX_FILE_BYTES = 2 << 30
-GPU_GROUP = 8
-"""Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,15 @@ class PrelabelJob:
         """
         facts = self._facts(plan, workers)
         group = self.settings.batch_size or plan.began.get("group_size")
-        resolved = {
-            "inputs": plan.inputs_listed.identity(),
-            "device": facts.device,
-            "precision": facts.precision,
-            "group_size": group or (GPU_GROUP if facts.device == "cuda" else 1),
-            "torch": facts.torch_version,
-            **({"gpu": facts.gpu} if facts.gpu else {}),
-        }
-        return replace(plan, identity={**plan.identity, **resolved}, notes=facts.notes)
+        inputs = {"inputs": plan.inputs_listed.identity()}
+        resolved = resolved_identity(
+            device=facts.device,
+            precision=facts.precision,
+            group_size=group or default_group_size(facts.device),
+            torch_version=facts.torch_version,
+            gpu=facts.gpu,
+        )
+        return replace(plan, identity={**plan.identity, **inputs, **resolved}, notes=facts.notes)
 
     def on_gpu(self, plan: PrelabelPlan) -> bool:
         """Whether the network of a resolved plan runs on GPUs."""
