@@ -97,6 +97,11 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help="Share of a GPU for each worker; 0: none. [default: 1 where there are GPUs]",
 )
 @click.option(
+    "--accelerator-type",
+    metavar="NAME",
+    help="Of a cluster with several kinds of GPU use this one, as Ray names it: A100, H100, L4.",
+)
+@click.option(
     "--threads-per-worker",
     type=click.IntRange(1),
     default=1,

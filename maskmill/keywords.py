@@ -43,6 +43,7 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
     labels: PathOrUri | None
     source_kind: str | None
     gpus_per_worker: float | None
+    accelerator_type: str | None
     threads_per_worker: int
     batch_size: int | None
     min_confidence: float | None

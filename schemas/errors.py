@@ -4,6 +4,7 @@ MaskmillError                    a sentence for the user; ``exit_code`` says how
 ├── SettingsError                the command asks for something that cannot be (exit 2)
 │   └── RunRefused               OUT belongs to a different run, or another run holds it (exit 2)
 ├── RunFailed                    the run itself broke (exit 1)
+│   └── DeviceLost               a GPU answers its process no more; another process may go on
 ├── ModelError                   weights missing, unfetchable, or not fitting (exit 1)
 │   └── WeightsRefused           weights that would run code, or with the wrong hash (exit 1)
 └── FileFailure                  one file is bad; becomes a failed row, the run goes on
@@ -67,6 +68,10 @@ class RunRefused(SettingsError):
 
 class RunFailed(MaskmillError):
     """The run broke; what is committed stays committed."""
+
+
+class DeviceLost(RunFailed):
+    """A GPU answers this process no more; whatever comes next needs another process."""
 
 
 class ModelError(MaskmillError):

@@ -29,6 +29,8 @@ REMEDIES = {
     "model": "Another model needs another output folder.",
     "weights_sha256": "Other weights need another output folder.",
     "device": "Finish the run on the kind of device it began on, or choose another output folder.",
+    "gpu": "Finish the run on the kind of GPU it began on (on a mixed cluster --accelerator-type "
+    "names it), or choose another output folder.",
 }
 
 
@@ -40,6 +42,7 @@ class PrelabelPlan(Plan):
     choice: ModelChoice
     outputs_used: tuple[Output, ...]
     began: Mapping[str, Any]
+    fitting_group: int | None = None  # what the workers' GPUs were found to hold at once
 
 
 def plan_prelabel(
