@@ -76,7 +76,6 @@ HOMES = {
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
     "requests": ("pipeline/exchange/",),
-    "cvat_sdk": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

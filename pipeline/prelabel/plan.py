@@ -32,6 +32,8 @@ REMEDIES = {
     "model": "Another model needs another output folder.",
     "weights_sha256": "Other weights need another output folder.",
     "device": "Finish the run on the kind of device it began on, or choose another output folder.",
+    "gpu": "Finish the run on the kind of GPU it began on (on a mixed cluster --accelerator-type "
+    "names it), or choose another output folder.",
 }
 
 
@@ -45,6 +47,7 @@ class PrelabelPlan(Plan):
     store: Store
     coco: Coco
     began: Mapping[str, Any]
+    fitting_group: int | None = None  # what the workers' GPUs were found to hold at once
 
 
 def plan_prelabel(

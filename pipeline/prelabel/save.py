@@ -13,11 +13,8 @@ from maskmill.pipeline.labelling.picture import average_answer
 from maskmill.pipeline.masks.rle import runs_area
 from maskmill.pipeline.masks.segments import Per, class_statistics
 from maskmill.pipeline.pictures.decoding import decode_image
-<<<<<<< HEAD
 from maskmill.pipeline.prelabel.keeping import Keeper, keeper
-=======
 from maskmill.pipeline.prelabel.labelled_picture import LabelRules, labelled_picture
->>>>>>> serve
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output, Store
 from maskmill.pipeline.runs.attempts import begin_stage
@@ -135,26 +132,18 @@ class SavePrelabels:
         ignored = sum(
             runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
         )
-<<<<<<< HEAD
         columns = {
-            "classes": class_statistics(mask, self.labels, scores, runs=runs),
-            "segments": [segment.to_row() for segment in segments],
-            "ignored_fraction": ignored / mask.size,
-=======
-        return {
-            **self._write(item, labelled.mask, answers),
             "classes": class_statistics(
                 labelled.mask, self.labels, labelled.class_scores, runs=runs
             ),
             "segments": [segment.to_row() for segment in labelled.segments],
             "ignored_fraction": ignored / labelled.mask.size,
->>>>>>> serve
             "mean_confidence": confidence.mean_confidence,
             "mean_entropy": confidence.mean_entropy,
             "mean_margin": confidence.mean_margin,
             "low_confidence_fraction": confidence.low_confidence_fraction,
         }
-        return {**columns, **self._write(item, mask, answers, kept)}
+        return {**columns, **self._write(item, labelled.mask, answers, kept)}
 
     @property
     def _rules(self) -> LabelRules:

@@ -31,7 +31,8 @@ def command():
     if sys.argv[3] == "ray":
         import ray
         ray.cloudpickle.register_pickle_by_value(fifth_job)
-    run(LettersJob(*sys.argv[1:3]), RunOptions(engine=sys.argv[3], stall_minutes=float(sys.argv[4])))
+    how = RunOptions(engine=sys.argv[3], stall_minutes=float(sys.argv[4]))
+    run(LettersJob(*sys.argv[1:3]), how)
 
 stop_on_signals()
 try:
