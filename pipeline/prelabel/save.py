@@ -65,7 +65,7 @@ class SavePrelabels:
     min_confidence: float | None
     min_area: int
     outputs: tuple[Output, ...]
-    store: Store
+    store: Store = "files"
     max_pixels: int
     max_bytes: int
 
