@@ -35,6 +35,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "exchange",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -43,6 +44,9 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
+    "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
     "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
     "torchvision": ("pipeline/models/", "pipeline/pictures/"),
     "timm": ("pipeline/models/",),
@@ -71,6 +75,7 @@ HOMES = {
     "safetensors": ("pipeline/models/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
+    "requests": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")
