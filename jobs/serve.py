@@ -142,6 +142,7 @@ def serve(
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{listener.getsockname()[1]}"
         app = _application(labeller, door, limits, local_only=host in LOOPBACK)
+        listener.listen()
         _announce(url, labeller, label_studio, as_json=as_json)
         _run(app, listener)
 
