@@ -16,6 +16,7 @@ class RunKeywords(TypedDict, total=False):
     engine: Literal["auto", "local", "ray"]
     address: str | None
     workers: int | None
+    stall_minutes: float
     retry_failed: bool
 
 
@@ -55,9 +56,12 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, RuleKeywords, total=False):
     labels: PathOrUri | None
     source_kind: str | None
     gpus_per_worker: float | None
+    accelerator_type: str | None
     threads_per_worker: int
     batch_size: int | None
     writers: Sequence[str]
+    store: Literal["files", "shards"] | None
+    coco: Literal["one", "blocks", "none"] | None
     block_images: int | None
     limit: int | None
     extend: bool
