@@ -37,7 +37,7 @@ def openapi_document() -> Schema:
                 "post": _operation(
                     "setup",
                     "Label Studio: does the model suit this project?",
-                    {"200": _ok("Setup"), **_errors("400", "413")},
+                    {"200": _ok("Setup"), **_errors("400", "413", "504")},
                     _json_body("SetupRequest"),
                 )
             },
@@ -45,7 +45,7 @@ def openapi_document() -> Schema:
                 "post": _operation(
                     "webhook",
                     "Label Studio: something happened in a project; nothing is kept of it",
-                    {"200": _ok("Nothing"), **_errors("400", "413")},
+                    {"200": _ok("Nothing"), **_errors("400", "413", "504")},
                     _json_body("Event"),
                 )
             },

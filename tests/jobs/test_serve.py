@@ -462,6 +462,7 @@ def test_label_studio_finds_its_contract(server: Served, host: FileHost) -> None
         refused = requests.post(f"{server.url}/setup", json={"schema": schema}, timeout=3)
         assert refused.status_code == 400
         assert said in refused.json()["error"]["message"]
+        assert "/setup is refused" in server.said[-1] and said in server.said[-1]
     event = {"action": "ANNOTATION_CREATED", "annotation": {}, "project": {}}
     assert requests.post(f"{server.url}/webhook", json=event, timeout=3).status_code == 200
     training = requests.post(f"{server.url}/webhook", json={"action": "START_TRAINING"}, timeout=3)
