@@ -14,7 +14,7 @@ from maskmill.jobs.options import (
     say_json,
 )
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
-from maskmill.pipeline.prelabel.writers.registry import WRITERS
+from maskmill.pipeline.prelabel.writers.registry import COCO, STORES, WRITERS
 from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
@@ -188,9 +188,21 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help=f"Comma-separated, of: {', '.join(WRITERS)}.",
 )
 @click.option(
+    "--store",
+    type=click.Choice(STORES),
+    help="files: one per image and writer. shards: one tar per block, for millions of images or a "
+    "bucket. [default: files, or as the run began]",
+)
+@click.option(
+    "--coco",
+    type=click.Choice(COCO),
+    help="annotations.json of the run, a document for each block, or none. [default: one, or as "
+    "the run began]",
+)
+@click.option(
     "--block-images",
     type=click.IntRange(1),
-    help="Images that commit together. [default: 32; with --scales or --flip fewer]",
+    help="Images that commit together. [default: 32, in shards 128; with --scales or --flip fewer]",
 )
 @click.option(
     "--max-pixels",

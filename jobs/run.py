@@ -168,9 +168,9 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
             _work(job, plan, pending, workers, session, lock.check)
         lock.check()
         ledger = _balanced(job, plan, record, session)
-        told = dict(record.info)
+        told = dict(record.info), dict(record.settings)
         result = job.finish(plan, record, workers, is_fresh=is_fresh)
-        if is_fresh or record.info != told:  # what is finished is left alone
+        if is_fresh or (record.info, record.settings) != told:  # what is finished is left alone
             record.close(layout, ledger, session.to_dict(job.noun) if pending.num_rows else None)
     return Outcome(
         out=layout.root,

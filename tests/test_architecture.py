@@ -35,6 +35,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "exchange",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -71,6 +72,8 @@ HOMES = {
     "safetensors": ("pipeline/models/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
+    "requests": ("pipeline/exchange/",),
+    "cvat_sdk": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

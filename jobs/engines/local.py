@@ -15,7 +15,13 @@ import pyarrow as pa
 from maskmill.jobs.engines.child import Child, ChildDied
 from maskmill.jobs.engines.machine import local_gpus
 from maskmill.jobs.engines.threads import Lanes
-from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, release, under_way
+from maskmill.pipeline.runs.attempts import (
+    BLOCK_DEATHS,
+    IMAGE_DEATHS,
+    all_stages_here,
+    release,
+    under_way,
+)
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.stages import Operator, Stage
 from maskmill.schemas.errors import DeviceLost, RunFailed
@@ -122,9 +128,10 @@ class LocalEngine:
 
 def _through(steps: Sequence[tuple[Operator, Any]], row: pa.Table) -> list[dict[str, Any]]:
     table = row
-    for operator, alone in steps:
-        with alone:
-            table = operator(table)
+    with all_stages_here():
+        for operator, alone in steps:
+            with alone:
+                table = operator(table)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 

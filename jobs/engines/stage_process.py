@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from maskmill.pipeline.runs.attempts import all_stages_here
 from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
@@ -29,9 +30,12 @@ class StageProcess:
     side by side.
     """
 
-    def __init__(self, stages: Sequence[Stage], gpu_share: float = 0.0) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], *, all_here: bool = False, gpu_share: float = 0.0
+    ) -> None:
         import ray
 
+        self._through = all_stages_here if all_here else nullcontext
         name_node(ray.get_runtime_context().get_node_id()[:12])
         if any(stage.holds_network for stage in stages):
             _bound_memory(gpu_share)
@@ -41,9 +45,10 @@ class StageProcess:
     def __call__(self, table: pa.Table) -> pa.Table:
         """One block through the stages; the table tells how often storage was asked again."""
         retries = retries_of(table) - RETRIES.retries
-        for operator, threads in self._steps:
-            with spread_over(threads) if threads else nullcontext(), ended_without_device():
-                table = operator(table)
+        with self._through(), ended_without_device():
+            for operator, threads in self._steps:
+                with spread_over(threads) if threads else nullcontext():
+                    table = operator(table)
         return table.replace_schema_metadata({_RETRIES: str(retries + RETRIES.retries)})
 
 

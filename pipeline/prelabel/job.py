@@ -10,7 +10,7 @@ from maskmill.pipeline.models.adaptation import check_class_count
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
 from maskmill.pipeline.models.worker_facts import WorkerFacts, agreed_facts, describe_worker
-from maskmill.pipeline.prelabel.documents import write_documents
+from maskmill.pipeline.prelabel.documents import BLOCKS_FOLDER, write_documents
 from maskmill.pipeline.prelabel.load import LoadImages
 from maskmill.pipeline.prelabel.plan import (
     REMEDIES,
@@ -26,8 +26,9 @@ from maskmill.pipeline.prelabel.writers.registry import FINISHERS
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitSaved
 from maskmill.pipeline.runs.identity import settings_fingerprint_of
-from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.layout import SHARDS, RunLayout
 from maskmill.pipeline.runs.record import RunRecord, tool_version
+from maskmill.pipeline.runs.shards import sweep_shards
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
 from maskmill.schemas.errors import MaskmillError
 
@@ -116,13 +117,23 @@ class PrelabelJob:
                 **record.model,
                 "fingerprint": record.fingerprint,
             }
-            write_documents(self.layout, plan.choice.labels, record.info)
-        path = self.layout.path
-        return {
-            **{one.spec.name: path(one.spec.folder) + "/" for one in plan.outputs_used},
-            **{name: path(spec.path) for name, spec in FINISHERS.items()},
-            "rows": path(self.layout.metadata) + "/",
-        }
+            sweep_shards(self.layout)
+        record.settings["coco"] = plan.coco  # it may be asked for when all is done
+        labels = plan.choice.labels
+        write_documents(self.layout, plan.coco, labels, record.info, is_fresh=is_fresh)
+        return {**self._places(plan), "rows": self.layout.path(self.layout.metadata) + "/"}
+
+    def _places(self, plan: PrelabelPlan) -> dict[str, str]:
+        """Where files and documents are, by name."""
+        folders = {one.spec.name: one.spec.folder for one in plan.outputs_used}
+        if plan.store == "shards":
+            folders = {SHARDS: SHARDS}
+        if plan.coco == "blocks":
+            folders["coco"] = BLOCKS_FOLDER
+        places = {name: self.layout.path(folder) + "/" for name, folder in folders.items()}
+        if plan.coco == "one":
+            places |= {name: self.layout.path(spec.path) for name, spec in FINISHERS.items()}
+        return places
 
     def _facts(self, plan: PrelabelPlan, workers: Workers) -> WorkerFacts:
         choice, began = plan.choice, plan.began
@@ -198,6 +209,7 @@ class PrelabelJob:
             min_confidence=settings.min_confidence,
             min_area=settings.min_area,
             outputs=plan.outputs_used,
+            store=plan.store,
             max_pixels=settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
         )

@@ -13,8 +13,9 @@ from maskmill.pipeline.labelling.picture import average_answer, ignore_unsure, l
 from maskmill.pipeline.masks.rle import class_runs, runs_area
 from maskmill.pipeline.masks.segments import Per, class_statistics, drop_small, segments_of
 from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.prelabel.keeping import Keeper, keeper
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
-from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output, Store
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -40,7 +41,8 @@ class Provenance:
 class SavePrelabels:
     """Turns the grids of each image into a mask at its size, writes it, and describes it in a row.
 
-    Files are put in place whole at a path that the key decides, so doing a block again is harmless.
+    Files are put in place whole at a path that the key decides, or as one shard that is named after
+    its bytes, so doing a block again is harmless.
     """
 
     layout: RunLayout
@@ -53,6 +55,7 @@ class SavePrelabels:
     min_confidence: float | None
     min_area: int
     outputs: tuple[Output, ...]
+    store: Store
     max_pixels: int
     max_bytes: int
 
@@ -64,11 +67,12 @@ class SavePrelabels:
     def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
         attempt = begin_stage(self.layout, parcel.block, "save", self.session)
         results: dict[int, dict[str, Any]] = {}
+        kept = keeper(self.store, self.layout, parcel.block)
 
         def save(item: Item) -> Item:
             started = time.perf_counter()
             try:
-                values = self.save(item)
+                values = self.save(item, kept)
             except FileFailure as failure:
                 return item.failing(failure.code, str(failure))
             values["write_ms"] = (time.perf_counter() - started) * 1000
@@ -76,6 +80,7 @@ class SavePrelabels:
             return item
 
         items = each_image(attempt, parcel.items, save)
+        kept.close(results)
         if attempt.starts > 1:
             self._remove_leftovers(item for item in items if item.failed)
         attempt.finish()
@@ -85,7 +90,7 @@ class SavePrelabels:
     def _remove_leftovers(self, items: Iterable[Item]) -> None:
         """Files of an earlier start that died before it could commit their rows."""
         for item in items:
-            for output in self.outputs:
+            for output in self.outputs if self.store == "files" else ():
                 self.layout.delete(output.path(item.output))
 
     def _facts(self, item: Item) -> dict[str, Any]:
@@ -103,7 +108,7 @@ class SavePrelabels:
             **asdict(self.provenance),
         }
 
-    def save(self, item: Item) -> dict[str, Any]:
+    def save(self, item: Item, kept: Keeper) -> dict[str, Any]:
         """Write one predicted image's files; the columns of METADATA that tell of its mask.
 
         Raises:
@@ -124,8 +129,7 @@ class SavePrelabels:
         ignored = sum(
             runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
         )
-        return {
-            **self._write(item, mask, answers),
+        columns = {
             "classes": class_statistics(mask, self.labels, scores, runs=runs),
             "segments": [segment.to_row() for segment in segments],
             "ignored_fraction": ignored / mask.size,
@@ -134,6 +138,7 @@ class SavePrelabels:
             "mean_margin": confidence.mean_margin,
             "low_confidence_fraction": confidence.low_confidence_fraction,
         }
+        return {**columns, **self._write(item, mask, answers, kept)}
 
     def _reduced(self, picture: FusedPicture) -> LabelMask:
         """The mask without what --min-confidence and --min-area take away."""
@@ -148,7 +153,13 @@ class SavePrelabels:
             return ()
         return (average_answer(item.views, plan, _size_of(item), picture),)
 
-    def _write(self, item: Item, mask: LabelMask, answers: tuple[GridView, ...]) -> dict[str, Any]:
+    def _write(
+        self,
+        item: Item,
+        mask: LabelMask,
+        answers: tuple[GridView, ...],
+        kept: Keeper,
+    ) -> dict[str, Any]:
         """Every output file asked for; path and hash of each."""
         needs_image = any(output.spec.needs_image for output in self.outputs)
         outputs = ImageOutputs(
@@ -163,8 +174,7 @@ class SavePrelabels:
         columns: dict[str, Any] = {"files": []}
         for output in self.outputs:
             data = output.write(outputs)
-            path, digest = output.path(item.output), hashlib.sha256(data).hexdigest()
-            self.layout.write(path, data)
+            path, digest = kept.keep(item, output, data), hashlib.sha256(data).hexdigest()
             if output.spec.name == "masks":
                 columns |= {"mask_path": path, "mask_sha256": digest}
             else:
