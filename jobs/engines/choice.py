@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from maskmill.jobs.engines.local import LocalEngine
 from maskmill.jobs.engines.machine import local_cores, local_gpus
+from maskmill.jobs.watchdog import STALL_MINUTES
 from maskmill.pipeline.runs.attempts import under_way
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.pending import num_items
@@ -24,6 +25,7 @@ class RunOptions:
 
     ``workers``: processes that hold a network (or threads, locally); None: one per core or GPU.
     ``gpus_per_worker``: None: 1 where there are GPUs; 0: none, whatever there is.
+    ``stall_minutes``: without a committed block for so long the run ends; 0: never.
     ``accelerator_type``: the kind of GPU of a mixed cluster, as Ray names it.
     """
 
@@ -33,6 +35,7 @@ class RunOptions:
     gpus_per_worker: float | None = None
     accelerator_type: str | None = None
     retry_failed: bool = False
+    stall_minutes: float = STALL_MINUTES
 
     @contextmanager
     def start(self, name: str, layout: RunLayout) -> Iterator[Workers]:

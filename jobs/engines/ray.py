@@ -145,11 +145,7 @@ class RayEngine:
         for together in [[stage] for stage in stages] if share else [stages]:
             dataset = dataset.map_batches(
                 StageProcess,
-                fn_constructor_kwargs={
-                    "stages": tuple(together),
-                    "all_here": not share,
-                    "gpu_share": share,
-                },
+                fn_constructor_kwargs={"stages": tuple(together), "gpu_share": share},
                 **self._placing(together[0], stages, holders, share),
                 **ONE_BLOCK,
             )

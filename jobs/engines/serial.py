@@ -27,7 +27,7 @@ class SerialEngine:
         return function(*arguments)
 
     def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Call the function here, the one place there is."""
+        """The same, in a list."""
         return [function(*arguments)]
 
     def blocks(

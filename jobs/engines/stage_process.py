@@ -30,13 +30,12 @@ class StageProcess:
     side by side.
     """
 
-    def __init__(
-        self, stages: Sequence[Stage], *, all_here: bool = False, gpu_share: float = 0.0
-    ) -> None:
+    def __init__(self, stages: Sequence[Stage], gpu_share: float = 0.0) -> None:
         import ray
 
-        self._through = all_stages_here if all_here else nullcontext
         name_node(ray.get_runtime_context().get_node_id()[:12])
+        # without a GPU a process does every stage of its blocks
+        self._through = nullcontext if gpu_share else all_stages_here
         if any(stage.holds_network for stage in stages):
             _bound_memory(gpu_share)
         threads = ThreadPool(STORAGE_THREADS)

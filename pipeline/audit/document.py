@@ -144,6 +144,7 @@ def _classes(tally: AuditTally) -> list[Document]:
             "missed_pixels": truth - hits, "false_pixels": predicted - hits,
             "truth_images": int(tally.images_with_class[entry.index, 0]),
             "predicted_images": int(tally.images_with_class[entry.index, 1]),
+            "changed_images": int(tally.changed_images[entry.index]),
         }  # fmt: skip
         for name in columns:
             interval = interval_of(spread[name][:, entry.index])

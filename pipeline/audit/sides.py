@@ -8,6 +8,7 @@ from typing import Any
 
 from pyarrow import fs
 
+from maskmill.pipeline.audit.corrections import is_pulled
 from maskmill.pipeline.audit.pairing import MaskFile
 from maskmill.pipeline.audit.values import read_mask_values
 from maskmill.pipeline.datasets.class_mapping import (
@@ -87,13 +88,17 @@ class AuditSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideListing:
-    """One side listed. ``pictures`` and ``confidences`` are uris by key, where they are known."""
+    """One side listed. ``pictures`` and ``confidences`` are uris by key, where they are known.
+
+    ``is_partial``: it holds what annotators have done so far; what is not there is yet to come.
+    """
 
     side: AuditSide
     files: tuple[MaskFile, ...]
     pictures: Mapping[str, str] = field(default_factory=dict)
     confidences: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_partial: bool = False
 
 
 def side_formats() -> list[str]:
@@ -105,7 +110,7 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
     """Names only; no mask is read.
 
     Args:
-        source: a folder, glob, list or archive of masks, a dataset, or the OUT of a prelabel run.
+        source: a folder, glob, list or archive of masks, a dataset, or OUT of a run.
         format: what it is; ``auto`` finds out.
         labels: the classes, for formats that do not carry them.
 
@@ -246,7 +251,7 @@ def _list_files(source: str, format_name: str) -> SideListing:
 
 
 def _list_run(source: str) -> SideListing:
-    """The ok rows of a prelabel run; confidences where it wrote probabilities."""
+    """The ok rows of a run; confidences where it wrote probabilities."""
     layout = RunLayout(source)
     record = load_record(layout)
     if record is None:
@@ -264,6 +269,7 @@ def _list_run(source: str) -> SideListing:
         files=tuple(files),
         pictures=pictures,
         confidences=confidences,
+        is_partial=is_pulled(layout),
     )
 
 

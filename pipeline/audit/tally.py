@@ -70,6 +70,7 @@ class AuditTally:
         self.vector: Sums = np.zeros(self.layout.size)
         self.bootstrap = Bootstrap(num_ok, self.layout.size, resamples=resamples, seed=seed)
         self.trimap = np.zeros((len(TRIMAP_WIDTHS), num_classes, 2), dtype=np.int64)
+        self.changed_images = np.zeros(num_classes, dtype=np.int64)
         self.images_with_class = np.zeros((num_classes, 2), dtype=np.int64)  # truth, prediction
         self.ok = self.failed = self.pixels = self.ignored_pixels = 0
         self.failures: Counter[str] = Counter()
@@ -138,8 +139,20 @@ class AuditTally:
         self._add_oddities(row)
         self._add_shortlists(row)
         add_cells(self.matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
+        self._add_changes(row)
         self._add_trimap(row["trimap"] or ())
         return row_to_vector(row, self.layout)
+
+    def _add_changes(self, row: Row) -> None:
+        """Classes of which this image has pixels on one side that are another on the other."""
+        classes = {
+            index
+            for cell in row["cells"]
+            if cell["truth"] != cell["prediction"] and cell["truth"] < len(self.changed_images)
+            for index in (cell["truth"], cell["prediction"])
+            if index < len(self.changed_images)
+        }
+        self.changed_images[list(classes)] += 1
 
     def _add_trimap(self, points: Iterable[Row]) -> None:
         for point in points:

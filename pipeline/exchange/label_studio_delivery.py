@@ -50,13 +50,15 @@ class LabelStudioDelivery:
         tasks = {one.image_id: self._task(one, chunk) for one in images}
         refused: dict[int, FileFailure] = {}
         doubt: PassingFailure | None = None
-        for number in range(TRIES):
+        for number in range(TRIES + 1):  # the last time only looks
             there = self._there(chunk)
             missing = [
                 one for one in images if one.key not in there and one.image_id not in refused
             ]
             if not missing:
                 return {**refused, **self._kept(chunk, images, tasks, there)}
+            if number == TRIES:
+                break
             try:
                 refused |= self._send(missing, tasks, again=number > 0 or len(there) > 0)
             except PassingFailure as failure:

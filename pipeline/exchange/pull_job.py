@@ -1,5 +1,6 @@
 """PullJob: annotations of a project as a data set of ours, as a job on the one skeleton."""
 
+import json
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,7 +109,7 @@ class PullJob:
                 f"{self.out} holds the annotations as they were at {finished}; later ones are for "
                 "another output folder",
             )
-        labels = self.labels.to_dict()
+        labels = json.loads(json.dumps(self.labels.to_dict()))  # as run.json will have it
         identity = {"address": dict(self.address), "labels": labels}
         return Plan(
             sizes=sizes_of(manifest),

@@ -230,6 +230,13 @@ def cuda_trouble() -> str | None:
     return "it sees no device (is CUDA_VISIBLE_DEVICES right?)"
 
 
+def torch_version() -> str:
+    """Plain: a TorchVersion would import torch where it is read."""
+    import torch
+
+    return str(torch.__version__)
+
+
 def gpu_title() -> str:
     """The GPU of this process and the libraries whose kernels run on it.
 

@@ -17,7 +17,9 @@ from maskmill.pipeline.prelabel.plan import (
     ROWS,
     PrelabelPlan,
     beside_masks,
+    default_group_size,
     plan_prelabel,
+    resolved_identity,
 )
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
@@ -33,8 +35,6 @@ from maskmill.pipeline.runs.stages import Opened, Stage, Workers
 from maskmill.schemas.errors import MaskmillError
 
 MAX_FILE_BYTES = 2 << 30
-GPU_GROUP = 8
-"""Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""
 
 LOAD_MS, SAVE_MS = 2.5, 4.0
 """Of a core for a picture of 640x480 (docs/benchmarks.md): so cores are split between the two."""
@@ -75,17 +75,17 @@ class PrelabelJob:
         """
         facts = self._facts(plan, workers)
         group = self._group_size(plan, facts.device)
-        resolved = {
-            "inputs": plan.inputs_listed.identity(),
-            "device": facts.device,
-            "precision": facts.precision,
-            "group_size": group,
-            "torch": facts.torch_version,
-            **({"gpu": facts.gpu} if facts.gpu else {}),
-        }
+        inputs = {"inputs": plan.inputs_listed.identity()}
+        resolved = resolved_identity(
+            device=facts.device,
+            precision=facts.precision,
+            group_size=group,
+            torch_version=facts.torch_version,
+            gpu=facts.gpu,
+        )
         return replace(
             plan,
-            identity={**plan.identity, **resolved},
+            identity={**plan.identity, **inputs, **resolved},
             facts={**plan.facts, "workers": _told(facts)},
             fitting_group=facts.fitting_group,
             notes=(*facts.notes, *_memory_notes(facts, group)),
@@ -162,7 +162,7 @@ class PrelabelJob:
 
     def _group_size(self, plan: PrelabelPlan, device: str) -> int:
         asked: int | None = self.settings.batch_size or plan.began.get("group_size")
-        return asked or (GPU_GROUP if device == "cuda" else 1)
+        return asked or default_group_size(device)
 
     def _load(self, plan: PrelabelPlan, session: str) -> LoadImages:
         return LoadImages(

@@ -25,6 +25,7 @@ from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.tables.prelabel import METADATA
 
 ROWS = RowTable(schema=METADATA)
+GPU_GROUP = 8
 
 REMEDIES = {
     "inputs": GROWN,
@@ -73,7 +74,7 @@ def plan_prelabel(
     known = {} if listed.has_grown else {"inputs": listed.identity()}
     return PrelabelPlan(
         sizes=sizes_of(listed.manifest),
-        identity={**known, **_identity(settings, choice, block_images)},
+        identity={**known, **known_identity(settings, choice, block_images)},
         notes=(*listed.notes(), *choice.notes),
         put_manifest=(lambda there: put_manifest(there, listed.manifest))
         if listed.is_new
@@ -130,7 +131,9 @@ def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
     return replace(choice, spec=spec)
 
 
-def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int) -> dict[str, Any]:
+def known_identity(
+    settings: PrelabelSettings, choice: ModelChoice, block_images: int
+) -> dict[str, Any]:
     """The part of a run's identity that is known before any worker has started."""
     return {
         "model": choice.spec.name,
@@ -143,6 +146,24 @@ def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int
         "block_images": block_images,
         **deciding_settings(settings),
     }
+
+
+def resolved_identity(
+    *, device: str, precision: str, group_size: int, torch_version: str, gpu: str | None
+) -> dict[str, Any]:
+    """The part that whoever holds the network knows; ``gpu`` is None on a CPU."""
+    return {
+        "device": device,
+        "precision": precision,
+        "group_size": group_size,
+        "torch": torch_version,
+        **({"gpu": gpu} if gpu else {}),
+    }
+
+
+def default_group_size(device: str) -> int:
+    """Images per forward unless asked otherwise: on a CPU groups of one are the fastest."""
+    return GPU_GROUP if device == "cuda" else 1
 
 
 def network_digest(spec: ModelSpec) -> str:

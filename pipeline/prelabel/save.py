@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.labelling.fusion import FusedPicture
-from maskmill.pipeline.labelling.picture import average_answer, ignore_unsure, label_picture
-from maskmill.pipeline.masks.rle import class_runs, runs_area
-from maskmill.pipeline.masks.segments import Per, class_statistics, drop_small, segments_of
+from maskmill.pipeline.labelling.picture import average_answer
+from maskmill.pipeline.masks.rle import runs_area
+from maskmill.pipeline.masks.segments import Per, class_statistics
 from maskmill.pipeline.pictures.decoding import decode_image
 from maskmill.pipeline.prelabel.keeping import Keeper, keeper
+from maskmill.pipeline.prelabel.labelled_picture import LabelRules, labelled_picture
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output, Store
 from maskmill.pipeline.runs.attempts import begin_stage
@@ -36,6 +37,15 @@ class Provenance:
     settings_fingerprint: str
     tool_version: str
 
+    def text(self) -> dict[str, str]:
+        """What each mask file says of itself."""
+        return {
+            "Software": f"maskmill {self.tool_version}",
+            "Model": self.model,
+            "Weights": self.weights_sha256,
+            "Settings": self.settings_fingerprint,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavePrelabels:
@@ -55,7 +65,7 @@ class SavePrelabels:
     min_confidence: float | None
     min_area: int
     outputs: tuple[Output, ...]
-    store: Store
+    store: Store = "files"
     max_pixels: int
     max_bytes: int
 
@@ -116,36 +126,34 @@ class SavePrelabels:
         """
         size = _size_of(item)
         plan = plan_views(size, self.views)
-        dtype = self.labels.mask_dtype
-        picture = label_picture(item.views, plan, size, dtype=dtype, threshold=self.threshold)
-        confidence = picture.confidence
-        mask = self._reduced(picture)
-        answers = self._answers(item, plan, picture)
-        runs = class_runs(mask)
-        scores = confidence.class_confidence.tolist()
-        segments = segments_of(
-            mask, self.labels, per=self.segments_per, class_scores=scores, runs=runs
-        )
+        labelled = labelled_picture(item.views, plan, size, self._rules)
+        confidence, runs = labelled.fused.confidence, labelled.runs
+        answers = self._answers(item, plan, labelled.fused)
         ignored = sum(
             runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
         )
         columns = {
-            "classes": class_statistics(mask, self.labels, scores, runs=runs),
-            "segments": [segment.to_row() for segment in segments],
-            "ignored_fraction": ignored / mask.size,
+            "classes": class_statistics(
+                labelled.mask, self.labels, labelled.class_scores, runs=runs
+            ),
+            "segments": [segment.to_row() for segment in labelled.segments],
+            "ignored_fraction": ignored / labelled.mask.size,
             "mean_confidence": confidence.mean_confidence,
             "mean_entropy": confidence.mean_entropy,
             "mean_margin": confidence.mean_margin,
             "low_confidence_fraction": confidence.low_confidence_fraction,
         }
-        return {**columns, **self._write(item, mask, answers, kept)}
+        return {**columns, **self._write(item, labelled.mask, answers, kept)}
 
-    def _reduced(self, picture: FusedPicture) -> LabelMask:
-        """The mask without what --min-confidence and --min-area take away."""
-        if self.min_confidence is not None:
-            ignore_unsure(picture, self.min_confidence, self.labels.ignore_index)
-        mask = picture.mask
-        return drop_small(mask, self.min_area, self.labels) if self.min_area else mask
+    @property
+    def _rules(self) -> LabelRules:
+        return LabelRules(
+            labels=self.labels,
+            threshold=self.threshold,
+            min_confidence=self.min_confidence,
+            min_area=self.min_area,
+            segments=self.segments_per,
+        )
 
     def _answers(self, item: Item, plan: ViewPlan, picture: FusedPicture) -> tuple[GridView, ...]:
         """One grid for the writers, the average of all; only those that store it pay for it."""
@@ -169,7 +177,7 @@ class SavePrelabels:
             labels=self.labels,
             views=answers,
             image=self._pixels(item) if needs_image else None,
-            text=self._text(),
+            text=self.provenance.text(),
         )
         columns: dict[str, Any] = {"files": []}
         for output in self.outputs:
@@ -193,15 +201,6 @@ class SavePrelabels:
                 ErrorCode.VANISHED, f"{item.key}: the file changed while the run was reading it"
             )
         return decode_image(data, name=item.key, max_pixels=self.max_pixels).pixels
-
-    def _text(self) -> dict[str, str]:
-        """Provenance inside each mask file."""
-        return {
-            "Software": f"maskmill {self.provenance.tool_version}",
-            "Model": self.provenance.model,
-            "Weights": self.provenance.weights_sha256,
-            "Settings": self.provenance.settings_fingerprint,
-        }
 
 
 def _size_of(item: Item) -> tuple[int, int]:

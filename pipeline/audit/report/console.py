@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from maskmill.pipeline.audit.corrections import corrections_lines
 from maskmill.pipeline.audit.job import Audited
 from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 from maskmill.schemas.text import printable
@@ -24,13 +25,15 @@ def to_dict(result: Audited) -> dict[str, Any]:
         },
         "iou": {entry["name"]: entry["iou"]["value"] for entry in document["classes"]},
         "missed": list(result.missed), "files": result.files,
+        **({"corrections": changed} if (changed := document.get("corrections")) else {}),
     }  # fmt: skip
 
 
 def text(result: Audited, *, done_now: int, seconds: float) -> str:
     """The ledger, what looks wrong, the numbers with intervals and definitions, the verdict."""
     ledger = _ledger(result, done_now, seconds)
-    return "\n".join([*ledger, *_faults(result), *_numbers(result), *_verdict(result)])
+    changed = corrections_lines(result.document.get("corrections"), MAX_CLASSES)
+    return "\n".join([*ledger, *_faults(result), *changed, *_numbers(result), *_verdict(result)])
 
 
 def _ledger(result: Audited, done_now: int, seconds: float) -> Iterator[str]:

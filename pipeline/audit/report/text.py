@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+from maskmill.pipeline.audit.corrections import corrections_lines
 from maskmill.schemas.text import markdown_text
 
 Document = dict[str, Any]
+MAX_CHANGED = 40
 
 
 def shown_metrics(document: Document, *, on_console: bool = False) -> list[Document]:
@@ -56,8 +58,8 @@ def document_to_markdown(document: Document) -> str:
     """The audit on one page of text, worst things first."""
     parts = [
         _head(document), _faults(document), _headlines(document), _classes(document),
-        _changed(document), _confusions(document), _worst(document), _suspects(document),
-        _failed(document), _definitions(document),
+        _corrections(document), _changed(document), _confusions(document), _worst(document),
+        _suspects(document), _failed(document), _definitions(document),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
@@ -120,6 +122,17 @@ def _changed(document: Document) -> str:
     ]  # fmt: skip
     head = ["confidence", "pixels", "wrong or changed"]
     return "## Wrong, or changed, per tenth of confidence\n\n" + _table(head, rows) if rows else ""
+
+
+def _corrections(document: Document) -> str:
+    """What annotators changed, where the truth is their work."""
+    lines = [
+        markdown_text(line.strip())
+        for line in corrections_lines(document.get("corrections"), MAX_CHANGED)
+    ]
+    if not lines:
+        return ""
+    return "\n".join(["## What annotators changed", "", *(f"- {one}" for one in lines)]) + "\n"
 
 
 def _confusions(document: Document) -> str:
