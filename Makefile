@@ -39,7 +39,11 @@ test: $(STAMP) $(ORACLES)  ## the tests but the slow ones, and how many those ar
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS)
 
 test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	@# The slow ones one at a time: most start engines of their own that want the whole machine.
+	failed=0; \
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS) || failed=1; \
+	$(BIN)/python -m pytest -m slow $(TEST_ARGS) || failed=1; \
+	exit $$failed
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -1,242 +1,131 @@
-"""A server that speaks CVAT's API as the SDK's own description has it, in memory, on loopback.
+"""A CVAT server as far as its SDK's auto-annotation asks: a task of pictures, and what is sent.
 
-No CVAT was at hand: what this one does is what the SDK's OpenAPI models and clients say, not what
-a live server was seen to do. Its answers are parsed by the SDK's own models.
+Written after the SDK's own description of the API (cvat_sdk 2.80), whose models read the answers.
 """
 
 import io
 import json
-import re
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from urllib.parse import urlsplit
 
-from cvat_sdk.masks import decode_mask
-from PIL import Image
-
-from tests.label_studio_double import Answer
-
-TOKEN = "cvat-" + "7b" * 20
-NOW = "2026-11-21T10:00:00Z"
-NOBODY = {"url": "http://x/api/users/1", "id": 1, "username": "owner"}
+DAY = "2026-01-01T00:00:00.000000Z"
 
 
 @dataclass
 class CvatDouble:
-    """Its data, and ``before``/``after``: called with (method, path) around every request."""
+    """``pictures`` are the frames by name; ``sent`` is what came: (method, path, document)."""
 
-    projects: dict[int, dict[str, Any]] = field(default_factory=dict)
-    labels: dict[int, dict[str, Any]] = field(default_factory=dict)
-    tasks: dict[int, dict[str, Any]] = field(default_factory=dict)
-    requests: list[tuple[str, str]] = field(default_factory=list)
-    before: Callable[[str, str], None] = lambda method, path: None
-    after: Callable[[str, str], None] = lambda method, path: None
-    drops: Callable[[dict[str, Any]], bool] = lambda shape: False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    pictures: Mapping[str, bytes]
+    labels: list[tuple[str, str]]  # name, type; ids from 101
+    sizes: Mapping[str, tuple[int, int]]  # (height, width)
     url: str = ""
-    shapes_given: int = 0
+    sent: list[tuple[str, str, Any]] = field(default_factory=list)
 
-    def answer(self, method, path, query, headers, body):
-        self.requests.append((method, path))
-        self.before(method, path)
-        if headers.get("Authorization") != f"Bearer {TOKEN}":
-            raise Answer(401, {"detail": "Invalid token."})
-        with self.lock:
-            found = self._route(method, path, query, headers, body)
-        self.after(method, path)
-        return found
-
-    def _route(self, method, path, query, headers, body):
-        for pattern, wanted, handler in ROUTES:
-            match = re.fullmatch(pattern, path)
-            if match and wanted == method:
-                numbers = [int(part) if part.isdigit() else part for part in match.groups()]
-                if "/tasks/" in pattern and numbers[0] not in self.tasks:
-                    raise Answer(404, {"detail": "Not found."})
-                return handler(self, *numbers, query=query, headers=headers, body=body)
-        raise Answer(404, {"detail": f"no {method} {path}"})
-
-    def list_projects(self, *, query, **_):
-        found = [one for one in self.projects.values() if query.get("name") in (None, one["name"])]
-        return 200, page_of(found)
-
-    def create_project(self, *, body, **_):
-        document = json.loads(body)
-        number = len(self.projects) + 1
-        self.projects[number] = {"id": number, "name": document["name"]}
-        for label in document["labels"]:
-            identity = 100 + len(self.labels)
-            kind = label.get("type", "any")
-            self.labels[identity] = {**label, "id": identity, "type": kind, "project": number}
-        return 201, self.projects[number]
-
-    def one_project(self, number, **_):
-        if number not in self.projects:
-            raise Answer(404, {"detail": "Not found."})
-        return 200, self.projects[number]
-
-    def list_labels(self, *, query, **_):
-        mine = int(query["project_id"])
-        return 200, page_of([one for one in self.labels.values() if one["project"] == mine])
-
-    def list_tasks(self, *, query, **_):
-        mine = int(query["project_id"])
-        shown = [self._shown(one) for one in self.tasks.values() if one["project_id"] == mine]
-        return 200, page_of(shown)
-
-    def create_task(self, *, body, **_):
-        document = json.loads(body)
-        number = max(self.tasks, default=0) + 1
-        self.tasks[number] = {
-            "id": number, **document, "parts": [], "frames": [], "shapes": [], "state": "new",
-            "assignee": None,
+    def answer(self, path: str) -> Any:
+        """What a GET is answered with: JSON, or the bytes of a chunk."""
+        summary = {"url": f"{self.url}{path}", "count": 0}
+        answers = {
+            "/api/server/about": {
+                "name": "CVAT", "description": "", "version": "2.80.0", "logo_url": self.url,
+                "subtitle": "",
+            },
+            "/api/tasks/7": {
+                "url": f"{self.url}/api/tasks/7", "id": 7, "name": "seven", "project_id": None,
+                "mode": "annotation", "owner": None, "assignee": None, "bug_tracker": "",
+                "created_date": DAY, "updated_date": DAY, "overlap": 0, "segment_size": 9,
+                "status": "annotation", "data_chunk_size": 2, "data_compressed_chunk_type":
+                "imageset", "data_original_chunk_type": "imageset", "size": len(self.pictures),
+                "image_quality": 70, "data": 7, "dimension": "2d", "subset": "",
+                "organization": None, "target_storage": None, "source_storage": None,
+                "jobs": {**summary, "completed": 0, "validation": 0}, "labels": summary,
+                "guide_id": None, "assignee_updated_date": None, "validation_mode": None,
+                "consensus_enabled": False, "organization_id": None, "data_cloud_storage_id": None,
+                "media_type": "image",
+            },
+            "/api/labels": {
+                "count": len(self.labels), "next": None, "previous": None,
+                "results": [
+                    {
+                        "id": 101 + number, "name": name, "color": "#aabbcc", "attributes": [],
+                        "type": kind, "sublabels": [], "project_id": None, "task_id": 7,
+                        "parent_id": None, "has_parent": False,
+                    }
+                    for number, (name, kind) in enumerate(self.labels)
+                ],
+            },
+            "/api/tasks/7/data/meta": {
+                "chunk_size": 2, "size": len(self.pictures), "image_quality": 70, "start_frame": 0,
+                "stop_frame": len(self.pictures) - 1, "frame_filter": "", "deleted_frames": [],
+                "included_frames": None, "cloud_storage_id": None, "storage_method": "cache",
+                "storage": "local", "sorting_method": "lexicographical", "chunks_updated_date": DAY,
+                "frames": [
+                    {
+                        "name": name, "width": self.sizes[name][1], "height": self.sizes[name][0],
+                        "related_files": 0,
+                    }
+                    for name in self.pictures
+                ],
+            },
         }  # fmt: skip
-        return 201, self._shown(self.tasks[number])
+        return answers.get(path.rstrip("/"))
 
-    def one_task(self, number, **_):
-        return 200, self._shown(self.tasks[number])
-
-    def remove_task(self, number, **_):
-        del self.tasks[number]
-        return 204, None
-
-    @staticmethod
-    def _shown(task):
-        return {
-            "id": task["id"], "name": task["name"], "project_id": task["project_id"],
-            "size": len(task["frames"]), "mode": "annotation", "dimension": "2d",
-            "created_date": NOW, "updated_date": NOW, "overlap": 0, "segment_size": 0,
-            "status": "annotation", "subset": "", "bug_tracker": "", "owner": NOBODY,
-            "assignee": None, "organization": None, "jobs": {"count": 1, "completed": 0,
-            "validation": 0, "url": "http://x"}, "labels": {"url": "http://x"}, "url": "http://x",
-            "media_type": "image", "initial_replicas": 0, "target_storage": None,
-            "source_storage": None,
-        }  # fmt: skip
-
-    def take_data(self, number, *, headers, body, **_):
-        task = self.tasks[number]
-        if "Upload-Start" in headers:
-            return 202, None
-        if "Upload-Multiple" in headers:
-            head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
-            for part in BytesParser().parsebytes(head + body).get_payload():
-                if part.get_filename():
-                    name = part.get_filename().rpartition("/")[2]
-                    task["parts"].append((name, part.get_payload(decode=True)))
-            return 200, None
-        try:
-            frames = [(name, Image.open(io.BytesIO(data)).size) for name, data in task["parts"]]
-        except OSError:
-            task["failed"] = "cannot identify image file"
-        else:
-            task["frames"] = sorted(frames)
-        return 202, {"rq_id": f"create-{number}"}
-
-    def one_request(self, kind, number, **_):
-        task = self.tasks[int(number)]
-        failed = task.get("failed") if kind == "create" else None
-        return 200, {
-            "id": f"{kind}-{number}", "status": "failed" if failed else "finished",
-            "message": failed or "", "created_date": NOW, "owner": NOBODY,
-            "operation": {"type": f"{kind}:task", "target": "task"},
-            "result_url": f"{self.url}/api/downloads/{number}",
-        }  # fmt: skip
-
-    def one_meta(self, number, **_):
-        frames = [
-            {"name": name, "width": size[0], "height": size[1], "related_files": 0}
-            for name, size in self.tasks[number]["frames"]
-        ]
-        return 200, {"frames": frames, "size": len(frames)}
-
-    def list_shapes(self, number, **_):
-        return 200, {"version": 0, "tags": [], "tracks": [], "shapes": self.tasks[number]["shapes"]}
-
-    def change_shapes(self, number, *, query, body, **_):
-        task, sent = self.tasks[number], json.loads(body)["shapes"]
-        if query["action"] == "delete":
-            ids = {one["id"] for one in sent}
-            task["shapes"] = [one for one in task["shapes"] if one["id"] not in ids]
-            return 200, {"shapes": sent}
-        for one in sent:
-            if not self.drops(one):
-                self.shapes_given += 1
-                task["shapes"].append({**one, "id": self.shapes_given})
-        return 200, {"shapes": sent}
-
-    def list_jobs(self, *, query, **_):
-        task = self.tasks[int(query["task_id"])]
-        assignee = {"id": 5, "username": task["assignee"]} if task["assignee"] else None
-        job = {
-            "id": 900 + task["id"], "start_frame": 0, "stop_frame": len(task["frames"]) - 1,
-            "state": task["state"], "assignee": assignee, "updated_date": NOW,
-        }  # fmt: skip
-        return 200, page_of([job])
-
-    def begin_export(self, number, *, query, **_):
-        assert query["format"] == "CVAT for images 1.1" and query["save_images"].lower() == "false"
-        return 202, {"rq_id": f"export-{number}"}
-
-    def download(self, number, **_):
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("annotations.xml", self.xml(int(number)))
-        return 200, packed.getvalue()
-
-    def xml(self, number: int) -> str:
-        task = self.tasks[number]
-        parts = ['<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>']
-        for frame, (name, (width, height)) in enumerate(task["frames"]):
-            parts.append(
-                f'<image id="{frame}" name={quoteattr(name)} width="{width}" height="{height}">'
-            )
-            for shape in task["shapes"]:
-                if shape["frame"] == frame:
-                    parts.append(self._mask(shape, width, height))
-            parts.append("</image>")
-        return "\n".join([*parts, "</annotations>"])
-
-    def _mask(self, shape, width, height):
-        *_, left, top, right, bottom = (int(value) for value in shape["points"])
-        mask = decode_mask(shape["points"], image_width=width, image_height=height)
-        flat = mask[top : bottom + 1, left : right + 1].ravel().tolist()
-        runs, value = [0], False
-        for one in flat:
-            if one != value:
-                runs.append(0)
-                value = one
-            runs[-1] += 1
-        name = quoteattr(self.labels[shape["label_id"]]["name"])
-        return (
-            f'<mask label={name} source="{shape["source"]}" occluded="0" z_order="0" '
-            f'rle="{", ".join(map(str, runs))}" left="{left}" top="{top}" '
-            f'width="{right - left + 1}" height="{bottom - top + 1}"></mask>'
-        )
+    def chunk(self, number: int) -> bytes:
+        """Two frames, stored."""
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for frame, (name, data) in enumerate(list(self.pictures.items())[2 * number :][:2]):
+                archive.writestr(f"{frame:06}{name[name.rindex('.') :]}", data)
+        return stream.getvalue()
 
 
-def page_of(found: list[Any]) -> dict[str, Any]:
-    return {"count": len(found), "next": None, "previous": None, "results": found}
+@contextmanager
+def cvat_double(
+    pictures: Mapping[str, bytes],
+    sizes: Mapping[str, tuple[int, int]],
+    labels: list[tuple[str, str]],
+) -> Iterator[CvatDouble]:
+    """The server, on loopback, for the length of a block."""
+    double = CvatDouble(pictures, labels, sizes)
 
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            if parts.path.rstrip("/") == "/api/tasks/7/data":
+                number = int(dict(one.split("=") for one in parts.query.split("&"))["number"])
+                self.put(double.chunk(number), "application/zip")
+                return
+            found = double.answer(parts.path)
+            self.put(json.dumps(found).encode(), status=200 if found is not None else 404)
 
-ROUTES = (
-    (r"/api/projects", "GET", CvatDouble.list_projects),
-    (r"/api/projects", "POST", CvatDouble.create_project),
-    (r"/api/projects/(\d+)", "GET", CvatDouble.one_project),
-    (r"/api/labels", "GET", CvatDouble.list_labels),
-    (r"/api/tasks", "GET", CvatDouble.list_tasks),
-    (r"/api/tasks", "POST", CvatDouble.create_task),
-    (r"/api/tasks/(\d+)", "GET", CvatDouble.one_task),
-    (r"/api/tasks/(\d+)", "DELETE", CvatDouble.remove_task),
-    (r"/api/tasks/(\d+)/data/", "POST", CvatDouble.take_data),
-    (r"/api/tasks/(\d+)/data/meta", "GET", CvatDouble.one_meta),
-    (r"/api/tasks/(\d+)/annotations/", "GET", CvatDouble.list_shapes),
-    (r"/api/tasks/(\d+)/annotations/", "PATCH", CvatDouble.change_shapes),
-    (r"/api/tasks/(\d+)/dataset/export", "POST", CvatDouble.begin_export),
-    (r"/api/requests/(\w+)-(\d+)", "GET", CvatDouble.one_request),
-    (r"/api/jobs", "GET", CvatDouble.list_jobs),
-    (r"/api/downloads/(\d+)", "GET", CvatDouble.download),
-)
+        def do_PATCH(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            double.sent.append((self.command, self.path, body))
+            kept = {"version": 1, "tags": [], "shapes": [], "tracks": []}
+            self.put(json.dumps(kept).encode())
+
+        do_PUT = do_PATCH
+
+        def put(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Tests say enough."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    double.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield double
+    finally:
+        server.shutdown()
+        server.server_close()

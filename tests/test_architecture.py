@@ -44,6 +44,9 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
+    "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
     "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
     "torchvision": ("pipeline/models/", "pipeline/pictures/"),
     "timm": ("pipeline/models/",),
@@ -73,7 +76,6 @@ HOMES = {
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
     "requests": ("pipeline/exchange/",),
-    "cvat_sdk": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

@@ -26,6 +26,10 @@ class SerialEngine:
         """Call the function here."""
         return function(*arguments)
 
+    def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """The same, in a list."""
+        return [function(*arguments)]
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:

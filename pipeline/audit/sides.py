@@ -24,13 +24,12 @@ from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format,
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.masks.registry import MASK_FORMATS
-from maskmill.pipeline.prelabel.writers.registry import WRITERS
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.entries import SourceRequest, Tally
 from maskmill.pipeline.sources.folder import list_folder
 from maskmill.pipeline.sources.registry import kind_of, list_source
-from maskmill.pipeline.storage.filesystems import join_uri, local_path, read_bytes, resolve
+from maskmill.pipeline.storage.filesystems import local_path, read_bytes, resolve
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -257,14 +256,13 @@ def _list_run(source: str) -> SideListing:
     record = load_record(layout)
     if record is None:
         raise SettingsError(f"{source} holds no {layout.run_record}, so it is no run of prelabel")
-    has_soft = layout.exists(WRITERS["soft"].folder)
     files, pictures, confidences = [], {}, {}
     for row in _run_rows(layout):
-        files.append(MaskFile(row["key"], join_uri(source, row["mask_path"])))
+        files.append(MaskFile(row["key"], layout.uri(row["mask_path"])))
         pictures[row["key"]] = row["uri"]
-        if has_soft:
-            output = row["mask_path"].partition("/")[2].removesuffix(".png")
-            confidences[row["key"]] = join_uri(source, WRITERS["soft"].path(output))
+        for file in row["files"] or ():
+            if file["name"] == "soft":
+                confidences[row["key"]] = layout.uri(file["path"])
     side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record.label_map))
     return SideListing(
         side=replace(side, format="auto"),
@@ -276,7 +274,7 @@ def _list_run(source: str) -> SideListing:
 
 
 def _run_rows(layout: RunLayout) -> Iterator[dict[str, Any]]:
-    for table in layout.committed_rows(["key", "uri", "status", "mask_path"]):
+    for table in layout.committed_rows(["key", "uri", "status", "mask_path", "files"]):
         yield from (row for row in table.to_pylist() if row["status"] == "ok")
 
 

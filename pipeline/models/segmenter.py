@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maskmill.pipeline.models.device_failures import check_device, out_of_memory
 from maskmill.pipeline.models.loading import build_network as build_network
 from maskmill.pipeline.models.loading import load_model
 from maskmill.pipeline.models.loading import load_network as load_network
@@ -29,14 +30,6 @@ from maskmill.pipeline.views.preparation import (
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.arrays import LogitGrid
 from maskmill.schemas.errors import ErrorCode, ImageFailure, WeightsRefused
-
-_EXHAUSTED = (
-    "can't allocate memory",  # PyTorch's CPU allocator
-    "CUDA error: out of memory",  # beside PyTorch's own allocator, an AcceleratorError
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "unable to find an engine to execute this computation",  # cuDNN, without room to work in
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +52,8 @@ class Segmenter:
 
     ``group_size`` pictures go through the network at once, always exactly so many, so that a
     picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
+    ``fitting_group``: where so many are known to fit into memory and no more, groups are cut into
+    such at once, and not after each has failed.
 
     Raises:
         ModelError: no weights (and not ``untrained``), or weights that do not fit.
@@ -75,6 +70,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int = 1,
         group_size: int = 1,
+        fitting_group: int | None = None,
         expected_sha256: str | None = None,
         untrained: bool = False,
     ) -> None:
@@ -83,6 +79,7 @@ class Segmenter:
         self.device = torch.device(device)
         self.precision = resolve_precision(precision, device, spec.precisions)
         self.group_size = group_size
+        self.fitting_group = min(fitting_group or group_size, group_size)
         self.weights_sha256 = _checked_sha256(weights_path, expected_sha256)
         model = load_model(spec, weights_path, untrained=untrained)
         self.spec, self.notes = model.spec, model.notes
@@ -95,16 +92,29 @@ class Segmenter:
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
-        """Logits of every picture, in order; a failure in place of one that memory cannot hold."""
+        """Logits of every picture, in order; a failure in place of one that memory cannot hold.
+
+        Raises:
+            DeviceLost: the GPU failed in a way that ends its use by this process.
+        """
         self._bound_threads()
         results: list[PictureLogits | ImageFailure | None] = [None] * len(pictures)
         for positions in _equal_shapes(pictures, self.group_size):
             group = [pictures[position] for position in positions]
-            for position, result in zip(
-                positions, self._group(group, self.group_size), strict=True
-            ):
+            for position, result in zip(positions, self._in_parts(group), strict=True):
                 results[position] = result
         return [result for result in results if result is not None]
+
+    def largest_group(self, picture: NetworkPicture) -> int:
+        """How many pictures of this shape memory holds at once: the group, halved until they fit.
+
+        0 where not even one does.
+        """
+        self._bound_threads()
+        size = self.group_size
+        while size and self._grids([picture] * size) is None:
+            size //= 2
+        return size
 
     def _bound_threads(self) -> None:
         """OpenMP keeps the number per calling thread: oneDNN would take all cores in a new one."""
@@ -120,23 +130,36 @@ class Segmenter:
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _group(self, group: list[NetworkPicture], size: int) -> list[PictureLogits | ImageFailure]:
-        """One group of equal shape, halved for as long as memory does not suffice."""
-        try:
-            grids = self._logits(group + [group[-1]] * (size - len(group)))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            grids = None
+        """Pictures of equal shape, filled up to ``size``; halved while memory does not suffice."""
+        grids = self._grids(group + [group[-1]] * (size - len(group)))
         if grids is not None:
             halved = size < self.group_size
             return [self._answer(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         if size == 1:
             return [_too_large(picture, self.device) for picture in group]
         half = size // 2
-        parts = [group[start : start + half] for start in range(0, len(group), half)]
-        return [result for part in parts for result in self._group(part, half)]
+        return [result for part in _parts(group, half) for result in self._group(part, half)]
+
+    def _in_parts(self, group: list[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
+        """A group in parts that are known to fit; in one where nothing is known."""
+        size = self.fitting_group
+        return [result for part in _parts(group, size) for result in self._group(part, size)]
+
+    def _grids(self, group: list[NetworkPicture]) -> LogitGrid | None:
+        """(N, C, h, w) float32 logits; None where memory does not suffice.
+
+        Raises:
+            DeviceLost: the GPU failed in a way that ends its use by this process.
+        """
+        try:
+            return self._logits(group)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                check_device(self.device, error)
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
     @torch.inference_mode()
     def _logits(self, group: list[NetworkPicture]) -> LogitGrid:
@@ -235,11 +258,8 @@ def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[lis
     yield from waiting.values()
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an operation failed for lack of memory; libraries have a sentence each for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        sentence in str(error) for sentence in _EXHAUSTED
-    )
+def _parts(group: list[NetworkPicture], size: int) -> list[list[NetworkPicture]]:
+    return [group[start : start + size] for start in range(0, len(group), size)]
 
 
 def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:

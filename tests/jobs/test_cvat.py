@@ -15,14 +15,14 @@ from PIL import Image
 
 from maskmill.jobs.cli import main
 from maskmill.pipeline.runs.layout import RunLayout
-from tests.cvat_double import TOKEN, CvatDouble
+from tests.cvat_project_double import TOKEN, CvatProjectDouble
 from tests.jobs.labelled_run import SIZE, known_mask, labelled_run
 from tests.label_studio_double import Answer, serving
 
 
 @pytest.fixture
 def cvat():
-    with serving(CvatDouble()) as double:
+    with serving(CvatProjectDouble()) as double:
         yield double
 
 

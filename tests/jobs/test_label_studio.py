@@ -244,7 +244,7 @@ def test_a_personal_token_buys_access_and_buys_it_again(labels, studio):
 
 @pytest.mark.parametrize("moment", [1, 4, 5])
 def test_killed_and_resumed_no_task_is_twice_or_missing(labels, studio, moment):
-    """SIGKILL once the project is made, pictures are up, tasks are there: nobody heard it."""
+    """SIGKILL after the project is made, pictures are uploaded, tasks are there."""
     reached, killed = threading.Event(), threading.Event()
     imports = [0]
 

@@ -8,6 +8,8 @@ NumPy need memory.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,9 +67,46 @@ def _moved(module: nn.Module, change: Any, recurse: bool = True) -> nn.Module:
     return module
 
 
+@dataclass(kw_only=True)
+class FakeGpu:
+    """What the device says of itself, and what was asked of it. ``lost``: nothing answers."""
+
+    name: str = "Some GPU"
+    bf16: bool = True
+    lost: bool = False
+    share: float | None = None
+    synchronisations: int = 0
+
+    def synchronize(self, *_: Any) -> None:
+        self.synchronisations += 1
+        if self.lost:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def keep_to(self, share: float, *_: Any) -> None:
+        self.share = share
+
+
+def answer_for(gpu: FakeGpu, patch: pytest.MonkeyPatch) -> None:
+    """Put a device's answers in the place of the driver's."""
+    properties = SimpleNamespace(name=gpu.name, multi_processor_count=7, total_memory=1 << 34)
+    for name, answer in {
+        "is_available": lambda: True,
+        "get_device_properties": lambda *_: properties,
+        "is_bf16_supported": lambda **_: gpu.bf16,
+        "synchronize": gpu.synchronize,
+        "empty_cache": lambda: None,
+        "set_per_process_memory_fraction": gpu.keep_to,
+    }.items():
+        patch.setattr(torch.cuda, name, answer)
+    patch.setattr(torch.version, "cuda", "13.0")
+    patch.setattr(torch.backends.cudnn, "version", lambda: 91000)
+    patch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 13020, raising=False)
+
+
 @contextmanager
-def fake_cuda() -> Iterator[None]:
+def fake_cuda(gpu: FakeGpu | None = None) -> Iterator[FakeGpu]:
     """Within the block a Segmenter on "cuda" runs to its end; its answers are all zeros."""
+    gpu = gpu or FakeGpu()
     as_numpy = torch.Tensor.numpy
 
     def numpy(tensor: torch.Tensor, **options: Any) -> Any:
@@ -78,10 +117,10 @@ def fake_cuda() -> Iterator[None]:
         return np.zeros(tuple(tensor.shape), str(dtype).removeprefix("torch."))
 
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
-        patch.setattr(torch.cuda, "is_available", lambda: True)
+        answer_for(gpu, patch)
         patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
         patch.setattr(torch.Tensor, "numpy", numpy)
         patch.setattr(nn.Module, "_apply", _moved)
         for name in ("benchmark", "deterministic", "allow_tf32"):
             patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
-        yield
+        yield gpu

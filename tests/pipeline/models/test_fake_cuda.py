@@ -9,7 +9,8 @@ from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.registry import MODELS
 from maskmill.pipeline.models.segmenter import Segmenter
 from maskmill.pipeline.views.preparation import prepare
-from tests.pipeline.models.fake_cuda import CONVOLUTION, Launches, fake_cuda
+from maskmill.schemas.errors import DeviceLost
+from tests.pipeline.models.fake_cuda import CONVOLUTION, FakeGpu, Launches, fake_cuda
 
 DEFAULT = "deeplabv3_mobilenetv2_x05_voc"
 RESNET = "deeplabv3_resnet50"
@@ -36,7 +37,7 @@ def segmenter(name: str, precision: str) -> Segmenter:
 
 def launches(one: Segmenter, group_size: int = GROUP) -> Launches:
     """Those of a full group of equal pictures."""
-    one.group_size = group_size
+    one.group_size = one.fitting_group = group_size
     noise = np.zeros((60, 80, 3), np.uint8)
     picture = prepare(noise, one.spec.preprocessing, image_size=129)
     with Launches() as found:
@@ -145,3 +146,17 @@ def test_memory_errors_of_a_gpu_halve_the_group_on_it_too():
         noise = np.zeros((60, 80, 3), np.uint8)
         picture = prepare(noise, one.spec.preprocessing, image_size=129)
         assert all(answer.halved for answer in one.forward([picture] * GROUP))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_gpu_that_answers_no_more_is_told_from_an_error_that_passes(lost):
+    class Failing(Planted):
+        def forward(self, pixels):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\n…")
+
+    with fake_cuda(FakeGpu(lost=lost)):
+        one = segmenter(DEFAULT, "fp16")
+        one.network = Failing(one.network)
+        expected = DeviceLost if lost else torch.AcceleratorError
+        with pytest.raises(expected, match="illegal memory access was encountered"):
+            launches(one)
