@@ -35,6 +35,8 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "review",
+    "reports",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -63,12 +65,16 @@ HOMES = {
         "pipeline/audit/",
         "pipeline/inspect/",
     ),
-    "jinja2": ("pipeline/audit/report/",),
+    "jinja2": ("pipeline/audit/report/", "pipeline/reports/"),
     "defusedxml": ("pipeline/datasets/",),
     "ijson": ("pipeline/datasets/",),
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/",),
+    "duckdb": ("pipeline/review/",),
+    "sqlite3": ("pipeline/review/",),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
 }
