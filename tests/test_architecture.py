@@ -37,6 +37,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "inspect",
     "review",
     "reports",
+    "exchange",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -45,6 +46,9 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
+    "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
     "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
     "torchvision": ("pipeline/models/", "pipeline/pictures/"),
     "timm": ("pipeline/models/",),
@@ -73,10 +77,9 @@ HOMES = {
     "safetensors": ("pipeline/models/",),
     "duckdb": ("pipeline/review/",),
     "sqlite3": ("pipeline/review/",),
-    "starlette": ("jobs/",),
-    "uvicorn": ("jobs/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
+    "requests": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

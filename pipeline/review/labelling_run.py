@@ -13,7 +13,7 @@ from maskmill.pipeline.review.subject import Item, Standing
 from maskmill.pipeline.review.truths import Truths
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord
-from maskmill.pipeline.storage.filesystems import join_uri, read_bytes
+from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import ErrorCode, ImageFailure, MaskFailure
 from maskmill.schemas.labels import LabelMap
@@ -68,7 +68,7 @@ class LabellingRun:
         """The row, with the place of its mask as one can paste it; scores of the truth with it."""
         row = dict(self._rows.row(item))
         if row["mask_path"]:
-            row["mask"] = join_uri(self._layout.root, row["mask_path"])
+            row["mask"] = self._layout.uri(row["mask_path"])
         if self._truths is not None:
             row |= self._truths.scores(self._mask_uri(row))
         return row
@@ -103,7 +103,7 @@ class LabellingRun:
         row = self._rows.row(item)
         if row["status"] != "ok":
             raise MaskFailure(ErrorCode(row["error_code"]), str(row["error_message"]))
-        data = read_bytes(join_uri(self._layout.root, row["mask_path"]), limit=MAX_FILE_BYTES)
+        data = read_bytes(self._layout.uri(row["mask_path"]), limit=MAX_FILE_BYTES)
         return png_to_mask(data, self.labels, name=row["mask_path"])
 
     def truth(self, item: Item) -> LabelMask | None:
@@ -118,7 +118,7 @@ class LabellingRun:
         path = next((file["path"] for file in files if file["name"] == "soft"), None)
         if path is None:
             return None
-        return read_confidence(read_bytes(join_uri(self._layout.root, path)), shape, name=path)
+        return read_confidence(read_bytes(self._layout.uri(path)), shape, name=path)
 
     def _mask_uri(self, row: dict[str, Any]) -> str:
-        return join_uri(self._layout.root, row["mask_path"] or "")
+        return self._layout.uri(row["mask_path"] or "")

@@ -61,6 +61,8 @@ def open_subject(source: str, opening: Opening | None = None) -> Subject:
         return AuditedRun(audit_layout(layout.root), record)
     if record.command == "convert":
         return ConvertedRun(layout, record.fingerprint, planned_again(record))
+    if record.label_map and layout.exists(layout.metadata):  # as what a pull brought
+        return _open_dataset(source, opening)
     raise SettingsError(
         f"{source} holds a run of `maskmill {record.command}`, which has no pictures to look at; "
         "there are views of prelabel, cutout, convert and audit"
