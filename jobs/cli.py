@@ -15,6 +15,7 @@ COMMANDS = {
     "verify": "Prove that rows, files, COCO and inputs of a run agree.",
     "rank": "Order the images of a run for review, most uncertain first.",
     "audit": "Compare masks with their truth, and two audits with each other.",
+    "finetune": "Train a model further on your own pictures and masks.",
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
     "labels": "List the built-in label maps; show a label file as it is read.",

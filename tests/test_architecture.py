@@ -35,6 +35,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "training",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -43,8 +44,14 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
-    "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
-    "torchvision": ("pipeline/models/", "pipeline/pictures/"),
+    "torch": (
+        "pipeline/models/",
+        "pipeline/views/",
+        "pipeline/labelling/",
+        "pipeline/pictures/",
+        "pipeline/training/",
+    ),
+    "torchvision": ("pipeline/models/", "pipeline/pictures/", "pipeline/training/"),
     "timm": ("pipeline/models/",),
     "PIL": (
         "maskmill/",  # pictures go in and come out there
@@ -68,7 +75,7 @@ HOMES = {
     "ijson": ("pipeline/datasets/",),
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
-    "safetensors": ("pipeline/models/",),
+    "safetensors": ("pipeline/models/", "pipeline/training/"),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
 }
