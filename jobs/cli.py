@@ -19,6 +19,9 @@ COMMANDS = {
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
     "labels": "List the built-in label maps; show a label file as it is read.",
+    "push": "Send images with their masks to annotators: Label Studio, CVAT.",
+    "pull": "Fetch what annotators made of them, with who, when and what changed.",
+    "serve": "Serve a model over HTTP: pictures in, masks out; Label Studio's ML backend.",
     "models": "List, describe, fetch, import and export models.",
 }
 """Command -> its line of help. The command ``name`` is ``maskmill.jobs.name:name``."""

@@ -36,6 +36,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "audit",
     "inspect",
     "training",
+    "exchange",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -44,6 +45,9 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
+    "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
     "torch": (
         "pipeline/models/",
         "pipeline/views/",
@@ -78,6 +82,7 @@ HOMES = {
     "safetensors": ("pipeline/models/", "pipeline/training/"),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
+    "requests": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

@@ -37,6 +37,10 @@ class LazyWorkers:
         """As of the engine."""
         return self.engine.ask(function, *arguments, on_gpu=on_gpu)
 
+    def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """As of the engine."""
+        return self.engine.ask_each(function, *arguments)
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:

@@ -5,7 +5,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maskmill.pipeline.masks.segments import Per
-from maskmill.pipeline.prelabel.writers.registry import Output, WriterSettings, outputs_of
+from maskmill.pipeline.prelabel.writers.registry import (
+    Coco,
+    Output,
+    Store,
+    WriterSettings,
+    outputs_of,
+)
 from maskmill.pipeline.runs.identity import setting
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
@@ -45,6 +51,8 @@ class PrelabelSettings:
     writer_settings: Mapping[str, WriterSettings] = field(
         default_factory=dict, metadata={"decides": False}
     )
+    store: Store | None = setting(None, decides=False)
+    coco: Coco | None = setting(None, decides=False)
     block_images: int | None = setting(None, decides=False)
     max_pixels: int = setting(128_000_000, decides=True)
     limit: int | None = setting(None, decides=False)
