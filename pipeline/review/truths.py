@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from maskmill.pipeline.audit.audit_file import DOCUMENT
 from maskmill.pipeline.audit.class_maps import ClassMaps
-from maskmill.pipeline.audit.job import DOCUMENT
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.plan import AuditOptions, plan_audit
