@@ -1,10 +1,9 @@
 """Truths laid beside masks: of an audit that was made, or paired now with a folder or data set."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from maskmill.pipeline.audit.audit_file import DOCUMENT
+from maskmill.pipeline.audit.audit_file import DOCUMENT, read_audit
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.audit.operator import AuditSettings
@@ -92,12 +91,9 @@ def audit_settings(layout: RunLayout) -> AuditSettings:
     Raises:
         SettingsError: it is not finished, or no audit.
     """
+    document = read_audit(layout)
     try:
-        return settings_of(json.loads(layout.read(DOCUMENT)))
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{layout.root} has no {DOCUMENT}: it holds no audit, or one that is not finished"
-        ) from None
+        return settings_of(document)
     except (ValueError, KeyError) as error:
         raise SettingsError(
             f"{layout.path(DOCUMENT)} is damaged: {error!r}; audit again"

@@ -111,13 +111,7 @@ def plan_finetune(
     check_recipe(recipe, len(labels.classes), workers)
     Monitor(text=recipe.monitor, labels=labels)
     keys = manifest_splits(manifest.stream)
-    roles = roles_of(
-        (one for _, one in keys),
-        train=split.train_on,
-        validate=split.validate_on,
-        share=split.validation_share,
-        seed=request.seed,
-    )
+    roles = _roles(keys, split, request.seed)
     counts = _counted(roles, keys)
     check_counts(counts, roles)
     spec = trained_spec(choice.spec, labels, recipe.image_size)
@@ -144,6 +138,16 @@ def plan_finetune(
         spec=spec,
         roles=roles,
         began=record.identity if record else {},
+    )
+
+
+def _roles(keys: Iterable[tuple[str, str]], split: Split, seed: int) -> Roles:
+    return roles_of(
+        (one for _, one in keys),
+        train=split.train_on,
+        validate=split.validate_on,
+        share=split.validation_share,
+        seed=seed,
     )
 
 
