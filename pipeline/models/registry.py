@@ -1,6 +1,6 @@
 """MODELS: every model by name. Adding one = a builder somewhere and one entry here; no torch."""
 
-from maskmill.pipeline.models.spec import ModelSpec, WeightsOrigin
+from maskmill.pipeline.models.spec import BOUNDED, ModelSpec, WeightsOrigin
 from maskmill.pipeline.models.weights.imported import imported_models
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import SettingsError
@@ -106,6 +106,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
         preprocessing=_TF_SQUARE_513,
         labels="voc",
+        precisions=BOUNDED,
         output_stride=8,
         grid_stride=8,
         alignment="align_corners",
@@ -132,6 +133,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
         preprocessing=_TF_SQUARE_513,
         labels="voc",
+        precisions=BOUNDED,
         output_stride=8,
         grid_stride=8,
         alignment="align_corners",

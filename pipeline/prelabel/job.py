@@ -17,6 +17,7 @@ from maskmill.pipeline.prelabel.plan import (
     ROWS,
     PrelabelPlan,
     beside_masks,
+    blocks_for_gpus,
     default_group_size,
     plan_prelabel,
     resolved_identity,
@@ -74,6 +75,8 @@ class PrelabelJob:
             SettingsError: the label map does not fit the network.
         """
         facts = self._facts(plan, workers)
+        if facts.device == "cuda":
+            plan = blocks_for_gpus(plan, self.settings)
         group = self._group_size(plan, facts.device)
         inputs = {"inputs": plan.inputs_listed.identity()}
         resolved = resolved_identity(
