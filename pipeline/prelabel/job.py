@@ -37,8 +37,9 @@ from maskmill.schemas.errors import MaskmillError
 
 MAX_FILE_BYTES = 2 << 30
 
-LOAD_MS, SAVE_MS = 2.5, 4.0
-"""Of a core for a picture of 640x480 (docs/benchmarks.md): so cores are split between the two."""
+LOAD_MS, SAVE_MS = 4.25, 5.75
+"""Of a core for a picture of 640x480, Ray's part included (docs/benchmarks.md): where GPUs do the
+rest, cores are split between the two so."""
 
 
 @dataclass(frozen=True)
