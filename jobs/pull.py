@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
-from maskmill.jobs.server_options import server_options, studio_of
+from maskmill.jobs.server_options import cvat_of, server_options, studio_of
 
 if TYPE_CHECKING:
     from maskmill.jobs.run import Outcome
@@ -48,7 +48,7 @@ def labelstudio(
     retry_failed: bool,
     allow_failures: bool,
     as_json: bool,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Fetch the annotations of a Label Studio project into OUT: a mask and a row per image.
 
@@ -69,6 +69,50 @@ def labelstudio(
     from maskmill.pipeline.exchange.label_studio_pull import label_studio_pull
 
     job = label_studio_pull(studio_of(options), project, out, pushed)
+    _fetch(job, as_json, retry_failed=retry_failed, allow_failures=allow_failures)
+
+
+@pull.command()
+@click.argument("out")
+@server_options("CVAT_ACCESS_TOKEN")
+@click.option("--project", required=True, metavar="NAME|ID", help="A project by number or name.")
+@click.option(
+    "--run",
+    "pushed",
+    required=True,
+    metavar="RUN",
+    help="The run that was pushed: its ledger, label map and masks.",
+)
+@click.option("--retry-failed", is_flag=True, help="Do the failed images of OUT again.")
+@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some failed.")
+@json_option
+@exits_cleanly
+def cvat(
+    out: str,
+    project: str,
+    pushed: str,
+    retry_failed: bool,
+    allow_failures: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Fetch the annotations of a CVAT project into OUT: a mask and a row per image.
+
+    Task by task, by export; stopped, the same command continues. An image counts as annotated where
+    its job was begun or a shape of it is not `source` auto.
+
+    \b
+    Example:
+      export CVAT_ACCESS_TOKEN=…
+      maskmill pull cvat corrected/ --url https://cvat.example.org --project Street --run labels/
+
+    \b
+    Exit codes: 0 done, 1 the server failed (the same command continues), 2 usage, 3 done but some
+    annotations could not be read.
+    """
+    from maskmill.pipeline.exchange.cvat_pull import cvat_pull
+
+    job = cvat_pull(cvat_of(options), project, out, pushed)
     _fetch(job, as_json, retry_failed=retry_failed, allow_failures=allow_failures)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
-from maskmill.jobs.server_options import server_options, studio_of
+from maskmill.jobs.server_options import cvat_of, server_options, studio_of
 
 if TYPE_CHECKING:
     from maskmill.jobs.run import Outcome
@@ -126,6 +126,48 @@ def labelstudio(run: str, as_json: bool, **options: Any) -> None:
     studio = studio_of(options)
     job = label_studio_push(LabelStudioRequest(run=run, **options), studio)
     _send(job, as_json, **how)
+
+
+@push.command()
+@click.argument("run")
+@server_options("CVAT_ACCESS_TOKEN")
+@click.option(
+    "--project",
+    required=True,
+    metavar="NAME|ID",
+    help="A project by number or name; a name that is not there becomes a new project.",
+)
+@_which_images
+@click.option(
+    "--task-images",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Most images of a task; a folder begins a new one.",
+)
+@json_option
+@exits_cleanly
+def cvat(run: str, as_json: bool, **options: Any) -> None:
+    """Send the images of RUN to a project of CVAT: tasks of pictures with masks, `source` auto.
+
+    A folder becomes tasks of at most --task-images pictures; with --order rank or list the order
+    is kept instead. The ledger is in RUN/push/: the same command again continues where it was, and
+    nothing is there twice. Needs the extra: pip install 'maskmill[cvat]'.
+
+    \b
+    Example:
+      export CVAT_ACCESS_TOKEN=…
+      maskmill push cvat labels/ --url https://cvat.example.org --project Street
+
+    \b
+    Exit codes: 0 all images are there, 1 the server failed (the same command continues), 2 usage,
+    3 done but the server did not take some.
+    """
+    from maskmill.pipeline.exchange.cvat_push import CvatRequest, cvat_push
+
+    how = {name: options.pop(name) for name in ("retry_failed", "allow_failures")}
+    server = cvat_of(options)
+    _send(cvat_push(CvatRequest(run=run, **options), server), as_json, **how)
 
 
 def _send(job: "PushJob", as_json: bool, *, retry_failed: bool, allow_failures: bool) -> None:

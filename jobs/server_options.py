@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from maskmill.pipeline.exchange.cvat import Cvat
     from maskmill.pipeline.exchange.label_studio import LabelStudio
 
 TIMEOUT_SECONDS = 120.0
@@ -52,3 +53,14 @@ def studio_of(options: dict[str, Any]) -> "LabelStudio":
         seconds=options.pop("timeout"),
     )
     return LabelStudio(server)
+
+
+def cvat_of(options: dict[str, Any]) -> "Cvat":
+    """CVAT as the options have it; they are taken out."""
+    from maskmill.pipeline.exchange.cvat import TOKEN_VARIABLE, Cvat
+    from maskmill.pipeline.exchange.server import server_url
+    from maskmill.pipeline.exchange.tokens import TokenPlace
+
+    place = TokenPlace(variable=TOKEN_VARIABLE, file=options.pop("token_file"))
+    place.read()
+    return Cvat(url=server_url(options.pop("url")), token=place, seconds=options.pop("timeout"))

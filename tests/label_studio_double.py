@@ -216,8 +216,8 @@ def until(count: int, mood: Callable[[], None]) -> Callable[[str, str], None]:
 
 
 @contextmanager
-def serving(double: LabelStudioDouble) -> Iterator[LabelStudioDouble]:
-    """The double on a port of loopback, for the length of a block."""
+def serving(double: Any) -> Iterator[Any]:
+    """A double on a port of loopback, for the length of a block; it has ``answer`` and ``url``."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -232,7 +232,10 @@ def serving(double: LabelStudioDouble) -> Iterator[LabelStudioDouble]:
                 )
             except Answer as answer:
                 status, document = answer.status, answer.document
-            data = b"" if document is None else json.dumps(document).encode()
+            is_raw = isinstance(document, bytes)
+            data = (
+                document if is_raw else b"" if document is None else json.dumps(document).encode()
+            )
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,13 +126,15 @@ def _failed(layout: RunLayout) -> Iterator[int]:
         yield from table.filter(pc.equal(table["status"], "failed"))["image_id"].to_pylist()
 
 
-def push_manifest(items: Iterable[SampleItem], chunk: int, names: Iterable[str]) -> pa.Table:
-    """PUSH_MANIFEST of items in their order, ``chunk`` images each; ``names`` of their tasks."""
+def push_manifest(
+    items: Sequence[SampleItem], blocks: Sequence[int], names: Sequence[str]
+) -> pa.Table:
+    """PUSH_MANIFEST of items in their order: the chunk of each, and what its task is called."""
     rows = [
         {
-            "image_id": number, "key": item.key, "block": (number - 1) // chunk, "task": name,
+            "image_id": number, "key": item.key, "block": block, "task": name,
             "uri": item.payload["image"], "payload": json.dumps(item.payload),
         }
-        for number, (item, name) in enumerate(zip(items, names, strict=True), 1)
+        for number, (item, block, name) in enumerate(zip(items, blocks, names, strict=True), 1)
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=PUSH_MANIFEST)

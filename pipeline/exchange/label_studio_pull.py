@@ -36,10 +36,11 @@ UNANNOTATED: Final = "not annotated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PulledRun:
-    """What the run that was pushed adds: its classes, and where its pictures are."""
+    """What the run that was pushed adds: its classes, its pictures and masks by key."""
 
     labels: LabelMap
     uris: Mapping[str, str]
+    masks: Mapping[str, str]
 
 
 def pushed_run(run: str) -> PulledRun:
@@ -52,12 +53,17 @@ def pushed_run(run: str) -> PulledRun:
     record = load_record(layout)
     if record is None or not record.label_map:
         raise SettingsError(f"{run} holds no run with a label map; --run is the OUT of `prelabel`")
-    uris = {
-        row["key"]: row["uri"]
-        for table in layout.committed_rows(["key", "uri"])
+    rows = [
+        row
+        for table in layout.committed_rows(["key", "uri", "status", "mask_path"])
         for row in table.to_pylist()
-    }
-    return PulledRun(labels=LabelMap.from_dict(record.label_map), uris=uris)
+        if row["status"] == "ok"
+    ]
+    return PulledRun(
+        labels=LabelMap.from_dict(record.label_map),
+        uris={row["key"]: row["uri"] for row in rows},
+        masks={row["key"]: row["mask_path"] for row in rows},
+    )
 
 
 def label_studio_pull(

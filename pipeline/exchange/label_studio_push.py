@@ -85,13 +85,15 @@ def label_studio_push(request: LabelStudioRequest, studio: LabelStudio) -> PushJ
     return PushJob(
         root=batch_layout(request.run, place, images.digest).root,
         images=images,
-        manifest=push_manifest(items, request.chunk, [""] * len(items)),
+        manifest=push_manifest(
+            items, [place // request.chunk for place in range(len(items))], [""] * len(items)
+        ),
         annotators=delivery,
         address={"tool": "labelstudio", "url": studio.server.url, "project": project.id},
         pictures=told,
         shapes=shapes,
         chunk=request.chunk,
-        notes=(*notes, *_told_before(len(images.items) - len(items)), *_told_open(studio)),
+        notes=(*notes, *standing_notes(len(images.items) - len(items), studio.server.url)),
     )
 
 
@@ -152,13 +154,13 @@ def _project(
     return project, ()
 
 
-def _told_before(count: int) -> tuple[str, ...]:
-    if not count:
-        return ()
-    return (f"{count:,} images are in the project already, by earlier pushes: left out",)
-
-
-def _told_open(studio: LabelStudio) -> tuple[str, ...]:
-    if not is_open_to_listeners(studio.server.url):
-        return ()
-    return (f"{studio.server.url} is not https: the token travels for everyone to read",)
+def standing_notes(sent_before: int, url: str) -> tuple[str, ...]:
+    """What is to be heard at the beginning of any push."""
+    notes = []
+    if sent_before:
+        notes.append(
+            f"{sent_before:,} images are in the project already, by earlier pushes: left out"
+        )
+    if is_open_to_listeners(url):
+        notes.append(f"{url} is not https: the token travels for everyone to read")
+    return tuple(notes)

@@ -1,7 +1,6 @@
 """The mask doctor: which files are masks, their census, the diagnosis, what to run next."""
 
 import posixpath
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from maskmill.pipeline.datasets.recognition import Recognition, recognise, recog
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import MASK_LAYOUTS, likely_convention
+from maskmill.pipeline.inspect.documents import conversion, holds_boxes_alone
 from maskmill.pipeline.inspect.evidence import Convention
+from maskmill.pipeline.inspect.known_sets import WHOLE_VISTAS
 from maskmill.pipeline.inspect.mask_files import mask_names, may_be_masks, picture_sizes
 from maskmill.pipeline.inspect.naming import Naming, naming_of, with_labels
 from maskmill.pipeline.inspect.next_step import next_step
@@ -177,7 +178,7 @@ def _findings(
         [file.name for file in files], tree, open_tree(images) if images else None
     )
     findings = findings_of(files, convention, naming.labels, sizes)
-    if naming.failure:
+    if naming.failure and convention.name != WHOLE_VISTAS:  # its lists belong to one version each
         in_doubt = naming.is_above or naming.labels is not None
         severity: Severity = "odd" if in_doubt else "sick"
         findings.append(Finding("class_list", severity, "", naming.failure))
@@ -205,13 +206,14 @@ def _without_masks(
         SettingsError: none that is read here; it is named, else ``otherwise`` is said.
     """
     if document is not None:
-        command = f"maskmill convert {shlex.quote(path)} OUT --from {document.format}"
+        boxes = holds_boxes_alone(tree, document)
         return Inspection(
             path=path,
             files=(),
             convention=Convention(document.format, document.format, "", document.reason),
             naming=Naming(),
-            next=f"{command} --to indexed --check",
+            findings=(Finding("boxes", "odd", "", boxes),) if boxes else (),
+            next="" if boxes else conversion(path, document),
         )
     foreign = foreign_document(tree)
     raise SettingsError(f"{path} holds no mask; {foreign.sentence if foreign else otherwise}")
