@@ -21,7 +21,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     Every mask is hashed and decoded, every RLE compared with its PNG, areas and boxes computed
     anew, the COCO document made again and compared byte for byte. OUT of `convert`: every file of
     every row, the ledger and the documents. OUT of `audit`: pairs = rows, and that the confusion
-    matrix is their sum.
+    matrix is their sum. OUT of `pull`: rows and masks.
 
     \b
     Example:
@@ -33,6 +33,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     from maskmill.jobs.progress import progress_meter
     from maskmill.pipeline.audit.proof import verify_audit
     from maskmill.pipeline.convert.proof import verify_conversion
+    from maskmill.pipeline.exchange.proof import verify_pull
     from maskmill.pipeline.prelabel.proof import verify_run
     from maskmill.pipeline.runs.layout import RunLayout
     from maskmill.pipeline.runs.record import load_record
@@ -41,7 +42,11 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     record = load_record(layout)
     total = int(record.ledger.get("inputs", 0)) if record else 0
     command = record.command if record else ""
-    proofs = {"convert": lambda: verify_conversion(layout), "audit": lambda: verify_audit(out)}
+    proofs = {
+        "convert": lambda: verify_conversion(layout),
+        "audit": lambda: verify_audit(out),
+        "pull": lambda: verify_pull(layout),
+    }
     steps = proofs.get(command, lambda: verify_run(layout, inputs=inputs))()
     problems: list[str] = []
     checked = 0
