@@ -177,6 +177,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     metavar="NAMES",
     help=f"Comma-separated, of: {', '.join(WRITERS)}.",
 )
+@click.option("--report", is_flag=True, help="Write OUT/report/index.html too: a page to look at.")
 @click.option(
     "--store",
     type=click.Choice(STORES),

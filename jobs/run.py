@@ -160,7 +160,7 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
             outputs=job.needed_files(plan),
         )
         name = choose_engine(options, layout, pending, local_items=job.local_items)
-        _say(engine_notes(options, name) if pending.num_rows else [])
+        _say(engine_notes(options, name, pending.num_rows) if pending.num_rows else [])
         workers = LazyWorkers(options.start(name, layout), stack)
         session = _Session(name if pending.num_rows else "")
         is_fresh = bool(pending.num_rows) or record is None or record.state != "finished"
@@ -240,7 +240,7 @@ def _work(
     stages = job.stages(plan, uuid.uuid4().hex)
     done = plan.inputs - num_items(pending)
     with (
-        progress_meter(plan.inputs, done, job.command) as meter,
+        progress_meter(plan.inputs, done, job.command, job.noun) as meter,
         watchdog(job.layout, pending["block"].to_pylist(), stall_minutes) as dog,
     ):
         for tally in workers.engine.blocks(stages, pending, on_gpu=job.on_gpu(plan)):

@@ -1,10 +1,7 @@
 """`maskmill serve`: a model on a port, for Label Studio and for everyone."""
 
-import os
 import socket
 import sys
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from maskmill.pipeline.prelabel.labeller import Labeller
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 SHARED = (
     "weights",
     "network_options",
@@ -142,6 +138,7 @@ def serve(
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{listener.getsockname()[1]}"
         app = _application(labeller, door, limits, local_only=host in LOOPBACK)
+        listener.listen()
         _announce(url, labeller, label_studio, as_json=as_json)
         _run(app, listener)
 
@@ -158,30 +155,16 @@ def _label_studio(
 ) -> "TaskPictures | None":
     """The one place pictures of tasks may come from, its token looked for before it is needed."""
     from maskmill.jobs.serving.task_pictures import TaskPictures
+    from maskmill.pipeline.exchange.label_studio import TOKEN_VARIABLE
+    from maskmill.pipeline.exchange.tokens import TokenPlace
 
     if url is None:
         if token_file is not None:
             raise SettingsError("--token-file is for --label-studio URL")
         return None
-    token = partial(_token, token_file)
-    token()
-    return TaskPictures(url=url, token=token, max_bytes=limits.max_bytes)
-
-
-def _token(file: str | None) -> str:
-    """The token, read anew each time: neither an option nor anything that is kept holds it."""
-    place = file or f"${TOKEN_VARIABLE}"
-    try:
-        token = (Path(file).read_text() if file else os.environ.get(TOKEN_VARIABLE, "")).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text in UTF-8"
-        raise SettingsError(f"cannot read the token file {file}: {reason}") from error
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingsError(
-            f"{place} holds no token: put that of a Label Studio user there, on one line, or name "
-            "its file with --token-file"
-        )
-    return token
+    place = TokenPlace(variable=TOKEN_VARIABLE, file=token_file)
+    place.read()
+    return TaskPictures(url=url, token=place.read, max_bytes=limits.max_bytes)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -35,6 +35,9 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "training",
+    "review",
+    "reports",
     "exchange",
 )
 MAX_LINES = 300
@@ -47,8 +50,14 @@ HOMES = {
     "starlette": ("jobs/",),
     "uvicorn": ("jobs/",),
     "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
-    "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
-    "torchvision": ("pipeline/models/", "pipeline/pictures/"),
+    "torch": (
+        "pipeline/models/",
+        "pipeline/views/",
+        "pipeline/labelling/",
+        "pipeline/pictures/",
+        "pipeline/training/",
+    ),
+    "torchvision": ("pipeline/models/", "pipeline/pictures/", "pipeline/training/"),
     "timm": ("pipeline/models/",),
     "PIL": (
         "maskmill/",  # pictures go in and come out there
@@ -67,12 +76,14 @@ HOMES = {
         "pipeline/audit/",
         "pipeline/inspect/",
     ),
-    "jinja2": ("pipeline/audit/report/",),
+    "jinja2": ("pipeline/audit/report/", "pipeline/reports/"),
     "defusedxml": ("pipeline/datasets/",),
     "ijson": ("pipeline/datasets/",),
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
-    "safetensors": ("pipeline/models/",),
+    "safetensors": ("pipeline/models/", "pipeline/training/"),
+    "duckdb": ("pipeline/review/",),
+    "sqlite3": ("pipeline/review/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
     "requests": ("pipeline/exchange/",),

@@ -6,7 +6,8 @@ a form with one is everybody's. Bodies are bounded while they come in, pictures 
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -95,11 +96,15 @@ class Service:
 
     async def setup(self, request: Request) -> Response:
         """Label Studio asks whether the model suits a project."""
-        return JSONResponse(self._backend.setup(await self._document(request)))
+        document = await self._in_time(self._document(request))
+        with self._telling("/setup"):
+            return JSONResponse(self._backend.setup(document))
 
     async def webhook(self, request: Request) -> Response:
         """Label Studio tells what happens in a project."""
-        return JSONResponse(self._backend.webhook(await self._document(request)))
+        document = await self._in_time(self._document(request))
+        with self._telling("/webhook"):
+            return JSONResponse(self._backend.webhook(document))
 
     async def predict(self, request: Request) -> Response:
         """Tasks of Label Studio, or one picture; refused where too many wait already."""
@@ -114,9 +119,18 @@ class Service:
             if _content_type(request) != JSON:
                 return await self._in_time(self._picture(request))
             document = await self._in_time(self._document(request))
-            return JSONResponse(await self._backend.predict(document))
+            with self._telling("/predict"):
+                return JSONResponse(await self._backend.predict(document))
         finally:
             self._inside -= 1
+
+    @contextmanager
+    def _telling(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (SettingsError, DocumentFailure) as error:
+            self._backend.refused(path, error)
+            raise
 
     async def _in_time(self, work: Awaitable[Result]) -> Result:
         try:

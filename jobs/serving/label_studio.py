@@ -18,10 +18,17 @@ from maskmill.pipeline.datasets.documents.label_studio_controls import MaskContr
 from maskmill.pipeline.datasets.formats.label_studio import write_brush, write_polygons
 from maskmill.pipeline.datasets.samples import Sample, Target, WriteContext
 from maskmill.pipeline.prelabel.labelled_picture import LabelledPicture
-from maskmill.schemas.errors import DocumentFailure, ErrorCode, FileFailure, SettingsError
+from maskmill.schemas.errors import (
+    DocumentFailure,
+    ErrorCode,
+    FileFailure,
+    MaskmillError,
+    SettingsError,
+)
 from maskmill.schemas.labels import LabelMap
 
 Document = dict[str, Any]
+MOST_SAID: Final = 1000
 TRAINING: Final = ("START_TRAINING", "TRAIN")
 _WRITERS: Final = {"brushlabels": write_brush, "polygonlabels": write_polygons}
 
@@ -44,6 +51,7 @@ class LabelStudioBackend:
     ) -> None:
         self._inference, self._pictures = inference, pictures
         self._version, self._seconds, self._say = version, seconds, say
+        self._said: set[str] = set()
 
     @property
     def _labels(self) -> LabelMap:
@@ -59,12 +67,12 @@ class LabelStudioBackend:
         pictures, control = self._configured(), self._control(document.get("schema"))
         told = str(document.get("hostname") or "")
         if told and told.rstrip("/") != pictures.url.rstrip("/"):
-            self._say(
+            self._say_once(
                 f"a project says that its Label Studio is {told}; pictures are taken from "
                 f"{pictures.url} (--label-studio) and nowhere else"
             )
         if control.unmatched:
-            self._say(
+            self._say_once(
                 f"project {document.get('project')}: no label for {', '.join(control.unmatched)}; "
                 "their pixels stay unlabelled there"
             )
@@ -105,6 +113,16 @@ class LabelStudioBackend:
                 "this backend does not train; maskmill finetune does, from exported annotations"
             )
         return {"result": "nothing to do: this backend keeps nothing of a project"}
+
+    def refused(self, path: str, error: MaskmillError) -> None:
+        """Tell whoever runs the server: Label Studio shows its users a status and no more."""
+        self._say_once(f"{path} is refused: {error}")
+
+    def _say_once(self, sentence: str) -> None:
+        """Label Studio sets its projects up again at every prediction."""
+        if len(self._said) < MOST_SAID and sentence not in self._said:
+            self._said.add(sentence)
+            self._say(sentence)
 
     def _configured(self) -> TaskPictures:
         if self._pictures is None:

@@ -37,7 +37,7 @@ def openapi_document() -> Schema:
                 "post": _operation(
                     "setup",
                     "Label Studio: does the model suit this project?",
-                    {"200": _ok("Setup"), **_errors("400", "413")},
+                    {"200": _ok("Setup"), **_errors("400", "413", "504")},
                     _json_body("SetupRequest"),
                 )
             },
@@ -45,7 +45,7 @@ def openapi_document() -> Schema:
                 "post": _operation(
                     "webhook",
                     "Label Studio: something happened in a project; nothing is kept of it",
-                    {"200": _ok("Nothing"), **_errors("400", "413")},
+                    {"200": _ok("Nothing"), **_errors("400", "413", "504")},
                     _json_body("Event"),
                 )
             },
@@ -138,8 +138,7 @@ def _object(required: tuple[str, ...], **properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _label_studio_schemas() -> Schema:
-    failure = _reference("Error")
+def _prediction_schemas() -> Schema:
     region = _object(
         ("id", "type", "from_name", "to_name", "original_width", "original_height", "value"),
         id=_TEXT,
@@ -159,6 +158,11 @@ def _label_studio_schemas() -> Schema:
         model_version=_TEXT,
         left_out={**_TEXTS, "description": "Classes in the mask for which there is no label"},
     )
+    return {"Prediction": prediction, "Region": region}
+
+
+def _label_studio_schemas() -> Schema:
+    failure = _reference("Error")
     task = _object(("data",), id=_WHOLE, data={"type": "object"})
     return {
         "PredictRequest": _object(
@@ -174,8 +178,7 @@ def _label_studio_schemas() -> Schema:
             },
             model_version=_TEXT,
         ),
-        "Prediction": prediction,
-        "Region": region,
+        **_prediction_schemas(),
         "SetupRequest": _object(("schema",), schema=_TEXT, project=_TEXT, hostname=_TEXT),
         "Setup": _object(
             ("model_version", "labels", "left_out"),
@@ -203,13 +206,8 @@ def _answer_schemas() -> Schema:
         iscrowd=_WHOLE,
         score=_NUMBER,
     )
-    image = _object(
-        ("id", "file_name", "width", "height"),
-        id=_WHOLE,
-        file_name=_TEXT,
-        width=_WHOLE,
-        height=_WHOLE,
-    )
+    picture = {"id": _WHOLE, "file_name": _TEXT, "width": _WHOLE, "height": _WHOLE}
+    image = _object(tuple(picture), **picture)
     category = _object(("id", "name"), id=_WHOLE, name=_TEXT, supercategory=_TEXT)
     return {
         "Coco": _object(

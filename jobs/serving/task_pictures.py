@@ -47,10 +47,11 @@ class TaskPictures:
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
-        if parts is None or parts.scheme not in _PORTS or parts.query or parts.fragment:
+        odd = parts is None or parts.username or parts.query or parts.fragment
+        if odd or parts is None or parts.scheme not in _PORTS or not parts.hostname:
             raise SettingsError(
-                f"{self.url!r} is no address of a Label Studio; one looks like "
-                "https://labels.example.org or http://localhost:8080"
+                "--label-studio is no address of a Label Studio; one looks like "
+                "https://labels.example.org or http://localhost:8080, without names or passwords"
             )
 
     def address(self, value: object, task: object) -> str:

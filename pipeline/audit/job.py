@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from maskmill.pipeline.audit.audit_file import DOCUMENT
 from maskmill.pipeline.audit.corrections import corrections
 from maskmill.pipeline.audit.document import Document, audit_document, suspected_label_errors
 from maskmill.pipeline.audit.manifest import ROWS as ROWS_FOLDER
@@ -25,7 +26,6 @@ from maskmill.schemas.tables.audit import AUDIT, REGIONS
 
 ROWS = RowTable(schema=AUDIT, id="pair_id")
 
-DOCUMENT = "audit.json"
 MARKDOWN = "audit.md"
 PAGE = "report.html"
 REGIONS_FILE = "regions.parquet"

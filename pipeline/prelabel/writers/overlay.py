@@ -31,17 +31,20 @@ class _Entry:
     color: Color
 
 
-def overlay_image(image: RgbImage, mask: LabelMask, labels: LabelMap) -> RgbImage:
+def overlay_image(
+    image: RgbImage, mask: LabelMask, labels: LabelMap, *, opacity: int = _OPACITY
+) -> RgbImage:
     """(H, W, 3): classes blended over the image, background left as it is.
 
     Classes are parted by a dark and a light line. Ignored pixels become light stripes.
+    ``opacity`` is that of the classes, of 255.
     """
     table = np.array([*labels.color_table().tolist(), _IGNORED], np.uint8)
     codes = np.minimum(mask, len(table) - 1)  # ignore comes last in the table
-    opacity = np.full(len(table), _OPACITY, np.uint8)
+    opacities = np.full(len(table), opacity, np.uint8)
     if labels.background_index is not None:
-        opacity[labels.background_index] = 0
-    alpha = np.take(opacity, codes)
+        opacities[labels.background_index] = 0
+    alpha = np.take(opacities, codes)
     ignored = mask == labels.ignore_index
     np.copyto(alpha, _FAINT, where=ignored & ~_stripes(mask.shape))
     colors, below = Image.fromarray(np.take(table, codes, axis=0)), Image.fromarray(image)

@@ -19,6 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_EMPTY = torch.empty
 CONVOLUTION = "aten.conv2d.default"
 
 
@@ -29,6 +30,7 @@ class Launches(TorchDispatchMode):
         super().__init__()
         self.by_name: Counter[str] = Counter()
         self.convolution_dtypes: Counter[torch.dtype] = Counter()
+        self.sent: list[tuple[torch.dtype, tuple[int, ...]]] = []
         self.copied_back: list[tuple[torch.dtype, tuple[int, ...]]] = []
 
     @property
@@ -45,6 +47,8 @@ class Launches(TorchDispatchMode):
                 self.convolution_dtypes[result.dtype] += 1
             if tensors[0].device.type == "cpu":
                 self.copied_back.append((result.dtype, tuple(result.shape)))
+            elif ".to." in str(func) and tensors[1].device.type == "cpu":
+                self.sent.append((result.dtype, tuple(result.shape)))
         return result
 
 
@@ -76,11 +80,17 @@ class FakeGpu:
     lost: bool = False
     share: float | None = None
     synchronisations: int = 0
+    pinned: int = 0
 
     def synchronize(self, *_: Any) -> None:
         self.synchronisations += 1
         if self.lost:
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def empty(self, *size: Any, pin_memory: bool | None = False, **options: Any) -> torch.Tensor:
+        """``torch.empty``: only a driver can pin."""
+        self.pinned += bool(pin_memory)
+        return _EMPTY(*size, **options)
 
     def keep_to(self, share: float, *_: Any) -> None:
         self.share = share
@@ -118,7 +128,7 @@ def fake_cuda(gpu: FakeGpu | None = None) -> Iterator[FakeGpu]:
 
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
         answer_for(gpu, patch)
-        patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+        patch.setattr(torch, "empty", gpu.empty)
         patch.setattr(torch.Tensor, "numpy", numpy)
         patch.setattr(nn.Module, "_apply", _moved)
         for name in ("benchmark", "deterministic", "allow_tf32"):
