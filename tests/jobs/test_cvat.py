@@ -115,7 +115,9 @@ def test_a_server_that_takes_too_long_is_given_up_and_found_to_have_done_it(labe
     is_whole(labels, cvat)
 
 
-@pytest.mark.parametrize("moment", [2, 4, 7])
+@pytest.mark.parametrize(
+    "moment", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_nothing_is_twice_or_missing(labels, cvat, moment):
     reached, killed = threading.Event(), threading.Event()
     writes = [0]

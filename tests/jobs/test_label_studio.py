@@ -242,7 +242,9 @@ def test_a_personal_token_buys_access_and_buys_it_again(labels, studio):
     assert not any(PERSONAL in one for one in studio.authorizations)
 
 
-@pytest.mark.parametrize("moment", [1, 4, 5])
+@pytest.mark.parametrize(
+    "moment", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 5]
+)
 def test_killed_and_resumed_no_task_is_twice_or_missing(labels, studio, moment):
     """SIGKILL after the project is made, pictures are uploaded, tasks are there."""
     reached, killed = threading.Event(), threading.Event()
