@@ -4,7 +4,8 @@ Ray starts the processes of a lost node again where there is room, and where the
 for ever with their blocks: so what is left is begun anew with the nodes there are.
 """
 
-import time
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,15 +22,19 @@ class NodesChanged(Exception):
 
 
 class NodeWatch:
-    """Which nodes there were; tells when they are others."""
+    """Which nodes there were; tells when they are others.
+
+    A thread asks, since a dead head lets whoever asks wait for a minute.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._is_own = cluster.is_own
-        self._known = {} if self._is_own else _nodes()
-        self._looked = time.monotonic()
+        self._known = self._now = {} if cluster.is_own else _nodes()
+        self._stopped = threading.Event()
+        if not cluster.is_own:
+            threading.Thread(target=self._ask, daemon=True).start()
 
     def check(self, *, blocks_left: float) -> None:
-        """Look now and then.
+        """Compare what there is with what there was.
 
         Args:
             blocks_left: of the run, for each of its processes.
@@ -37,16 +42,22 @@ class NodeWatch:
         Raises:
             NodesChanged: a node is gone, or there is a new one and enough to do.
         """
-        if self._is_own or time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        self._looked = time.monotonic()
-        now = _nodes()
+        now = self._now
         lost = [title for node, title in self._known.items() if node not in now]
         if lost:
             raise NodesChanged(f"{', '.join(lost)} has left the cluster")
         new = [title for node, title in now.items() if node not in self._known]
         if new and blocks_left >= WORTH_BLOCKS:
             raise NodesChanged(f"{', '.join(new)} has joined the cluster")
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped.set()
+
+    def _ask(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            with suppress(Exception):  # a cluster that is gone is others' business
+                self._now = _nodes()
 
 
 def recounted(cluster: Cluster) -> Cluster:

@@ -177,12 +177,9 @@ class RayEngine:
                 **ONE_BLOCK,
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
-        executors, nodes, left = (
-            remember_executor(dataset),
-            NodeWatch(self._cluster),
-            pending.num_rows,
-        )
-        look = partial(nodes.check, blocks_left=left / holders)
+        executors = remember_executor(dataset)
+        nodes = NodeWatch(self._cluster)
+        look = partial(nodes.check, blocks_left=pending.num_rows / holders)
         try:
             for table in self._watched(lambda: iter(dataset.iter_batches(**batches)), look):
                 RETRIES.add(retries_of(table), 0)
@@ -191,6 +188,8 @@ class RayEngine:
             for executor in executors:
                 executor.shutdown(force=True)
             raise
+        finally:
+            nodes.stop()
 
     def _placing(
         self, stage: Stage, stages: Sequence[Stage], holders: int, share: float

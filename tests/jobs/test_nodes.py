@@ -129,7 +129,8 @@ def test_a_killed_head_ends_the_run_with_a_sentence_and_another_cluster_goes_on(
     nodes.kill(nodes.head)
     _, errors = run.communicate(timeout=120)
     assert run.returncode == 1
-    assert f"the head of the Ray cluster at {nodes.address} does not answer" in errors
+    assert "the head of the Ray cluster at " in errors
+    assert "does not answer" in errors
     assert "Traceback" not in errors
     on = subprocess.run(
         [*command_line("prelabel", source, tmp_path / "out", "--model"),
