@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from maskmill.pipeline.convert.conversion import ConversionRequest
@@ -26,6 +26,7 @@ from maskmill.pipeline.training.defaults import (
     default_crop,
     default_epochs,
     default_rate,
+    default_size,
     default_warm_up,
 )
 from maskmill.pipeline.training.pairs import PairReader
@@ -37,7 +38,7 @@ from maskmill.pipeline.training.plan import (
     plan_finetune,
 )
 from maskmill.pipeline.training.recipe import Recipe
-from maskmill.pipeline.training.samples import TRAIN, VALIDATE, CheckSamples, census
+from maskmill.pipeline.training.samples import TRAIN, VALIDATE, Census, CheckSamples, census
 from maskmill.pipeline.training.task import TrainingTask
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.tables.finetune import SAMPLES
@@ -124,7 +125,6 @@ class FinetuneJob:
             "precision": facts.precision,
             "threads": threads or max(1, (os.cpu_count() or 1) // self.workers),
             "torch": facts.torch_version,
-            **({"gpu": facts.gpu} if facts.gpu else {}),
         }
         identity = {**plan.identity, **resolved}
         return replace(plan, identity=identity, notes=facts.notes)
@@ -174,16 +174,17 @@ class FinetuneJob:
         precision = self.recipe.precision
         if precision == "auto":
             precision = began.get("precision", "auto")
-        found: WorkerFacts | MaskmillError = workers.ask(
+        question = partial(
             describe_network,
             self.layout,
             replace(choice.spec, precisions=plan.spec.precisions),
             choice.weights_path,
-            device,
-            precision,
-            self.wanted.untrained,
-            on_gpu=workers.has_gpu and device != "cpu",
+            device=device,
+            precision=precision,
+            untrained=self.wanted.untrained,
         )
+        on_gpu = workers.has_gpu and device != "cpu"
+        found: WorkerFacts | MaskmillError = workers.ask(question, on_gpu=on_gpu)
         if isinstance(found, MaskmillError):
             raise found
         return found
@@ -195,32 +196,23 @@ class FinetuneJob:
             SettingsError: nothing to learn from or to measure on.
         """
         labels, recipe, identity = plan.data.mapping.target, self.recipe, record.identity
-        found = {role: census(self.layout, role, len(labels.classes)) for role in (TRAIN, VALIDATE)}
-        failed = sum(one.failed for one in found.values())
-        check_counts(
-            {role: one.samples for role, one in found.items()},
-            plan.roles,
-            failed=f" ({failed} samples failed; their rows say why)" if failed else "",
-        )
-        for role, one in found.items():
-            missing = [
-                name for name, count in zip(labels.names, one.pixels, strict=True) if not count
-            ]
-            if missing:
-                self.say(_missing_sentence(role, missing))
-        train, device = found[TRAIN], identity["device"]
+        train, device = self._looked_at(plan), identity["device"]
         epochs = recipe.epochs or default_epochs(train.samples, recipe.batch_size, device)
         weights = class_weights(recipe.class_weights, train.pixels, train.seen_in, labels)
         steps = epochs * -(-train.samples // recipe.batch_size)
+        spec = plan.spec
+        if recipe.image_size is None:
+            size = default_size(spec, train.longest_side)
+            spec = replace(spec, preprocessing=spec.preprocessing.sized(size))
         return TrainingTask(
             layout=self.layout,
             data=plan.data,
             choice=plan.choice,
-            spec=plan.spec,
+            spec=spec,
             recipe=recipe,
             fingerprint=record.fingerprint,
             epochs=epochs,
-            crop=recipe.crop_size or default_crop(plan.spec, device),
+            crop=recipe.crop_size or default_crop(spec, device),
             learning_rate=default_rate(recipe),
             warm_up=default_warm_up(recipe, steps),
             batch_norm=default_batch_norm(
@@ -233,6 +225,23 @@ class FinetuneJob:
             samples=train.samples,
             class_weights=None if weights is None else tuple(float(one) for one in weights),
         )
+
+    def _looked_at(self, plan: FinetunePlan) -> Census:
+        """What there is to learn from, once it is sure that there is enough."""
+        labels = plan.data.mapping.target
+        found = {role: census(self.layout, role, len(labels.classes)) for role in (TRAIN, VALIDATE)}
+        failed = sum(one.failed for one in found.values())
+        check_counts(
+            {role: one.samples for role, one in found.items()},
+            plan.roles,
+            failed=f" ({failed} samples failed; their rows say why)" if failed else "",
+        )
+        for role, one in found.items():
+            named = zip(labels.names, one.pixels, strict=True)
+            missing = [name for name, count in named if not count]
+            if missing:
+                self.say(_missing_sentence(role, missing))
+        return found[TRAIN]
 
     def _settings(self, plan: FinetunePlan) -> dict[str, Any]:
         return {

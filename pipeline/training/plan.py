@@ -1,6 +1,6 @@
 """What a `finetune` command will do: data looked through, model chosen, roles given."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -110,10 +110,7 @@ def plan_finetune(
     labels = data.mapping.target
     check_recipe(recipe, len(labels.classes), workers)
     Monitor(text=recipe.monitor, labels=labels)
-    keys = manifest_splits(manifest.stream)
-    roles = _roles(keys, split, request.seed)
-    counts = _counted(roles, keys)
-    check_counts(counts, roles)
+    roles, said = _roles(manifest_splits(manifest.stream), split, request.seed)
     spec = trained_spec(choice.spec, labels, recipe.image_size)
     identity = {
         "inputs": f"{manifest.samples} samples, {manifest.sha256}",
@@ -130,7 +127,7 @@ def plan_finetune(
     return FinetunePlan(
         sizes=manifest.sizes,
         identity=identity,
-        notes=(*notes, *data.notes, *choice.notes, *_role_notes(counts, roles, keys)),
+        notes=(*notes, *data.notes, *choice.notes, *said),
         put_manifest=None if record else manifest.put,
         facts={"label_map": labels.to_dict()},
         data=data,
@@ -141,22 +138,20 @@ def plan_finetune(
     )
 
 
-def _roles(keys: Iterable[tuple[str, str]], split: Split, seed: int) -> Roles:
-    return roles_of(
+def _roles(keys: list[tuple[str, str]], split: Split, seed: int) -> tuple[Roles, tuple[str, ...]]:
+    """The roles of the (key, split) of all samples, and what is to be said of them."""
+    roles = roles_of(
         (one for _, one in keys),
         train=split.train_on,
         validate=split.validate_on,
         share=split.validation_share,
         seed=seed,
     )
-
-
-def _counted(roles: Roles, keys: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """How many samples have each role."""
     counts = dict.fromkeys((TRAIN, VALIDATE, UNUSED), 0)
     for key, name in keys:
         counts[roles.of(key, name)] += 1
-    return counts
+    check_counts(counts, roles)
+    return roles, tuple(_role_notes(counts, roles, keys))
 
 
 def _data_identity(data: ConversionPlan) -> dict[str, Any]:

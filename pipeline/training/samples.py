@@ -141,18 +141,22 @@ class Census:
     failed: int
     pixels: npt.NDArray[np.int64]  # (C,)
     seen_in: npt.NDArray[np.int64]  # (C,)
+    longest_side: int  # pixels, the median over the pictures; 0 without any
 
 
 def census(layout: RunLayout, role: str, num_classes: int) -> Census:
     """Counts over the committed rows of a role; a block of rows is in memory at a time."""
     counts = np.zeros((2, num_classes), dtype=np.int64)
     found: Counter[str] = Counter()
-    for table in layout.committed_rows(["role", "status", "classes"]):
+    sides: Counter[int] = Counter()
+    for table in layout.committed_rows(["role", "status", "classes", "width", "height"]):
         for row in table.to_pylist():
             if row["role"] == role:
                 found[row["status"]] += 1
                 _add(counts, row["classes"] or ())
-    return Census(found["ok"], found["failed"], counts[0], counts[1])
+                sides[max(row["width"] or 0, row["height"] or 0)] += row["status"] == "ok"
+    median = int(np.median(list(sides.elements()))) if found["ok"] else 0
+    return Census(found["ok"], found["failed"], counts[0], counts[1], median)
 
 
 def _add(counts: npt.NDArray[np.int64], classes: Iterable[Mapping[str, int]]) -> None:

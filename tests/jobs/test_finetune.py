@@ -225,6 +225,7 @@ def start(data: Path, out: Path, *options: object) -> subprocess.Popen:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_killed_at_random_it_ends_with_the_same_weights_and_no_step_twice(data, tmp_path) -> None:
     calm, stormy, rng = tmp_path / "calm", tmp_path / "stormy", random.Random(4)
     options = ("--epochs", 8)
