@@ -14,6 +14,8 @@ COMMANDS = {
     "cutout": "Keep the subject of every image: blur, remove or paint the background.",
     "verify": "Prove that rows, files, COCO and inputs of a run agree.",
     "rank": "Order the images of a run for review, most uncertain first.",
+    "select": "Choose the images of a run to annotate next.",
+    "duplicates": "Group the images of a run that are alike.",
     "audit": "Compare masks with their truth, and two audits with each other.",
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",

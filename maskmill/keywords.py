@@ -51,6 +51,8 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
     writers: Sequence[str]
     block_images: int | None
     limit: int | None
+    skip: Sequence[PathOrUri]
+    skip_duplicates: bool
     extend: bool
 
 
@@ -61,6 +63,7 @@ class ConvertKeywords(RunKeywords, total=False):
     map_file: PathOrUri | None
     unknown: Literal["error", "ignore", "nearest"]
     max_loss: float
+    only: PathOrUri | None
     images: PathOrUri | None
     with_images: bool
     mask_suffix: str | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,9 +17,11 @@ from maskmill.pipeline.models.loading import load_network as load_network
 from maskmill.pipeline.models.loading import num_classes_of as num_classes_of
 from maskmill.pipeline.models.networks.fused_convolution import fuse_network
 from maskmill.pipeline.models.networks.tf_mobilenetv2 import TfMobileNetV2DeepLab
+from maskmill.pipeline.models.penultimate import FeatureTap, pooled
 from maskmill.pipeline.models.precision import DTYPES, resolve_precision
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.cache import weights_sha256
+from maskmill.pipeline.models.weights.state import classifier_name
 from maskmill.pipeline.views.geometry import AxisMap
 from maskmill.pipeline.views.preparation import (
     NetworkPicture,
@@ -46,19 +49,23 @@ class PictureLogits:
     ``logits`` is (C, h, w) float32, cropped to the grid points the picture reads. ``rows`` and
     ``cols`` map original pixels onto it. ``halved``: memory ran out and the picture was computed in
     a smaller group than asked for, so its last bits may differ from a run with more memory.
+    ``feature`` is (D,), what entered the classifier on average over the same points; None where it
+    was not asked for.
     """
 
     logits: LogitGrid
     rows: AxisMap
     cols: AxisMap
     halved: bool
+    feature: npt.NDArray[np.float32] | None = None
 
 
 class Segmenter:
     """A network with its weights, on one device, at one precision. Threads may share it.
 
     ``group_size`` pictures go through the network at once, always exactly so many, so that a
-    picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
+    picture's result does not depend on its neighbours in the call. On a CPU 1 is best. With
+    ``features`` every answer has its feature, and the same logits as without.
 
     Raises:
         ModelError: no weights (and not ``untrained``), or weights that do not fit.
@@ -77,6 +84,7 @@ class Segmenter:
         group_size: int = 1,
         expected_sha256: str | None = None,
         untrained: bool = False,
+        features: bool = False,
     ) -> None:
         self._threads, self._thread = threads, threading.local()
         torch.set_num_threads(threads)
@@ -87,8 +95,10 @@ class Segmenter:
         model = load_model(spec, weights_path, untrained=untrained)
         self.spec, self.notes = model.spec, model.notes
         self.num_classes = num_classes_of(model.network)
+        classifier = classifier_name(model.network)
         self.network = self._placed(model.network)
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
+        self._tap = FeatureTap(model.network.get_submodule(classifier)) if features else None
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
             torch.backends.cudnn.deterministic = True  # and some of these add in any order
@@ -129,7 +139,11 @@ class Segmenter:
             grids = None
         if grids is not None:
             halved = size < self.group_size
-            return [self._answer(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
+            features = None if self._tap is None else self._tap.take()
+            return [
+                self._answer(picture, grid, halved, None if features is None else features[place])
+                for place, (picture, grid) in enumerate(zip(group, grids))  # noqa: B905
+            ]
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if size == 1:
@@ -144,28 +158,33 @@ class Segmenter:
         pixels = network_input(group, self.spec.preprocessing, self.device)
         dtype = DTYPES[self.precision]
         autocast = dtype != torch.float32 and not self._fused
+        if self._tap is not None:
+            self._tap.start()
         with self._turn, torch.autocast(self.device.type, dtype, enabled=autocast):
             logits = self.network(pixels)
         grid: LogitGrid = logits.float().cpu().numpy()
         return grid
 
     def _answer(
-        self, picture: NetworkPicture, grid: LogitGrid, halved: bool
+        self, picture: NetworkPicture, grid: LogitGrid, halved: bool, features: Tensor | None
     ) -> PictureLogits | ImageFailure:
         """The logits, or why they are none: half precision ends at 65,504."""
         if np.isfinite(grid.sum(dtype=np.float64)):
-            return self._cropped(picture, grid, halved)
+            return self._cropped(picture, grid, halved, features)
         return ImageFailure(
             ErrorCode.NOT_FINITE,
             f"the network's answer in {self.precision} holds NaN or infinity; try --precision fp32 "
             "in another output folder",
         )
 
-    def _cropped(self, picture: NetworkPicture, grid: LogitGrid, halved: bool) -> PictureLogits:
+    def _cropped(
+        self, picture: NetworkPicture, grid: LogitGrid, halved: bool, features: Tensor | None
+    ) -> PictureLogits:
         grid_hw = (grid.shape[1], grid.shape[2])
         rows, cols = grid_maps(picture, grid_hw, self.spec.alignment)
         (read_rows, rows), (read_cols, cols) = map(valid_part, (rows, cols), grid_hw)
-        return PictureLogits(grid[:, read_rows, read_cols], rows, cols, halved)
+        feature = None if features is None else pooled(features, grid_hw, read_rows, read_cols)
+        return PictureLogits(grid[:, read_rows, read_cols], rows, cols, halved, feature)
 
 
 def network_input(

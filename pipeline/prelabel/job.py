@@ -10,6 +10,7 @@ from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
 from maskmill.pipeline.models.worker_facts import WorkerFacts, describe_worker
 from maskmill.pipeline.prelabel.documents import write_documents
+from maskmill.pipeline.prelabel.inputs import MAX_FILE_BYTES
 from maskmill.pipeline.prelabel.load import LoadImages
 from maskmill.pipeline.prelabel.plan import (
     REMEDIES,
@@ -21,16 +22,17 @@ from maskmill.pipeline.prelabel.plan import (
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
-from maskmill.pipeline.prelabel.writers.registry import FINISHERS
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, SIDE_TABLES
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitSaved
 from maskmill.pipeline.runs.identity import settings_fingerprint_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord, tool_version
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
+from maskmill.pipeline.selection.feature_table import NAME as FEATURES
+from maskmill.pipeline.selection.skipping import TABLE as SKIPPED
 from maskmill.schemas.errors import MaskmillError
 
-MAX_FILE_BYTES = 2 << 30
 GPU_GROUP = 8
 """Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""
 
@@ -99,6 +101,7 @@ class PrelabelJob:
         self, plan: PrelabelPlan, record: RunRecord, workers: Workers, *, is_fresh: bool
     ) -> dict[str, str]:
         """Documents from the committed rows; where everything lies, by name."""
+        plan.inputs_listed.rest.put(self.layout)  # the source may hold more copies than before
         if is_fresh:
             record.info = {
                 "description": "semantic segmentation pre-labels",
@@ -110,8 +113,10 @@ class PrelabelJob:
         path = self.layout.path
         return {
             **{one.spec.name: path(one.spec.folder) + "/" for one in plan.outputs_used},
+            **{name: path(SIDE_TABLES[name].folder) + "/" for name in plan.side_tables},
             **{name: path(spec.path) for name, spec in FINISHERS.items()},
             "rows": path(self.layout.metadata) + "/",
+            **({"skipped": path(SKIPPED)} if plan.inputs_listed.rest.skipped.num_rows else {}),
         }
 
     def _facts(self, plan: PrelabelPlan, workers: Workers) -> WorkerFacts:
@@ -147,6 +152,7 @@ class PrelabelJob:
             views=self.settings.views,
             max_pixels=self.settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
+            fingerprints=FEATURES in plan.side_tables,
         )
 
     def _network(self, plan: PrelabelPlan) -> WorkerSettings:
@@ -161,6 +167,7 @@ class PrelabelJob:
             group_size=plan.identity["group_size"],
             gpu=plan.identity.get("gpu"),
             flip=self.settings.flip,
+            features=FEATURES in plan.side_tables,
         )
 
     def _save(self, plan: PrelabelPlan, session: str) -> SavePrelabels:
@@ -183,6 +190,7 @@ class PrelabelJob:
             outputs=plan.outputs_used,
             max_pixels=settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
+            features=FEATURES in plan.side_tables,
         )
 
 

@@ -11,14 +11,20 @@ from maskmill.pipeline.models.choice import ModelChoice, choose_model
 from maskmill.pipeline.models.spec import ModelSpec, check_precision
 from maskmill.pipeline.prelabel.inputs import GROWN, Inputs, list_inputs
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
-from maskmill.pipeline.prelabel.writers.registry import FINISHERS, Output, with_earlier
+from maskmill.pipeline.prelabel.writers.registry import (
+    FINISHERS,
+    SIDE_TABLES,
+    Output,
+    with_earlier,
+)
 from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, put_manifest, sizes_of
+from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, sizes_of
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable
+from maskmill.pipeline.selection.skipping import TABLE as SKIPPED
 from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.tables.prelabel import METADATA
 
@@ -39,6 +45,7 @@ class PrelabelPlan(Plan):
     inputs_listed: Inputs
     choice: ModelChoice
     outputs_used: tuple[Output, ...]
+    side_tables: tuple[str, ...]
     began: Mapping[str, Any]
 
 
@@ -57,17 +64,20 @@ def plan_prelabel(
     )
     listed = list_inputs(settings, layout, block_images, continues=record is not None)
     choice = adapted_choice(settings)
-    outputs = with_earlier(settings.outputs, record.outputs if record else {})
+    earlier = record.outputs if record else {}
+    outputs = with_earlier(settings.outputs, earlier)
+    tables = tuple(one for one in SIDE_TABLES if one in settings.side_tables or one in earlier)
     known = {} if listed.has_grown else {"inputs": listed.identity()}
     return PrelabelPlan(
         sizes=sizes_of(listed.manifest),
         identity={**known, **_identity(settings, choice, block_images)},
         notes=(*listed.notes(), *choice.notes),
-        put_manifest=(lambda there: put_manifest(there, listed.manifest))
-        if listed.is_new
-        else None,
+        put_manifest=listed.put if listed.is_new else None,
         settings=settings.to_dict(),
-        outputs={output.spec.name: output.to_dict() for output in outputs},
+        outputs={
+            **{output.spec.name: output.to_dict() for output in outputs},
+            **{name: {} for name in tables},
+        },
         facts={
             "label_map": choice.labels.to_dict(),
             "model": {
@@ -81,6 +91,7 @@ def plan_prelabel(
         inputs_listed=listed,
         choice=choice,
         outputs_used=outputs,
+        side_tables=tables,
         began=began,
     )
 
@@ -147,7 +158,7 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
         "blocks": len(plan.sizes),
         "already_done": plan.inputs - to_do,
         "to_do": to_do,
-        "not_considered": listing.not_considered,
+        "not_considered": plan.inputs_listed.not_considered(),
         "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))[
             "key"
         ].to_pylist(),
@@ -155,9 +166,11 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
         "model": plan.choice.title,
         "would_write": [
             *(f"{output.spec.folder}/…{output.extension}" for output in plan.outputs_used),
+            *(f"{SIDE_TABLES[name].folder}/…parquet" for name in plan.side_tables),
             "metadata/…parquet",
             *(spec.path for spec in FINISHERS.values()),
             "run.json",
+            *([SKIPPED] if plan.inputs_listed.rest.skipped.num_rows else []),
         ],
     }
 

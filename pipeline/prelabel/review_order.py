@@ -1,14 +1,13 @@
 """Which images people should look at first: the uncertain ones, and those with rare classes."""
 
-import math
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.selection.scores import rarity, standing
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.prelabel import REVIEW_ORDER
 from maskmill.schemas.text import inert_cell
@@ -68,20 +67,12 @@ def _inert(order: pa.Table) -> pa.Table:
 
 
 def _ranked(images: list[dict[str, Any]], seen: Counter[str], rarity_weight: float) -> pa.Table:
-    places = _places([image["mean_entropy"] for image in images])
+    places = standing([image["mean_entropy"] for image in images])
     total = len(images)
     for image, place in zip(images, places, strict=True):
         rarest = min(image.pop("names"), key=lambda name: (seen[name], name), default=None)
-        rarity = math.log(total / seen[rarest]) / math.log(total) if rarest and total > 1 else 0.0
-        image |= {"rarest_class": rarest, "rarity": rarity, "score": place + rarity_weight * rarity}
+        rare = rarity(seen[rarest], total) if rarest else 0.0
+        image |= {"rarest_class": rarest, "rarity": rare, "score": place + rarity_weight * rare}
     images.sort(key=lambda image: (-image["score"], image["image_id"]))
     rows = [{"rank": rank, **image} for rank, image in enumerate(images, 1)]
     return pa.Table.from_pylist(rows, schema=REVIEW_ORDER)
-
-
-def _places(values: list[float]) -> list[float]:
-    """Where each value stands among all: 0 for the smallest, 1 for the largest, ties alike."""
-    ordered = np.sort(np.array(values))
-    below = np.searchsorted(ordered, values, side="left")
-    places: list[float] = (below / max(1, len(values) - 1)).tolist()
-    return places

@@ -17,6 +17,13 @@ from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.selection.feature_table import NAME as FEATURES
+from maskmill.pipeline.selection.feature_table import (
+    feature_row,
+    features_path,
+    put_features,
+    row_sha256,
+)
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
@@ -55,6 +62,7 @@ class SavePrelabels:
     outputs: tuple[Output, ...]
     max_pixels: int
     max_bytes: int
+    features: bool = False  # keep the side table of features, too
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
@@ -64,6 +72,7 @@ class SavePrelabels:
     def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
         attempt = begin_stage(self.layout, parcel.block, "save", self.session)
         results: dict[int, dict[str, Any]] = {}
+        features: list[dict[str, Any]] = []
 
         def save(item: Item) -> Item:
             started = time.perf_counter()
@@ -71,6 +80,8 @@ class SavePrelabels:
                 values = self.save(item)
             except FileFailure as failure:
                 return item.failing(failure.code, str(failure))
+            if self.features:
+                self._keep_feature(parcel.block, item, values["files"], features)
             values["write_ms"] = (time.perf_counter() - started) * 1000
             results[item.image_id] = values
             return item
@@ -78,9 +89,19 @@ class SavePrelabels:
         items = each_image(attempt, parcel.items, save)
         if attempt.starts > 1:
             self._remove_leftovers(item for item in items if item.failed)
+        if self.features:
+            put_features(self.layout, parcel.block, [item.image_id for item in items], features)
         attempt.finish()
         block = {"block": parcel.block, "attempts": attempt.starts}
         return [{**self._facts(item), **block, **results.get(item.image_id, {})} for item in items]
+
+    def _keep_feature(
+        self, block: int, item: Item, files: list[dict[str, str]], features: list[dict[str, Any]]
+    ) -> None:
+        row = feature_row(item.image_id, item.fingerprint, item.feature)
+        features.append(row)
+        path = features_path(block)
+        files.append({"name": FEATURES, "path": path, "sha256": row_sha256(row)})
 
     def _remove_leftovers(self, items: Iterable[Item]) -> None:
         """Files of an earlier start that died before it could commit their rows."""

@@ -5,11 +5,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maskmill.pipeline.masks.segments import Per
-from maskmill.pipeline.prelabel.writers.registry import Output, WriterSettings, outputs_of
+from maskmill.pipeline.prelabel.writers.registry import (
+    SIDE_TABLES,
+    WRITERS,
+    Output,
+    WriterSettings,
+    outputs_of,
+)
 from maskmill.pipeline.runs.identity import setting
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
-_TUPLES = ("writers", "scales", "network_options")
+_TUPLES = ("writers", "scales", "network_options", "skip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,8 @@ class PrelabelSettings:
     block_images: int | None = setting(None, decides=False)
     max_pixels: int = setting(128_000_000, decides=True)
     limit: int | None = setting(None, decides=False)
+    skip: tuple[str, ...] = setting((), decides=False)
+    skip_duplicates: bool = setting(False, decides=False)
     extend: bool = setting(False, decides=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,4 +74,10 @@ class PrelabelSettings:
     @property
     def outputs(self) -> tuple[Output, ...]:
         """What is written per image."""
-        return outputs_of(self.writers, self.writer_settings)
+        names = [name for name in self.writers if name in WRITERS]
+        return outputs_of(names, self.writer_settings)
+
+    @property
+    def side_tables(self) -> tuple[str, ...]:
+        """What is written per block beside the rows, by name."""
+        return tuple(name for name in SIDE_TABLES if name in self.writers)
