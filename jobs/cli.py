@@ -16,10 +16,17 @@ COMMANDS = {
     "rank": "Order the images of a run for review, most uncertain first.",
     "select": "Choose the images of a run to annotate next.",
     "duplicates": "Group the images of a run that are alike.",
+    "view": "Look at a run or a data set in the browser, review it, try a model.",
+    "review": "Write what was accepted, rejected and flagged in the view as files.",
+    "report": "Write a run as one HTML page that needs no server.",
     "audit": "Compare masks with their truth, and two audits with each other.",
+    "finetune": "Train a model further on your own pictures and masks.",
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
     "labels": "List the built-in label maps; show a label file as it is read.",
+    "push": "Send images with their masks to annotators: Label Studio, CVAT.",
+    "pull": "Fetch what annotators made of them, with who, when and what changed.",
+    "serve": "Serve a model over HTTP: pictures in, masks out; Label Studio's ML backend.",
     "models": "List, describe, fetch, import and export models.",
 }
 """Command -> its line of help. The command ``name`` is ``maskmill.jobs.name:name``."""

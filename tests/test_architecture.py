@@ -36,6 +36,10 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "training",
+    "review",
+    "reports",
+    "exchange",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -44,8 +48,17 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
-    "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
-    "torchvision": ("pipeline/models/", "pipeline/pictures/"),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
+    "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
+    "torch": (
+        "pipeline/models/",
+        "pipeline/views/",
+        "pipeline/labelling/",
+        "pipeline/pictures/",
+        "pipeline/training/",
+    ),
+    "torchvision": ("pipeline/models/", "pipeline/pictures/", "pipeline/training/"),
     "timm": ("pipeline/models/",),
     "PIL": (
         "maskmill/",  # pictures go in and come out there
@@ -64,14 +77,17 @@ HOMES = {
         "pipeline/audit/",
         "pipeline/inspect/",
     ),
-    "jinja2": ("pipeline/audit/report/",),
+    "jinja2": ("pipeline/audit/report/", "pipeline/reports/"),
     "defusedxml": ("pipeline/datasets/",),
     "ijson": ("pipeline/datasets/",),
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
-    "safetensors": ("pipeline/models/",),
+    "safetensors": ("pipeline/models/", "pipeline/training/"),
+    "duckdb": ("pipeline/review/",),
+    "sqlite3": ("pipeline/review/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
+    "requests": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

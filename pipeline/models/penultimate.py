@@ -6,12 +6,14 @@ which stays as it is: no second pass, and the same bits with and without.
 
 import math
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.views.preparation import NetworkPicture, grid_maps, valid_part
 
 
 class FeatureTap:
@@ -25,37 +27,31 @@ class FeatureTap:
         """Forget what a forward left that did not come to its end."""
         self._thread.parts = []
 
-    def take(self) -> Tensor:
-        """(N, D, h, w) of this thread's forward since :meth:`start`; given once."""
+    @torch.inference_mode()
+    def pooled(
+        self, group: Sequence[NetworkPicture], grids: Tensor, spec: ModelSpec
+    ) -> list[Tensor | None]:
+        """(D,) float32 of each picture of this thread's forward since :meth:`start`, on the device.
+
+        The mean over the part of the grid that the picture fills. ``grids`` are the (N, C, h, w)
+        logits; a network that enlarges its logits has coarser features.
+        """
         parts: list[Tensor] = self._thread.parts
         self._thread.parts = []
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        features = parts[0] if len(parts) == 1 else torch.cat(parts)
+        grid_hw = (grids.shape[2], grids.shape[3])
+        means: list[Tensor | None] = []
+        for picture, own in zip(group, features):  # noqa: B905 - the group may be filled up
+            maps = grid_maps(picture, grid_hw, spec.alignment)
+            filled = (valid_part(*axis)[0] for axis in zip(maps, grid_hw, strict=True))
+            sizes = zip(filled, grid_hw, own.shape[1:], strict=True)
+            high, wide = (_scaled(part, points, size) for part, points, size in sizes)
+            means.append(own[:, high, wide].float().mean((1, 2)))
+        return means
 
     def _keep(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         # A network on int8 grids looks at one picture at a time: several calls to a forward.
         self._thread.parts.append(inputs[0])
-
-
-def pooled(
-    features: Tensor, grid_hw: tuple[int, int], rows: slice, columns: slice
-) -> npt.NDArray[np.float32]:
-    """(D,) mean of one picture's (D, h, w) features over the part of the grid that it fills.
-
-    Args:
-        features: what entered the classifier.
-        grid_hw: height and width of the logits that ``rows`` and ``columns`` are part of; a network
-            that enlarges its logits has coarser features.
-        rows: those of the grid that are not padding.
-        columns: likewise.
-    """
-    high, wide = (
-        _scaled(part, points, size)
-        for part, points, size in zip(
-            (rows, columns), grid_hw, (features.shape[1], features.shape[2]), strict=True
-        )
-    )
-    mean: npt.NDArray[np.float32] = features[:, high, wide].float().mean((1, 2)).cpu().numpy()
-    return mean
 
 
 def _scaled(part: slice, points: int, size: int) -> slice:

@@ -10,7 +10,7 @@ from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
 
 Alignment = Literal["align_corners", "half_pixel", "legacy"]
-OriginKind = Literal["pypi_sdist", "npm", "torchvision", "file", "imported"]
+OriginKind = Literal["pypi_sdist", "npm", "torchvision", "file", "imported", "folder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class WeightsOrigin:
             "torchvision": f"torchvision {self.package}.{self.version}",
             "file": f"file {self.members[0] if self.members else ''}",
             "imported": "imported by you",
+            "folder": f"fine-tuned here, {self.members[0] if self.members else ''}",
         }[self.kind]
         return f"{where} ({self.url})" if self.url else where
 

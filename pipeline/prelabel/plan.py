@@ -1,6 +1,6 @@
 """What a `prelabel` command will do, known before any worker has started; also its --dry-run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,16 +9,20 @@ import pyarrow.compute as pc
 from maskmill.pipeline.models.adaptation import at_output_stride, check_scales, check_threshold
 from maskmill.pipeline.models.choice import ModelChoice, choose_model
 from maskmill.pipeline.models.spec import ModelSpec, check_precision
+from maskmill.pipeline.prelabel.documents import BLOCKS_FOLDER
 from maskmill.pipeline.prelabel.inputs import GROWN, Inputs, list_inputs
+from maskmill.pipeline.prelabel.keeping import SHARD_BLOCK_IMAGES
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.prelabel.writers.registry import (
     FINISHERS,
     SIDE_TABLES,
+    Coco,
     Output,
+    Store,
     with_earlier,
 )
 from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
-from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.layout import SHARDS, RunLayout
 from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, sizes_of
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
 from maskmill.pipeline.runs.plan import Plan
@@ -29,12 +33,15 @@ from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.tables.prelabel import METADATA
 
 ROWS = RowTable(schema=METADATA)
+GPU_GROUP = 8
 
 REMEDIES = {
     "inputs": GROWN,
     "model": "Another model needs another output folder.",
     "weights_sha256": "Other weights need another output folder.",
     "device": "Finish the run on the kind of device it began on, or choose another output folder.",
+    "gpu": "Finish the run on the kind of GPU it began on (on a mixed cluster --accelerator-type "
+    "names it), or choose another output folder.",
 }
 
 
@@ -46,7 +53,10 @@ class PrelabelPlan(Plan):
     choice: ModelChoice
     outputs_used: tuple[Output, ...]
     side_tables: tuple[str, ...]
+    store: Store
+    coco: Coco
     began: Mapping[str, Any]
+    fitting_group: int | None = None  # what the workers' GPUs were found to hold at once
 
 
 def plan_prelabel(
@@ -59,8 +69,13 @@ def plan_prelabel(
         ModelError: weights that are missing.
     """
     began = record.identity if record else {}
+    earlier = record.settings if record else {}
+    store = settings.store or earlier.get("store") or "files"
+    coco = settings.coco or earlier.get("coco") or "one"
     block_images = (
-        settings.block_images or began.get("block_images") or default_block_images(settings.views)
+        settings.block_images
+        or began.get("block_images")
+        or default_block_images(settings.views, store)
     )
     listed = list_inputs(settings, layout, block_images, continues=record is not None)
     choice = adapted_choice(settings)
@@ -70,14 +85,11 @@ def plan_prelabel(
     known = {} if listed.has_grown else {"inputs": listed.identity()}
     return PrelabelPlan(
         sizes=sizes_of(listed.manifest),
-        identity={**known, **_identity(settings, choice, block_images)},
+        identity={**known, **known_identity(settings, choice, block_images)},
         notes=(*listed.notes(), *choice.notes),
         put_manifest=listed.put if listed.is_new else None,
-        settings=settings.to_dict(),
-        outputs={
-            **{output.spec.name: output.to_dict() for output in outputs},
-            **{name: {} for name in tables},
-        },
+        settings={**settings.to_dict(), "store": store, "coco": coco},
+        outputs=_told(outputs, tables),
         facts={
             "label_map": choice.labels.to_dict(),
             "model": {
@@ -92,13 +104,22 @@ def plan_prelabel(
         choice=choice,
         outputs_used=outputs,
         side_tables=tables,
+        store=store,
+        coco=coco,
         began=began,
     )
 
 
-def default_block_images(views: ViewSettings) -> int:
+def _told(outputs: Sequence[Output], tables: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings of what is written beside the rows, by the name that rows have of it."""
+    files = {output.spec.name: output.to_dict() for output in outputs}
+    return {**files, **{name: {} for name in tables}}
+
+
+def default_block_images(views: ViewSettings, store: Store = "files") -> int:
     """Fewer where each image is seen often, so that what a block holds at once stays the same."""
-    return max(1, int(BLOCK_IMAGES / max(1.0, views.forward_cost())))
+    images = SHARD_BLOCK_IMAGES if store == "shards" else BLOCK_IMAGES
+    return max(1, int(images / max(1.0, views.forward_cost())))
 
 
 def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
@@ -126,7 +147,9 @@ def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
     return replace(choice, spec=spec)
 
 
-def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int) -> dict[str, Any]:
+def known_identity(
+    settings: PrelabelSettings, choice: ModelChoice, block_images: int
+) -> dict[str, Any]:
     """The part of a run's identity that is known before any worker has started."""
     return {
         "model": choice.spec.name,
@@ -139,6 +162,24 @@ def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int
         "block_images": block_images,
         **deciding_settings(settings),
     }
+
+
+def resolved_identity(
+    *, device: str, precision: str, group_size: int, torch_version: str, gpu: str | None
+) -> dict[str, Any]:
+    """The part that whoever holds the network knows; ``gpu`` is None on a CPU."""
+    return {
+        "device": device,
+        "precision": precision,
+        "group_size": group_size,
+        "torch": torch_version,
+        **({"gpu": gpu} if gpu else {}),
+    }
+
+
+def default_group_size(device: str) -> int:
+    """Images per forward unless asked otherwise: on a CPU groups of one are the fastest."""
+    return GPU_GROUP if device == "cuda" else 1
 
 
 def network_digest(spec: ModelSpec) -> str:
@@ -165,10 +206,16 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
         "notes": list(plan.notes),
         "model": plan.choice.title,
         "would_write": [
-            *(f"{output.spec.folder}/…{output.extension}" for output in plan.outputs_used),
+            *(
+                f"{output.spec.folder}/…{output.extension}"
+                for output in plan.outputs_used
+                if plan.store == "files"
+            ),
+            *([f"{SHARDS}/…tar"] if plan.store == "shards" else []),
             *(f"{SIDE_TABLES[name].folder}/…parquet" for name in plan.side_tables),
             "metadata/…parquet",
-            *(spec.path for spec in FINISHERS.values()),
+            *([spec.path for spec in FINISHERS.values()] if plan.coco == "one" else []),
+            *([f"{BLOCKS_FOLDER}/…json"] if plan.coco == "blocks" else []),
             "run.json",
             *([SKIPPED] if plan.inputs_listed.rest.skipped.num_rows else []),
         ],

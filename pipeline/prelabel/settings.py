@@ -8,7 +8,9 @@ from maskmill.pipeline.masks.segments import Per
 from maskmill.pipeline.prelabel.writers.registry import (
     SIDE_TABLES,
     WRITERS,
+    Coco,
     Output,
+    Store,
     WriterSettings,
     outputs_of,
 )
@@ -51,6 +53,8 @@ class PrelabelSettings:
     writer_settings: Mapping[str, WriterSettings] = field(
         default_factory=dict, metadata={"decides": False}
     )
+    store: Store | None = setting(None, decides=False)
+    coco: Coco | None = setting(None, decides=False)
     block_images: int | None = setting(None, decides=False)
     max_pixels: int = setting(128_000_000, decides=True)
     limit: int | None = setting(None, decides=False)

@@ -17,7 +17,7 @@ from maskmill.pipeline.selection.run_images import (
     feature_matrix,
     ok_rows,
 )
-from maskmill.pipeline.selection.scores import rarity
+from maskmill.pipeline.selection.scores import rarities
 from maskmill.schemas.errors import SettingsError
 
 _COLUMNS = ["image_id", "key", "uri", "mean_entropy", "classes"]
@@ -52,8 +52,7 @@ class Candidates:
 
     def rarities(self) -> npt.NDArray[np.float64]:
         """Rarity of each class among the images, in [0, 1]."""
-        counts = self.classes.sum(axis=0).tolist()
-        return np.array([rarity(count, len(self)) for count in counts])
+        return rarities(self.classes.sum(axis=0), len(self))
 
 
 def candidates_of(

@@ -25,7 +25,7 @@ class Pick(NamedTuple):
 
 def by_uncertainty(images: Candidates) -> Iterator[Pick]:
     """The largest mean entropy first; ties by image_id."""
-    places = np.array(standing(images.entropies.tolist()))
+    places = standing(images.entropies)
     for place in np.argsort(-places, kind="stable").tolist():
         if not images.closed[place]:
             yield Pick(place, float(places[place]), None)
@@ -73,7 +73,7 @@ def by_distance_and_need(images: Candidates) -> Iterator[Pick]:
     """
     weights = images.rarities()
     rarest = (images.classes * weights).max(axis=1, initial=0.0)
-    need = np.array(standing(images.entropies.tolist())) + RARITY_WEIGHT * rarest
+    need = standing(images.entropies) + RARITY_WEIGHT * rarest
     yield from _farthest(images, need, first=need)
 
 
