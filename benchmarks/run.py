@@ -29,6 +29,7 @@ BENCHMARKS = {
     "scale": ["graph_simulator.py"],
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],
+    "duplicates": ["duplicates.py"],
 }
 
 

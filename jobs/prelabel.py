@@ -7,7 +7,7 @@ import click
 from maskmill.jobs.labelling import carry_out
 from maskmill.jobs.options import engine_options, exits_cleanly, json_option
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
-from maskmill.pipeline.prelabel.writers.registry import COCO, STORES, WRITERS
+from maskmill.pipeline.prelabel.writers.registry import COCO, SIDE_TABLES, STORES, WRITERS
 from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
@@ -18,14 +18,15 @@ from maskmill.pipeline.views.plan import (
 )
 
 MIN_WINDOW = 64
+WRITTEN = (*WRITERS, *SIDE_TABLES)
 
 
 def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
-    unknown = [name for name in names if name not in WRITERS]
+    unknown = [name for name in names if name not in WRITTEN]
     if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(WRITERS)}")
-    return ("masks", *(name for name in WRITERS if name in names and name != "masks"))
+        raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(WRITTEN)}")
+    return ("masks", *(name for name in WRITTEN if name in names and name != "masks"))
 
 
 def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
@@ -175,7 +176,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     show_default=True,
     callback=_writers,
     metavar="NAMES",
-    help=f"Comma-separated, of: {', '.join(WRITERS)}.",
+    help=f"Comma-separated, of: {', '.join(WRITTEN)}.",
 )
 @click.option("--report", is_flag=True, help="Write OUT/report/index.html too: a page to look at.")
 @click.option(
@@ -204,6 +205,17 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     callback=lambda _, __, megapixels: int(megapixels * 1e6),
     help="Larger images, by their header, become failed rows.",
 )
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="LIST|DATASET",
+    help="Leave out the images that a text list or a data set names. Can be given again.",
+)
+@click.option(
+    "--skip-duplicates",
+    is_flag=True,
+    help="Label one of several images that are alike; every picture is decoded once to find out.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images of the source.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed images of this run again.")
 @click.option(
@@ -229,6 +241,7 @@ def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any)
       maskmill prelabel todo.txt labels/ --model deeplabv3_resnet101 --weights mine.pth
       maskmill prelabel photos/ labels/ --scales 0.75,1,1.25 --flip
       maskmill prelabel scans/ labels/ --window 1024 --max-pixels 400
+      maskmill prelabel photos/ labels/ --skip corrected/ --skip-duplicates
       maskmill prelabel photos/ labels/ --retry-failed
 
     \b

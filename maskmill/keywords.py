@@ -64,6 +64,8 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, RuleKeywords, total=False):
     coco: Literal["one", "blocks", "none"] | None
     block_images: int | None
     limit: int | None
+    skip: Sequence[PathOrUri]
+    skip_duplicates: bool
     extend: bool
 
 
@@ -74,6 +76,7 @@ class ConvertKeywords(RunKeywords, total=False):
     map_file: PathOrUri | None
     unknown: Literal["error", "ignore", "nearest"]
     max_loss: float
+    only: PathOrUri | None
     images: PathOrUri | None
     with_images: bool
     mask_suffix: str | None

@@ -31,6 +31,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "models",
     "labelling",
     "datasets",
+    "selection",
     "prelabel",
     "convert",
     "audit",

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
+from maskmill.pipeline.pictures.fingerprints import fingerprint_of
 from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, each_image, pack
 from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
@@ -38,6 +39,7 @@ class LoadImages:
     views: ViewSettings
     max_pixels: int
     max_bytes: int
+    fingerprints: bool = False  # tell what each picture looks like, for the side table
 
     def __call__(self, pending: pa.Table) -> pa.Table:
         """A table of schema PENDING in, one of schema PARCEL out."""
@@ -61,6 +63,7 @@ class LoadImages:
             facts = replace(facts, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             image = decode_image(data, name=item.key, max_pixels=self.max_pixels)
             facts = _facts_of(image, facts)
+            seen = fingerprint_of(image.pixels) if self.fingerprints else None
             plan = plan_views((image.pixels.shape[0], image.pixels.shape[1]), self.views)
             pictures = tuple(
                 view_pictures(
@@ -74,7 +77,8 @@ class LoadImages:
         except FileFailure as failure:
             return replace(item, facts=facts).failing(failure.code, str(failure))
         facts = replace(facts, decode_ms=(time.perf_counter() - started) * 1000)
-        return replace(item, facts=_noting_windows(facts, plan), pictures=pictures)
+        facts = _noting_windows(facts, plan)
+        return replace(item, facts=facts, pictures=pictures, fingerprint=seen)
 
 
 def _facts_of(image: DecodedImage, facts: ImageFacts) -> ImageFacts:

@@ -19,6 +19,13 @@ from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output, Store
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.selection.feature_table import NAME as FEATURES
+from maskmill.pipeline.selection.feature_table import (
+    feature_row,
+    features_path,
+    put_features,
+    row_sha256,
+)
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
@@ -68,6 +75,7 @@ class SavePrelabels:
     store: Store = "files"
     max_pixels: int
     max_bytes: int
+    features: bool = False  # keep the side table of features, too
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
@@ -77,6 +85,7 @@ class SavePrelabels:
     def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
         attempt = begin_stage(self.layout, parcel.block, "save", self.session)
         results: dict[int, dict[str, Any]] = {}
+        features: list[dict[str, Any]] = []
         kept = keeper(self.store, self.layout, parcel.block)
 
         def save(item: Item) -> Item:
@@ -85,6 +94,8 @@ class SavePrelabels:
                 values = self.save(item, kept)
             except FileFailure as failure:
                 return item.failing(failure.code, str(failure))
+            if self.features:
+                features.append(feature_row(item.image_id, item.fingerprint, item.feature))
             values["write_ms"] = (time.perf_counter() - started) * 1000
             results[item.image_id] = values
             return item
@@ -93,9 +104,21 @@ class SavePrelabels:
         kept.close(results)
         if attempt.starts > 1:
             self._remove_leftovers(item for item in items if item.failed)
+        if self.features:
+            self._keep_features(parcel, features, results)
         attempt.finish()
         block = {"block": parcel.block, "attempts": attempt.starts}
         return [{**self._facts(item), **block, **results.get(item.image_id, {})} for item in items]
+
+    def _keep_features(
+        self, parcel: Parcel, features: list[dict[str, Any]], results: dict[int, dict[str, Any]]
+    ) -> None:
+        """The block's side table, whole, before its rows, which say what it holds of them."""
+        put_features(self.layout, parcel.block, [item.image_id for item in parcel.items], features)
+        path = features_path(parcel.block)
+        for row in features:
+            entry = {"name": FEATURES, "path": path, "sha256": row_sha256(row)}
+            results[row["image_id"]]["files"].append(entry)
 
     def _remove_leftovers(self, items: Iterable[Item]) -> None:
         """Files of an earlier start that died before it could commit their rows."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from maskmill.pipeline.masks.segments import Per
 from maskmill.pipeline.prelabel.writers.registry import (
+    SIDE_TABLES,
+    WRITERS,
     Coco,
     Output,
     Store,
@@ -15,7 +17,7 @@ from maskmill.pipeline.prelabel.writers.registry import (
 from maskmill.pipeline.runs.identity import setting
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
-_TUPLES = ("writers", "scales", "network_options")
+_TUPLES = ("writers", "scales", "network_options", "skip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class PrelabelSettings:
     block_images: int | None = setting(None, decides=False)
     max_pixels: int = setting(128_000_000, decides=True)
     limit: int | None = setting(None, decides=False)
+    skip: tuple[str, ...] = setting((), decides=False)
+    skip_duplicates: bool = setting(False, decides=False)
     extend: bool = setting(False, decides=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,4 +78,10 @@ class PrelabelSettings:
     @property
     def outputs(self) -> tuple[Output, ...]:
         """What is written per image."""
-        return outputs_of(self.writers, self.writer_settings)
+        names = [name for name in self.writers if name in WRITERS]
+        return outputs_of(names, self.writer_settings)
+
+    @property
+    def side_tables(self) -> tuple[str, ...]:
+        """What is written per block beside the rows, by name."""
+        return tuple(name for name in SIDE_TABLES if name in self.writers)

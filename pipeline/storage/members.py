@@ -16,6 +16,11 @@ def member_uri(scheme: str, container: str, inner: str) -> str:
     return f"{scheme}://{quote(container, safe='/:')}!/{quote(inner)}"
 
 
+def is_member(uri: str) -> bool:
+    """Whether a URI names a file inside a container: normalising it would lose its ``!/``."""
+    return uri.partition("://")[0] in ("zip", "tar", "parquet") and "!/" in uri
+
+
 def split_member_uri(uri: str) -> tuple[str, str]:
     """(container, place inside) of what ``member_uri`` made.
 

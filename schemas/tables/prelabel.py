@@ -40,9 +40,9 @@ SEGMENT = pa.struct(
 
 OUTPUT_FILE = pa.struct(
     [
-        column("name", pa.string(), "the writer: overlays, soft, cutouts"),
+        column("name", pa.string(), "the writer: overlays, soft, cutouts, features"),
         column("path", pa.string(), "relative to OUT; in a shard as mask_path"),
-        column("sha256", pa.string(), "of the file"),
+        column("sha256", pa.string(), "of the file; of features, of the image's row in it"),
     ]
 )
 

@@ -1,4 +1,6 @@
-"""WRITERS, one file per image, and FINISHERS, one document per run: a file and a line to add one.
+"""WRITERS, one file per image, SIDE_TABLES, one per block, and FINISHERS, one document per run.
+
+A file and a line to add one.
 
 Functions are named as "module:attribute", so that listing the names imports none of them.
 """
@@ -96,6 +98,15 @@ class WriterSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SideTableSpec:
+    """A table beside METADATA with a Parquet file for each block, made in the same pass."""
+
+    name: str
+    folder: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """A writer as one run uses it."""
 
@@ -136,7 +147,7 @@ def with_earlier(
     """What is asked for now, and what the run has written before: every row shall have it."""
     outputs = {output.spec.name: output for output in asked}
     for name, values in earlier.items():
-        if name not in outputs:
+        if name in WRITERS and name not in outputs:
             spec = WRITERS[name]
             settings = resolve_name(spec.settings).from_dict(values) if spec.settings else None
             outputs[name] = Output(spec=spec, settings=settings)
@@ -199,6 +210,14 @@ WRITERS: dict[str, WriterSpec] = {
         needs_grid=True,
         description="the picture with its subject kept, its background blurred",
         settings="maskmill.pipeline.prelabel.cutout:CutoutSettings",
+    ),
+}
+
+SIDE_TABLES: dict[str, SideTableSpec] = {
+    "features": SideTableSpec(
+        name="features",
+        folder="features",
+        description="what each picture looks like to the network, for select and duplicates",
     ),
 }
 
