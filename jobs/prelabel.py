@@ -13,8 +13,9 @@ from maskmill.jobs.options import (
     run_options,
     say_json,
 )
+from maskmill.jobs.video_options import video_options
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
-from maskmill.pipeline.prelabel.writers.registry import WRITERS
+from maskmill.pipeline.prelabel.writers.registry import VIDEO, WRITERS
 from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
@@ -32,10 +33,11 @@ MIN_WINDOW = 64
 
 def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
-    unknown = [name for name in names if name not in WRITERS]
+    known = (*WRITERS, VIDEO)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(WRITERS)}")
-    return ("masks", *(name for name in WRITERS if name in names and name != "masks"))
+        raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(known)}")
+    return ("masks", *(name for name in known if name in names and name != "masks"))
 
 
 def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
@@ -91,6 +93,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     metavar="KIND",
     help="What SOURCE is, where the guess is wrong; see docs/sources.md.",
 )
+@video_options
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0, 1),
@@ -180,7 +183,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     show_default=True,
     callback=_writers,
     metavar="NAMES",
-    help=f"Comma-separated, of: {', '.join(WRITERS)}.",
+    help=f"Comma-separated, of: {', '.join((*WRITERS, VIDEO))}.",
 )
 @click.option(
     "--block-images",
@@ -211,8 +214,9 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
 def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any) -> None:
     """Label every image of SOURCE with a DeepLab model; masks, COCO and rows go to OUT.
 
-    SOURCE is a folder, a glob, an image, a text list of paths, a COCO json, a VOC ImageSets list,
-    or a URI of one of them. The same command again continues where it was; nothing is done twice.
+    SOURCE is a folder, a glob, an image, a video, a text list of paths, a COCO json, a VOC
+    ImageSets list, or a URI of one of them. Each frame of a video is an image. The same command
+    again continues where it was; nothing is done twice.
 
     \b
     Examples:
@@ -221,6 +225,7 @@ def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any)
       maskmill prelabel todo.txt labels/ --model deeplabv3_resnet101 --weights mine.pth
       maskmill prelabel photos/ labels/ --scales 0.75,1,1.25 --flip
       maskmill prelabel scans/ labels/ --window 1024 --max-pixels 400
+      maskmill prelabel clip.mp4 labels/ --every 10 --write frames,video
       maskmill prelabel photos/ labels/ --retry-failed
 
     \b

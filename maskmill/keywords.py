@@ -42,6 +42,10 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
     weights: PathOrUri | None
     labels: PathOrUri | None
     source_kind: str | None
+    every: int | None
+    fps: float | str | None
+    from_time: float | str | None
+    to_time: float | str | None
     gpus_per_worker: float | None
     threads_per_worker: int
     batch_size: int | None

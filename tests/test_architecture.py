@@ -69,6 +69,7 @@ HOMES = {
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/",),
+    "av": ("pipeline/pictures/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
 }

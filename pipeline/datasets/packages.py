@@ -5,6 +5,7 @@ from itertools import islice
 
 from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
 from maskmill.pipeline.datasets.samples import FinishedSample, FinishedSamples
+from maskmill.pipeline.pictures.names import frame_of_key
 
 
 def packaged(
@@ -26,6 +27,13 @@ def packaged(
     for number, count in enumerate(counts):
         name = numbered(stem, number, len(counts), suffix) if len(counts) > 1 else stem + suffix
         yield name, islice(rest, count)
+
+
+def is_one_video(samples: FinishedSamples) -> bool:
+    """Whether all are frames of one video: their numbers are then those that CVAT gives them."""
+    found = (frame_of_key(sample.key) for sample in samples)
+    videos = {None if frame is None else frame[0] for frame in found}
+    return len(videos) == 1 and None not in videos
 
 
 def _counts(

@@ -59,7 +59,12 @@ def list_inputs(
         RunRefused: the source is not what the run began with, and --extend was not given.
         SettingsError: the source cannot be listed, or its names collide.
     """
-    listing = list_source(settings.source, kind=settings.source_kind, exclude=(settings.out,))
+    listing = list_source(
+        settings.source,
+        kind=settings.source_kind,
+        exclude=(settings.out,),
+        frames=settings.frames,
+    )
     if settings.limit is not None:
         listing = replace(listing, table=listing.table.slice(0, settings.limit))
     blocks: dict[str, Any] = {"block_images": block_images, "block_bytes": BLOCK_BYTES}

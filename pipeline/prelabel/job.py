@@ -21,6 +21,7 @@ from maskmill.pipeline.prelabel.plan import (
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
+from maskmill.pipeline.prelabel.videos import FOLDER, write_videos
 from maskmill.pipeline.prelabel.writers.registry import FINISHERS
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitSaved
@@ -107,12 +108,23 @@ class PrelabelJob:
                 "fingerprint": record.fingerprint,
             }
             write_documents(self.layout, plan.choice.labels, record.info)
+        videos = self._videos(plan, is_fresh)
         path = self.layout.path
         return {
             **{one.spec.name: path(one.spec.folder) + "/" for one in plan.outputs_used},
             **{name: path(spec.path) for name, spec in FINISHERS.items()},
+            **videos,
             "rows": path(self.layout.metadata) + "/",
         }
+
+    def _videos(self, plan: PrelabelPlan, is_fresh: bool) -> dict[str, str]:
+        """Videos of the masks where they are asked for, or were and rows have changed since."""
+        if not self.settings.writes_video and not self.layout.exists(FOLDER):
+            return {}
+        write_videos(
+            self.layout, plan.choice.labels, max_pixels=self.settings.max_pixels, again=is_fresh
+        )
+        return {"videos": self.layout.path(FOLDER) + "/"}
 
     def _facts(self, plan: PrelabelPlan, workers: Workers) -> WorkerFacts:
         choice, began = plan.choice, plan.began

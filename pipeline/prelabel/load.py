@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
+from maskmill.pipeline.pictures.frame_place import place_of_frame
 from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, each_image, pack
 from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
@@ -60,6 +61,8 @@ class LoadImages:
             facts = replace(facts, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             image = decode_image(data, name=item.key, max_pixels=self.max_pixels)
             facts = _facts_of(image, facts)
+            if place_of_frame(item.uri) is not None:
+                facts = replace(facts, format="VIDEO")  # PPM is only how a frame comes here
             plan = plan_views((image.pixels.shape[0], image.pixels.shape[1]), self.views)
             pictures = tuple(
                 view_pictures(

@@ -157,6 +157,7 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
             *(f"{output.spec.folder}/…{output.extension}" for output in plan.outputs_used),
             "metadata/…parquet",
             *(spec.path for spec in FINISHERS.values()),
+            *(["videos/…mp4", "videos/…mkv"] if plan.settings["writers"][-1:] == ["video"] else []),
             "run.json",
         ],
     }

@@ -13,6 +13,7 @@ from maskmill.pipeline.labelling.picture import average_answer, ignore_unsure, l
 from maskmill.pipeline.masks.rle import class_runs, runs_area
 from maskmill.pipeline.masks.segments import Per, class_statistics, drop_small, segments_of
 from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.pictures.frame_place import place_of_frame
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output
 from maskmill.pipeline.runs.attempts import begin_stage
@@ -94,6 +95,7 @@ class SavePrelabels:
             "image_id": item.image_id,
             "key": item.key,
             "uri": item.uri,
+            **_frame_columns(item),
             **asdict(item.facts),
             "status": "failed" if item.failed else "ok",
             "error_code": item.error_code.value if item.error_code else None,
@@ -192,6 +194,20 @@ class SavePrelabels:
             "Weights": self.provenance.weights_sha256,
             "Settings": self.provenance.settings_fingerprint,
         }
+
+
+def _frame_columns(item: Item) -> dict[str, Any]:
+    """Which frame of which video an image is; nothing for what is none."""
+    place = place_of_frame(item.uri)
+    if place is None:
+        return {}
+    return {
+        "video": item.key.rpartition("/")[0],
+        "frame": place.index,
+        "pts": place.pts,
+        "time_base": f"{place.time_base.numerator}/{place.time_base.denominator}",
+        "seconds": place.seconds,
+    }
 
 
 def _size_of(item: Item) -> tuple[int, int]:

@@ -5,8 +5,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maskmill.pipeline.masks.segments import Per
-from maskmill.pipeline.prelabel.writers.registry import Output, WriterSettings, outputs_of
+from maskmill.pipeline.prelabel.writers.registry import (
+    VIDEO,
+    Output,
+    WriterSettings,
+    outputs_of,
+)
 from maskmill.pipeline.runs.identity import setting
+from maskmill.pipeline.sources.frame_choice import FrameChoice, frame_choice
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
 _TUPLES = ("writers", "scales", "network_options")
@@ -17,7 +23,8 @@ class PrelabelSettings:
     """The options, as given; see `maskmill prelabel --help` for each.
 
     Those that enter a run's identity resolved (device, precision, group size, hashes, output
-    stride, windows) say here that they decide nothing, and so do places and names.
+    stride, windows) say here that they decide nothing, and so do places and names, and which
+    frames of videos are taken: these are the inputs.
     """
 
     source: str = setting(decides=False)
@@ -27,6 +34,10 @@ class PrelabelSettings:
     labels: str | None = setting(None, decides=False)
     untrained: bool = setting(False, decides=True)
     source_kind: str | None = setting(None, decides=False)
+    every: int | None = setting(None, decides=False)
+    fps: str | None = setting(None, decides=False)
+    from_time: str | None = setting(None, decides=False)
+    to_time: str | None = setting(None, decides=False)
     threads_per_worker: int = setting(1, decides=True)
     batch_size: int | None = setting(None, decides=False)
     image_size: int | None = setting(None, decides=True)
@@ -64,6 +75,21 @@ class PrelabelSettings:
         )
 
     @property
+    def frames(self) -> FrameChoice:
+        """Which frames of videos are taken.
+
+        Raises:
+            SettingsError: what is asked for cannot be.
+        """
+        return frame_choice(self.every, self.fps, self.from_time, self.to_time)
+
+    @property
     def outputs(self) -> tuple[Output, ...]:
         """What is written per image."""
-        return outputs_of(self.writers, self.writer_settings)
+        names = [name for name in self.writers if name != VIDEO]
+        return outputs_of(names, self.writer_settings)
+
+    @property
+    def writes_video(self) -> bool:
+        """Whether videos are to be made of the labelled frames of videos."""
+        return VIDEO in self.writers

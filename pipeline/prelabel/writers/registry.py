@@ -144,6 +144,9 @@ class FinisherSpec:
         return finisher
 
 
+VIDEO = "video"
+"""As a name to write: of each video in the source one under its classes, and one of its masks."""
+
 WRITERS: dict[str, WriterSpec] = {
     "masks": WriterSpec(
         name="masks",
@@ -179,6 +182,14 @@ WRITERS: dict[str, WriterSpec] = {
         needs_grid=True,
         description="the picture with its subject kept, its background blurred",
         settings="maskmill.pipeline.prelabel.cutout:CutoutSettings",
+    ),
+    "frames": WriterSpec(
+        name="frames",
+        folder="frames",
+        extension=".jpg",
+        function="maskmill.pipeline.prelabel.writers.frame_file:write_frame",
+        needs_image=True,
+        description="the picture itself, upright: what annotation tools need of a video",
     ),
 }
 

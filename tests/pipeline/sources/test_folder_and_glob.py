@@ -141,9 +141,9 @@ def test_an_unknown_kind(tmp_path: Path):
 
 
 def test_a_file_that_is_nothing_known(tmp_path: Path):
-    (tmp_path / "movie.mp4").touch()
+    (tmp_path / "movie.exe").touch()
     with pytest.raises(SettingsError, match="cannot tell"):
-        list_source(str(tmp_path / "movie.mp4"))
+        list_source(str(tmp_path / "movie.exe"))
 
 
 @pytest.mark.parametrize(
