@@ -115,6 +115,11 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help="Network input size. [default: the model's own]",
 )
 @click.option(
+    "--exact-decode",
+    is_flag=True,
+    help="Decode all pixels of large JPEGs, also where the network needs fewer.",
+)
+@click.option(
     "--output-stride",
     type=click.Choice([str(stride) for stride in OUTPUT_STRIDES]),
     callback=lambda _, __, value: None if value is None else int(value),

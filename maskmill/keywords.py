@@ -48,6 +48,7 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
     to_time: float | str | None
     gpus_per_worker: float | None
     threads_per_worker: int
+    exact_decode: bool
     batch_size: int | None
     min_confidence: float | None
     min_area: int

@@ -70,6 +70,7 @@ HOMES = {
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/",),
     "av": ("pipeline/pictures/",),
+    "pillow_heif": ("pipeline/pictures/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
 }

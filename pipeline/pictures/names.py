@@ -7,6 +7,7 @@ from typing import Final
 IMAGE_EXTENSIONS: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff"),
     *(".gif", ".jp2", ".j2k", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".heic", ".heif", ".hif"),
 )
 """What is taken for a picture, in any case of letters; where one name has several, first wins."""
 

@@ -159,6 +159,7 @@ class PrelabelJob:
             views=self.settings.views,
             max_pixels=self.settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
+            exact_decode=self.settings.exact_decode,
         )
 
     def _network(self, plan: PrelabelPlan) -> WorkerSettings:

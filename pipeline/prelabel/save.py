@@ -1,6 +1,7 @@
 """SavePrelabels: logit grids -> masks on disk and METADATA rows."""
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -184,7 +185,15 @@ class SavePrelabels:
             raise ImageFailure(
                 ErrorCode.VANISHED, f"{item.key}: the file changed while the run was reading it"
             )
-        return decode_image(data, name=item.key, max_pixels=self.max_pixels).pixels
+        return decode_image(
+            data, name=item.key, max_pixels=self.max_pixels, needed=self._needed
+        ).upright
+
+    def _needed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """What the writers need of a picture: all of it, or so much that the longest side does."""
+        sides = [output.spec.image_side for output in self.outputs if output.spec.needs_image]
+        share = min(1.0, max(sides) / max(size_hw)) if all(sides) else 1.0
+        return math.ceil(size_hw[0] * share), math.ceil(size_hw[1] * share)
 
     def _text(self) -> dict[str, str]:
         """Provenance inside each mask file."""

@@ -41,6 +41,7 @@ class PrelabelSettings:
     threads_per_worker: int = setting(1, decides=True)
     batch_size: int | None = setting(None, decides=False)
     image_size: int | None = setting(None, decides=True)
+    exact_decode: bool = setting(False, decides=True)
     output_stride: int | None = setting(None, decides=False)
     network_options: tuple[str, ...] = setting((), decides=False)
     scales: tuple[float, ...] = setting((1.0,), decides=True)

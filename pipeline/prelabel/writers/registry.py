@@ -23,7 +23,7 @@ class ImageOutputs:
     output: str  # path of the outputs without folder and extension
     mask: LabelMask
     labels: LabelMap
-    image: RgbImage | None = None  # (H, W, 3), the size of the mask
+    image: RgbImage | None = None  # (H, W, 3), the size of the mask; or reduced, see image_side
     views: tuple[GridView, ...] = ()  # what the network said, averaged; for who asks for it
     text: Mapping[str, str] = field(default_factory=dict)  # provenance, the same for every image
 
@@ -57,6 +57,7 @@ class WriterSettings(Protocol):
 class WriterSpec:
     """Where a per-image output goes and who makes it.
 
+    ``image_side``: the longest side of the picture that suffices; 0: it needs all pixels.
     ``function`` is (outputs) -> bytes; of a writer with ``settings`` (a class that needs no
     arguments) it takes them as well.
     """
@@ -69,6 +70,7 @@ class WriterSpec:
     description: str
     needs_grid: bool = False
     settings: str = ""
+    image_side: int = 0
 
     def path(self, output: str, extension: str = "") -> str:
         """Path of the file for the image with that ``output``, relative to the run folder."""
@@ -144,6 +146,9 @@ class FinisherSpec:
         return finisher
 
 
+OVERLAY_SIDE = 1280
+"""Longest side of an overlay: it is looked at, not measured."""
+
 VIDEO = "video"
 """As a name to write: of each video in the source one under its classes, and one of its masks."""
 
@@ -163,6 +168,7 @@ WRITERS: dict[str, WriterSpec] = {
         function="maskmill.pipeline.prelabel.writers.overlay:write_overlay",
         needs_image=True,
         description="the picture under its classes, with a legend",
+        image_side=OVERLAY_SIDE,
     ),
     "soft": WriterSpec(
         name="soft",
