@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ORACLES := .venv-oracles/.installed
 TEST_ARGS ?=
 
-.PHONY: help install demo test test-all lint bench gpu clean
+.PHONY: help install label-studio demo test test-all lint bench gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,11 @@ $(ORACLES): tests/oracles/requirements.txt tests/oracles/requirements-bare.txt
 	-.venv-oracles/bin/python -m pip install --quiet --no-deps -r tests/oracles/requirements-bare.txt
 	-.venv-oracles/bin/python -m pip install --quiet -r tests/oracles/requirements.txt && touch $@
 
+# A server of others, for the slow tests of push and pull; it takes a gigabyte and some minutes.
+label-studio:  ## make .venv-label-studio, which tests of push and pull start on loopback
+	$(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/python -m pip install --quiet label-studio
+
 demo: $(STAMP)  ## pull the default model and label real pictures into demo/
 	$(BIN)/python examples/demo.py demo
 
@@ -34,7 +39,11 @@ test: $(STAMP) $(ORACLES)  ## the tests but the slow ones, and how many those ar
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS)
 
 test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	@# The slow ones one at a time: most start engines of their own that want the whole machine.
+	failed=0; \
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS) || failed=1; \
+	$(BIN)/python -m pytest -m slow $(TEST_ARGS) || failed=1; \
+	exit $$failed
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -50,4 +59,4 @@ gpu: $(STAMP)  ## what only a GPU can tell, into benchmarks/results/; without on
 	$(BIN)/python tests/gpu/accept.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) .venv-oracles demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oracles .venv-label-studio demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,9 +23,10 @@ PHOTOS = 290
 PHOTO_SIZE = (500, 500)
 LONG_ROUNDS = 3
 LOOP = (
-    "import sys; from pathlib import Path; from prelabel_throughput import plain_loop;"
-    "plain_loop(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
+    "import sys; from pathlib import Path; import prelabel_throughput as loops;"
+    "getattr(loops, sys.argv[4])(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
 )
+LOOPS = {"plain fp32 loop": "plain_loop", "fp32 loop, fused network": "fused_loop"}
 
 Command = Callable[[str, Path], Sequence[object]]
 """(engine, out) -> the command line after `maskmill`."""
@@ -109,16 +110,20 @@ def photographs(work: Path) -> None:
     commands = engines(
         lambda name, out: ("prelabel", source, out, "--engine", name), ("auto", "local", "ray")
     )
-    commands["plain fp32 loop"] = lambda out: seconds_of(
-        [sys.executable, "-c", LOOP, source, out, PHOTOS - 4], ROOT / "benchmarks"
-    )
+    for title, loop in LOOPS.items():
+        commands[title] = lambda out, loop=loop: seconds_of(
+            [sys.executable, "-c", LOOP, source, out, PHOTOS - 4, loop], ROOT / "benchmarks"
+        )
     found = side_by_side(commands, work, LONG_ROUNDS)
     medians = {name: statistics.median(values) for name, values in found.items()}
     say(
         f"{PHOTOS} photographs of {PHOTO_SIZE[0]}x{PHOTO_SIZE[1]}",
         found,
         auto_by_faster=round(medians["auto"] / min(medians["local"], medians["ray"]), 3),
-        loop_by_auto=round(medians["plain fp32 loop"] / medians["auto"], 2),
+        **{
+            f"{loop} by auto": round(medians[title] / medians["auto"], 2)
+            for title, loop in LOOPS.items()
+        },
     )
 
 

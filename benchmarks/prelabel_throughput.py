@@ -26,7 +26,7 @@ from runs import watch_prelabel
 
 from maskmill.pipeline.models.precision import resolve_precision
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
-from maskmill.pipeline.models.segmenter import Segmenter
+from maskmill.pipeline.models.segmenter import Segmenter, load_network
 from maskmill.pipeline.models.weights.origins import resolve_weights
 from maskmill.pipeline.pictures.decoding import decode_image
 from maskmill.pipeline.views.preparation import prepare
@@ -84,10 +84,21 @@ def _rates(folder: Path, precision: str, threads: int, processes: int) -> float:
 
 
 def plain_loop(folder: Path, out: Path, count: int) -> float:
-    """The script people write: open, resize, normalise, forward in fp32, argmax, save. Images/s."""
+    """The script people write: open, resize, normalise, forward in fp32, argmax, save. Images/s.
+
+    The network is PyTorch's own modules as they are built; `fused_loop` has what we make of them.
+    """
     torch.set_num_threads(CORES)
+    return _loop(load_network(SPEC, resolve_weights(SPEC)).eval(), folder, out, count)
+
+
+def fused_loop(folder: Path, out: Path, count: int) -> float:
+    """The same script around our network with its activations fused into the convolutions."""
     segmenter = Segmenter(SPEC, resolve_weights(SPEC), precision="fp32", threads=CORES)
-    network = segmenter.network
+    return _loop(segmenter.network, folder, out, count)
+
+
+def _loop(network: torch.nn.Module, folder: Path, out: Path, count: int) -> float:
     out.mkdir()
     paths = sorted(folder.iterdir())[: count + 4]
     for number, path in enumerate(paths):

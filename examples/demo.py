@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from photographs import write_photographs
-from PIL import Image
 
-from maskmill.pipeline.prelabel.writers.overlay import contact_sheet
+import maskmill as package
+from maskmill.pipeline.prelabel.writers.overlay import contact_sheet, overlay_preview
+from maskmill.schemas.arrays import RgbImage
+
+TILE = 320  # pixels of the longer side of a picture on the sheet
 
 
 def main(folder: Path) -> None:
@@ -20,11 +22,19 @@ def main(folder: Path) -> None:
     maskmill("verify", labels)
     maskmill("rank", labels, "--top", 3)
     sheet = folder / "contact_sheet.jpg"
-    overlays = sorted((labels / "overlays").rglob("*.jpg"))
-    sheet.write_bytes(
-        contact_sheet([(path.stem, np.asarray(Image.open(path))) for path in overlays])
-    )
+    sheet.write_bytes(contact_sheet(previews(labels), tile=TILE))
     print(f"\nOpen {sheet} to see the labels; masks, rows and annotations.json are in {labels}/")
+
+
+def previews(labels: Path) -> list[tuple[str, RgbImage]]:
+    """Name and overlay of every labelled picture, drawn at the size it has on the sheet."""
+    run = package.open_run(labels)
+    keys = [row["key"] for row in run.read_rows(["key", "status"]).to_pylist()
+            if row["status"] == "ok"]  # fmt: skip
+    return [
+        (Path(key).stem, overlay_preview(run.image(key), run.mask(key), run.labels, TILE))
+        for key in keys
+    ]
 
 
 def maskmill(*arguments: object) -> None:

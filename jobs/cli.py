@@ -14,10 +14,16 @@ COMMANDS = {
     "cutout": "Keep the subject of every image: blur, remove or paint the background.",
     "verify": "Prove that rows, files, COCO and inputs of a run agree.",
     "rank": "Order the images of a run for review, most uncertain first.",
+    "view": "Look at a run or a data set in the browser, review it, try a model.",
+    "review": "Write what was accepted, rejected and flagged in the view as files.",
+    "report": "Write a run as one HTML page that needs no server.",
     "audit": "Compare masks with their truth, and two audits with each other.",
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
     "labels": "List the built-in label maps; show a label file as it is read.",
+    "push": "Send images with their masks to annotators: Label Studio, CVAT.",
+    "pull": "Fetch what annotators made of them, with who, when and what changed.",
+    "serve": "Serve a model over HTTP: pictures in, masks out; Label Studio's ML backend.",
     "models": "List, describe, fetch, import and export models.",
 }
 """Command -> its line of help. The command ``name`` is ``maskmill.jobs.name:name``."""

@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
+from maskmill.jobs.labelling import carry_out
 from maskmill.jobs.options import exits_cleanly
-from maskmill.jobs.prelabel import carry_out, prelabel
+from maskmill.jobs.prelabel import prelabel
 
 LEFT_OUT = ("writers", "segments", "min_confidence", "threshold")
 """Options of `prelabel` that a cutout has no use for; the others are its own too."""

@@ -90,7 +90,7 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
     spawned = get_context("spawn")  # forking a process that has threads is not safe
     with (
         ProcessPoolExecutor(workers, mp_context=spawned, initializer=end_with_parent) as pool,
-        progress_meter(len(names), 0, "inspect") as meter,
+        progress_meter(len(names), 0, "inspect", "files") as meter,
     ):
         for census in pool.map(work, names, chunksize=16):
             meter.advance(1, int(bool(census.failure)))

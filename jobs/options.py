@@ -44,6 +44,13 @@ _ENGINE_OPTIONS = (
         type=click.IntRange(1),
         help="Processes, or threads, that do the work. [default: one per core, or per GPU]",
     ),
+    click.option(
+        "--stall-minutes",
+        type=click.FloatRange(0),
+        default=60.0,
+        show_default=True,
+        help="End a run that has committed nothing for so long; 0: never.",
+    ),
 )
 
 

@@ -1,21 +1,14 @@
 """`maskmill prelabel`: options -> PrelabelConfig -> run -> summary and exit code."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from maskmill.jobs.options import (
-    EXIT_FAILED_ROWS,
-    engine_options,
-    exits_cleanly,
-    json_option,
-    run_options,
-    say_json,
-)
+from maskmill.jobs.labelling import carry_out
+from maskmill.jobs.options import engine_options, exits_cleanly, json_option
 from maskmill.jobs.video_options import video_options
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
-from maskmill.pipeline.prelabel.writers.registry import VIDEO, WRITERS
+from maskmill.pipeline.prelabel.writers.registry import COCO, STORES, VIDEO, WRITERS
 from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
@@ -24,9 +17,6 @@ from maskmill.pipeline.views.plan import (
     OUTPUT_STRIDES,
     SCALE_RANGE,
 )
-
-if TYPE_CHECKING:
-    from maskmill.pipeline.prelabel.job import PrelabelJob
 
 MIN_WINDOW = 64
 
@@ -98,6 +88,11 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     "--gpus-per-worker",
     type=click.FloatRange(0, 1),
     help="Share of a GPU for each worker; 0: none. [default: 1 where there are GPUs]",
+)
+@click.option(
+    "--accelerator-type",
+    metavar="NAME",
+    help="Of a cluster with several kinds of GPU use this one, as Ray names it: A100, H100, L4.",
 )
 @click.option(
     "--threads-per-worker",
@@ -190,10 +185,23 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     metavar="NAMES",
     help=f"Comma-separated, of: {', '.join((*WRITERS, VIDEO))}.",
 )
+@click.option("--report", is_flag=True, help="Write OUT/report/index.html too: a page to look at.")
+@click.option(
+    "--store",
+    type=click.Choice(STORES),
+    help="files: one per image and writer. shards: one tar per block, for millions of images or a "
+    "bucket. [default: files, or as the run began]",
+)
+@click.option(
+    "--coco",
+    type=click.Choice(COCO),
+    help="annotations.json of the run, a document for each block, or none. [default: one, or as "
+    "the run began]",
+)
 @click.option(
     "--block-images",
     type=click.IntRange(1),
-    help="Images that commit together. [default: 32; with --scales or --flip fewer]",
+    help="Images that commit together. [default: 32, in shards 128; with --scales or --flip fewer]",
 )
 @click.option(
     "--max-pixels",
@@ -237,58 +245,3 @@ def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any)
     Exit codes: 0 done, 1 the run broke, 2 usage, 3 done but some images failed.
     """
     carry_out("prelabel", options, as_json=as_json, dry_run=dry_run, allow_failures=allow_failures)
-
-
-def carry_out(
-    command: str, options: dict[str, Any], *, as_json: bool, dry_run: bool, allow_failures: bool
-) -> None:
-    """Run what the options of a labelling command ask for, and say how it went.
-
-    Ends the process with EXIT_FAILED_ROWS where images failed that were not allowed to.
-    """
-    # Arrow, torch and Ray are heavy; --help is not to wait for them.
-    from maskmill.jobs.run import run
-    from maskmill.jobs.summary import file_lines, headline, ledger_lines, outcome_dict
-    from maskmill.pipeline.prelabel.job import PrelabelJob
-    from maskmill.pipeline.prelabel.settings import PrelabelSettings
-
-    how = run_options(options)
-    job = PrelabelJob(PrelabelSettings(**options), command)
-    if dry_run:
-        _say_plan(job, as_json)
-        return
-    outcome = run(job, how)
-    advice = "each failed image is a row with its reason; --retry-failed does them again"
-    if as_json:
-        say_json(outcome_dict(outcome, files=outcome.result))
-    else:
-        lines = [headline(outcome, "images", "nothing to do"), *file_lines(outcome.result)]
-        click.echo("\n".join([*lines, *ledger_lines(outcome, advice)]))
-    if outcome.ledger.failed and not allow_failures:
-        sys.exit(EXIT_FAILED_ROWS)
-
-
-def _say_plan(job: "PrelabelJob", as_json: bool) -> None:
-    from maskmill.pipeline.prelabel.plan import dry_run
-    from maskmill.pipeline.runs.record import load_own_record
-
-    report = dry_run(job.plan(load_own_record(job.layout, job.command)), job.layout)
-    if as_json:
-        say_json(report)
-        return
-    blocks = "1 block" if report["blocks"] == 1 else f"{report['blocks']:,} blocks"
-    size = "unknown size" if report["bytes"] is None else f"{report['bytes'] / 1e6:,.1f} MB"
-    click.echo(
-        f"{report['images']:,} images ({size}) from the {report['source']['kind']} "
-        f"{report['source']['root']}, in {blocks}\n"
-        f"{report['already_done']:,} have a row already, {report['to_do']:,} to do "
-        f"with {report['model']}\nwould write {', '.join(report['would_write'])}"
-    )
-    if report["renamed"]:
-        shown = ", ".join(report["renamed"][:3])
-        click.echo(
-            f"{len(report['renamed'])} outputs keep their extension, for names would collide: "
-            f"{shown}"
-        )
-    for note in report["notes"]:
-        click.echo(f"note: {note}")

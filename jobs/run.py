@@ -13,6 +13,7 @@ import pyarrow as pa
 from maskmill.jobs.engines.choice import RunOptions, choose_engine, engine_notes
 from maskmill.jobs.engines.lazy import LazyWorkers
 from maskmill.jobs.progress import progress_meter
+from maskmill.jobs.watchdog import watchdog
 from maskmill.pipeline.runs.identity import refuse_difference
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.ledger import Ledger, count_ledger
@@ -159,18 +160,18 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
             outputs=job.needed_files(plan),
         )
         name = choose_engine(options, layout, pending, local_items=job.local_items)
-        _say(engine_notes(options, name) if pending.num_rows else [])
+        _say(engine_notes(options, name, pending.num_rows) if pending.num_rows else [])
         workers = LazyWorkers(options.start(name, layout), stack)
         session = _Session(name if pending.num_rows else "")
         is_fresh = bool(pending.num_rows) or record is None or record.state != "finished"
         if record is None or pending.num_rows:
             plan, record = _opened(job, plan, record, workers)
-            _work(job, plan, pending, workers, session, lock.check)
+            _work(job, plan, pending, workers, session, lock.check, options.stall_minutes)
         lock.check()
         ledger = _balanced(job, plan, record, session)
-        told = dict(record.info)
+        told = dict(record.info), dict(record.settings)
         result = job.finish(plan, record, workers, is_fresh=is_fresh)
-        if is_fresh or record.info != told:  # what is finished is left alone
+        if is_fresh or (record.info, record.settings) != told:  # what is finished is left alone
             record.close(layout, ledger, session.to_dict(job.noun) if pending.num_rows else None)
     return Outcome(
         out=layout.root,
@@ -231,13 +232,19 @@ def _work(
     workers: LazyWorkers,
     session: _Session,
     still_ours: Callable[[], None],
+    stall_minutes: float,
 ) -> None:
     """Every pending block, counted as it commits."""
     started = time.monotonic()
     job.layout.clear(job.layout.scratch)
     stages = job.stages(plan, uuid.uuid4().hex)
-    with progress_meter(plan.inputs, plan.inputs - num_items(pending), job.command) as meter:
+    done = plan.inputs - num_items(pending)
+    with (
+        progress_meter(plan.inputs, done, job.command, job.noun) as meter,
+        watchdog(job.layout, pending["block"].to_pylist(), stall_minutes) as dog,
+    ):
         for tally in workers.engine.blocks(stages, pending, on_gpu=job.on_gpu(plan)):
+            dog.heard()
             meter.advance(len(tally), session.add(tally))
             still_ours()
         session.rate = meter.rate

@@ -8,6 +8,8 @@ from maskmill.jobs.options import exits_cleanly, json_option, say_json
 from maskmill.schemas.text import printable
 
 MAX_SHOWN = 20
+NOUNS = {"convert": "samples", "audit": "pairs"}
+"""What a run of these commands counts; the others count images."""
 
 
 @click.command()
@@ -45,7 +47,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     steps = proofs.get(command, lambda: verify_run(layout, inputs=inputs))()
     problems: list[str] = []
     checked = 0
-    with progress_meter(total, 0, "verify") as meter:
+    with progress_meter(total, 0, "verify", NOUNS.get(command, "images")) as meter:
         for step in steps:
             checked += step.items
             problems += step.problems

@@ -16,6 +16,7 @@ class RunKeywords(TypedDict, total=False):
     engine: Literal["auto", "local", "ray"]
     address: str | None
     workers: int | None
+    stall_minutes: float
     retry_failed: bool
 
 
@@ -35,7 +36,19 @@ class ViewKeywords(TypedDict, total=False):
     max_pixels: float
 
 
-class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
+class RuleKeywords(TypedDict, total=False):
+    """What becomes of a network's answer; see `maskmill prelabel --help` for each."""
+
+    min_confidence: float | None
+    min_area: int
+    segments: Literal["class", "component"]
+
+
+class ModelKeywords(ViewKeywords, RuleKeywords, total=False):
+    """The settings of a model that labels single pictures."""
+
+
+class PrelabelKeywords(RunKeywords, ViewKeywords, RuleKeywords, total=False):
     """The options of `maskmill prelabel`; ``writers`` is --write, ``max_pixels`` megapixels."""
 
     model: str
@@ -47,13 +60,13 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, total=False):
     from_time: float | str | None
     to_time: float | str | None
     gpus_per_worker: float | None
+    accelerator_type: str | None
     threads_per_worker: int
     exact_decode: bool
     batch_size: int | None
-    min_confidence: float | None
-    min_area: int
-    segments: Literal["class", "component"]
     writers: Sequence[str]
+    store: Literal["files", "shards"] | None
+    coco: Literal["one", "blocks", "none"] | None
     block_images: int | None
     limit: int | None
     extend: bool

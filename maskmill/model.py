@@ -9,22 +9,15 @@ import numpy.typing as npt
 from maskmill.caller import process_kept
 from maskmill.jobs.option_values import checked
 from maskmill.jobs.prelabel import prelabel
-from maskmill.keywords import PathOrUri, ViewKeywords
-from maskmill.pipeline.labelling.picture import label_picture
+from maskmill.keywords import ModelKeywords, PathOrUri
 from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
 from maskmill.pipeline.labelling.upsample import sample_bilinear
-from maskmill.pipeline.models.adaptation import check_class_count
-from maskmill.pipeline.models.choice import ModelChoice
-from maskmill.pipeline.models.segmenter import Segmenter
-from maskmill.pipeline.models.torch_settings import best_device, exact_settings
+from maskmill.pipeline.models.torch_settings import exact_settings
 from maskmill.pipeline.pictures.decoding import PillowImage, decode_image, pillow_to_rgb
-from maskmill.pipeline.prelabel.plan import adapted_choice
+from maskmill.pipeline.prelabel.labelled_picture import LabelledPicture
+from maskmill.pipeline.prelabel.labeller import Labeller
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.storage.filesystems import read_bytes
-from maskmill.pipeline.views.geometry import GridView
-from maskmill.pipeline.views.pictures import mirrored, view_pictures
-from maskmill.pipeline.views.plan import ViewPlan, plan_views
-from maskmill.pipeline.views.preparation import NetworkPicture
 from maskmill.schemas.arrays import LabelMask, RgbImage, ScoreMap
 from maskmill.schemas.errors import ImageFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -33,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-VIEW_SETTINGS = frozenset(ViewKeywords.__annotations__)
+MODEL_SETTINGS = frozenset(ModelKeywords.__annotations__)
 
 Picture: TypeAlias = "str | PathLike[str] | PillowImage | npt.NDArray[np.uint8]"
 """A path or URI, a Pillow picture, or (H, W, 3) or (H, W) uint8, RGB or grey."""
@@ -57,7 +50,7 @@ def load_model(
     labels: PathOrUri | None = None,
     *,
     device: str | None = None,
-    **settings: "Unpack[ViewKeywords]",
+    **settings: "Unpack[ModelKeywords]",
 ) -> "Model":
     """A model by its name in `maskmill models list`, with its weights in memory.
 
@@ -66,7 +59,8 @@ def load_model(
         weights: a file of your own, or None for the model's, which are fetched where needed.
         labels: label map of your weights: a file, or a built-in name.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
-        settings: those options of `maskmill prelabel` that say how a network sees a picture.
+        settings: those options of `maskmill prelabel` that say how a network sees a picture, and
+            what becomes of its answer.
 
     Raises:
         SettingsError: no such model, label map or setting, or labels that do not fit.
@@ -74,23 +68,13 @@ def load_model(
         WeightsRefused: a file that would run code.
         TypeError: a setting that there is not.
     """
-    of_views = {key: value for key, value in settings.items() if key in VIEW_SETTINGS}
-    if len(of_views) < len(settings):
-        missing = ", ".join(key for key in settings if key not in VIEW_SETTINGS)
-        raise TypeError(f"no setting {missing}; there are: {', '.join(sorted(VIEW_SETTINGS))}")
-    given = {"model": name, "weights": weights, "labels": labels, **of_views}
+    of_models = {key: value for key, value in settings.items() if key in MODEL_SETTINGS}
+    if len(of_models) < len(settings):
+        missing = ", ".join(key for key in settings if key not in MODEL_SETTINGS)
+        raise TypeError(f"no setting {missing}; there are: {', '.join(sorted(MODEL_SETTINGS))}")
+    given = {"model": name, "weights": weights, "labels": labels, **of_models}
     chosen = PrelabelSettings(source="", out="", **checked(prelabel, given))
-    choice = adapted_choice(chosen)
-    with exact_settings():
-        segmenter = Segmenter(
-            choice.spec,
-            choice.weights_path,
-            device=device or best_device(),
-            precision=chosen.precision,
-            untrained=chosen.untrained,
-        )
-    check_class_count(segmenter.num_classes, choice.labels)
-    return Model(choice, segmenter, chosen)
+    return Model(Labeller(chosen, device=device, group_size=1))
 
 
 class Model:
@@ -100,33 +84,32 @@ class Model:
     pictures in groups, a few pixels on boundaries may differ.
     """
 
-    def __init__(
-        self, choice: ModelChoice, segmenter: Segmenter, settings: PrelabelSettings
-    ) -> None:
-        self._choice, self._segmenter, self._settings = choice, segmenter, settings
+    def __init__(self, labeller: Labeller) -> None:
+        self._labeller = labeller
 
     def __repr__(self) -> str:
-        return f"<{self.name}, {self._segmenter.num_classes} classes, on {self.device}>"
+        classes = self._labeller.segmenter.num_classes
+        return f"<{self.name}, {classes} classes, on {self.device}>"
 
     @property
     def name(self) -> str:
         """As ``maskmill models list`` has it; it says where the weights are random."""
-        return self._choice.title
+        return self._labeller.choice.title
 
     @property
     def labels(self) -> LabelMap:
         """What the class indices mean."""
-        return self._choice.labels
+        return self._labeller.choice.labels
 
     @property
     def device(self) -> str:
         """Where the network is: cpu or cuda."""
-        return self._segmenter.device.type
+        return self._labeller.segmenter.device.type
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the commands would say of the weights."""
-        return (*self._choice.notes, *self._segmenter.notes)
+        return self._labeller.notes
 
     @process_kept()
     def predict(self, image: Picture) -> Prediction:
@@ -139,41 +122,29 @@ class Model:
             ImageFailure: a file that is no picture, damaged, or too large for the memory.
             SettingsError: an array of another shape or dtype.
         """
-        pixels = _rgb_of(image, self._settings.max_pixels)
-        size = (pixels.shape[0], pixels.shape[1])
-        plan = plan_views(size, self._settings.views)
-        answers = self._answers(pixels, plan)
-        picture = label_picture(
-            answers,
-            plan,
-            size,
-            dtype=self.labels.mask_dtype,
-            threshold=self._settings.threshold,
-        )
-        if len(answers) == 1:
-            only = answers[0]
-            return Prediction(picture.mask, pixel_confidence(only.grid, only.rows, only.cols, size))
-        top1 = sample_bilinear(picture.confidence.top1, picture.rows, picture.cols, size)
-        return Prediction(picture.mask, top1)
+        labelled = self.label(image)
+        fused, size = labelled.fused, (labelled.mask.shape[0], labelled.mask.shape[1])
+        if len(fused.answers) == 1:
+            only = fused.answers[0]
+            confidence = pixel_confidence(only.grid, only.rows, only.cols, size)
+            return Prediction(labelled.mask, confidence)
+        top1 = sample_bilinear(fused.confidence.top1, fused.rows, fused.cols, size)
+        return Prediction(labelled.mask, top1)
 
-    def _answers(self, pixels: RgbImage, plan: ViewPlan) -> list[GridView]:
-        """What the network says to each view of the plan, in its order."""
-        spec, image_size = self._segmenter.spec, self._settings.image_size
+    @process_kept()
+    def label(self, image: Picture) -> LabelledPicture:
+        """Mask, segments and their scores, as the rows of `maskmill prelabel` have them.
+
+        Raises:
+            ImageFailure, SettingsError: as :meth:`predict`.
+        """
+        pixels = _rgb_of(image, self._labeller.settings.max_pixels)
         with exact_settings():
-            shown = view_pictures(
-                pixels, plan, spec.preprocessing, image_size=image_size, alignment=spec.alignment
-            )
-            return [
-                self._answer(side)
-                for picture in shown
-                for side in ((picture, mirrored(picture)) if plan.flip else (picture,))
-            ]
-
-    def _answer(self, picture: NetworkPicture) -> GridView:
-        result = self._segmenter.forward([picture])[0]
-        if isinstance(result, ImageFailure):
-            raise result
-        return GridView(result.logits, result.rows, result.cols)
+            shown = self._labeller.show(pixels)
+            answers = self._labeller.answer([shown])[0]
+        if isinstance(answers, ImageFailure):
+            raise answers
+        return self._labeller.label(shown, answers)
 
 
 def _rgb_of(image: Picture, max_pixels: int) -> RgbImage:

@@ -4,6 +4,8 @@ MaskmillError                    a sentence for the user; ``exit_code`` says how
 ├── SettingsError                the command asks for something that cannot be (exit 2)
 │   └── RunRefused               OUT belongs to a different run, or another run holds it (exit 2)
 ├── RunFailed                    the run itself broke (exit 1)
+│   ├── ServerFailed             a server of others failed or refused; the same command continues
+│   └── DeviceLost               a GPU answers its process no more; another process may go on
 ├── ModelError                   weights missing, unfetchable, or not fitting (exit 1)
 │   └── WeightsRefused           weights that would run code, or with the wrong hash (exit 1)
 └── FileFailure                  one file is bad; becomes a failed row, the run goes on
@@ -47,6 +49,7 @@ class ErrorCode(str, Enum):
     UNSAFE_SIZE = "unsafe_size"
     UNSAFE_XML = "unsafe_xml"
     CANNOT_HOLD = "cannot_hold"
+    NOT_TAKEN = "not_taken"
 
 
 class MaskmillError(Exception):
@@ -67,6 +70,14 @@ class RunRefused(SettingsError):
 
 class RunFailed(MaskmillError):
     """The run broke; what is committed stays committed."""
+
+
+class ServerFailed(RunFailed):
+    """A server of others failed, refused or was gone; what it took stays, and can be continued."""
+
+
+class DeviceLost(RunFailed):
+    """A GPU answers this process no more; whatever comes next needs another process."""
 
 
 class ModelError(MaskmillError):

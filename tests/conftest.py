@@ -1,5 +1,6 @@
 """Fixtures shared by every test."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,12 @@ from hypothesis import settings
 
 settings.register_profile("suite", deadline=None)  # a busy machine is no failure
 settings.load_profile("suite")
+
+for _number in (signal.SIGHUP, signal.SIGINT):
+    # Begun by nohup or in the background the suite ignores these, and so would every process it
+    # starts to see them end by a signal; a handler of Python's is not inherited.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 LEFT_OUT: list[str] = []
 SHARED = Path(__file__).resolve().parents[2] / "shared"

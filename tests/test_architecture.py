@@ -35,6 +35,9 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "review",
+    "reports",
+    "exchange",
 )
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -43,6 +46,9 @@ HOMES = {
     "ray": ("jobs/",),
     "click": ("jobs/",),
     "rich": ("jobs/",),
+    "starlette": ("jobs/",),
+    "uvicorn": ("jobs/",),
+    "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
     "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
     "torchvision": ("pipeline/models/", "pipeline/pictures/"),
     "timm": ("pipeline/models/",),
@@ -63,7 +69,7 @@ HOMES = {
         "pipeline/audit/",
         "pipeline/inspect/",
     ),
-    "jinja2": ("pipeline/audit/report/",),
+    "jinja2": ("pipeline/audit/report/", "pipeline/reports/"),
     "defusedxml": ("pipeline/datasets/",),
     "ijson": ("pipeline/datasets/",),
     "yaml": ("schemas/", "pipeline/datasets/"),
@@ -71,8 +77,11 @@ HOMES = {
     "safetensors": ("pipeline/models/",),
     "av": ("pipeline/pictures/",),
     "pillow_heif": ("pipeline/pictures/",),
+    "duckdb": ("pipeline/review/",),
+    "sqlite3": ("pipeline/review/",),
     "obstore": ("pipeline/storage/",),
     "botocore": ("pipeline/storage/",),
+    "requests": ("pipeline/exchange/",),
 }
 SOURCES = sorted(
     path for folder in (*FOLDERS, "maskmill") for path in (ROOT / folder).rglob("*.py")

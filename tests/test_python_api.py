@@ -167,10 +167,10 @@ def test_settings_are_checked_as_the_commands_check_them(tmp_path: Path) -> None
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
         with pytest.raises(SettingsError, match=said):
             maskmill.prelabel(tmp_path, tmp_path / "out", **{"untrained": True, **wrong})
-    with pytest.raises(TypeError, match="no setting modle; there are: address"):
+    with pytest.raises(TypeError, match="no setting modle; there are: accelerator_type, address"):
         maskmill.prelabel(tmp_path, tmp_path / "out", modle="x")
-    with pytest.raises(TypeError, match="no setting min_area"):
-        maskmill.load_model(min_area=3)
+    with pytest.raises(TypeError, match="no setting batch_size"):
+        maskmill.load_model(batch_size=3)
     with pytest.raises(SettingsError, match="'cocoa' is not one of"):
         maskmill.convert(tmp_path, tmp_path / "out", "masks", "cocoa")
     assert checked(prelabel_command, {"scales": [1, 0.5], "weights": None, "max_pixels": 2}) == {

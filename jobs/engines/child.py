@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from maskmill.jobs.engines.stage_process import ended_without_device
+from maskmill.pipeline.runs.attempts import all_stages_here
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.schemas.errors import RunFailed
 
@@ -87,8 +89,9 @@ def main() -> None:
         except EOFError:
             return
         try:
-            for operator in operators:
-                table = operator(table)
+            with all_stages_here(), ended_without_device():
+                for operator in operators:
+                    table = operator(table)
             _send(answers, table.to_pylist())
         except Exception as error:
             _send(answers, error)

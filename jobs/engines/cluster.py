@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from maskmill.jobs.engines.gpus import Gpus, count_gpus
 from maskmill.jobs.engines.machine import local_cores
 from maskmill.jobs.engines.native_stderr import native_stderr_in_file
 from maskmill.jobs.engines.watch import Watch
@@ -51,7 +52,7 @@ class Cluster:
     """What a cluster offers, and who sees it die. ``is_own``: started by us, on this machine."""
 
     cpus: int
-    gpus: float
+    gpus: Gpus
     is_own: bool
     watch: Watch
 
@@ -83,7 +84,7 @@ def cluster(address: str | None) -> Iterator[Cluster]:
         resources = ray.cluster_resources()
         yield Cluster(
             cpus=int(resources.get("CPU", 0)),
-            gpus=float(resources.get("GPU", 0)),
+            gpus=count_gpus(),
             is_own=watch.is_own,
             watch=watch,
         )

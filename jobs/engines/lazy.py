@@ -37,11 +37,15 @@ class LazyWorkers:
         """As of the engine."""
         return self.engine.ask(function, *arguments, on_gpu=on_gpu)
 
+    def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """As of the engine."""
+        return self.engine.ask_each(function, *arguments)
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
         """As of the engine, with a progress display that has the last stage's name."""
-        with progress_meter(num_items(pending), 0, stages[-1].name) as meter:
+        with progress_meter(num_items(pending), 0, stages[-1].name, "items") as meter:
             for tally in self.engine.blocks(stages, pending, on_gpu=on_gpu):
                 meter.advance(len(tally), sum(bool(row["error_code"]) for row in tally))
                 yield tally

@@ -9,15 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import click
 import pyarrow as pa
 
 from maskmill.jobs.engines.child import Child, ChildDied
 from maskmill.jobs.engines.machine import local_gpus
 from maskmill.jobs.engines.threads import Lanes
-from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, release, under_way
+from maskmill.pipeline.runs.attempts import (
+    BLOCK_DEATHS,
+    IMAGE_DEATHS,
+    all_stages_here,
+    release,
+    under_way,
+)
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.stages import Operator, Stage
-from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.errors import DeviceLost, RunFailed
 
 
 class LocalEngine:
@@ -37,6 +44,10 @@ class LocalEngine:
         """Call the function here."""
         return function(*arguments)
 
+    def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Call the function here, where there is one GPU."""
+        return [function(*arguments)]
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
@@ -48,7 +59,22 @@ class LocalEngine:
         others = [row for row, block in zip(rows, numbers, strict=True) if block not in suspects]
         yield from self._by_child(stages, suspicious)
         if others:
-            yield from self._by_threads(stages, others, on_gpu)
+            yield from self._while_device_lasts(stages, others, on_gpu)
+
+    def _while_device_lasts(
+        self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool
+    ) -> Iterator[list[dict[str, Any]]]:
+        """By this process; once its GPU is lost to it, what is left is done by children."""
+        done: set[int] = set()
+        try:
+            yield from self._by_threads(stages, rows, on_gpu, done)
+        except DeviceLost as lost:
+            click.echo(f"note: {lost}; a process of its own goes on", err=True)
+        else:
+            return
+        yield from self._by_child(
+            stages, [row for row in rows if row["block"][0].as_py() not in done]
+        )
 
     def _by_child(
         self, stages: Sequence[Stage], rows: Sequence[pa.Table]
@@ -72,22 +98,28 @@ class LocalEngine:
                 child.close()
 
     def _by_threads(
-        self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool
+        self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool, done: set[int]
     ) -> Iterator[list[dict[str, Any]]]:
         with _own_settings(stages):
             steps = [(stage.open(), _alone(stage, on_gpu)) for stage in stages]
             under: set[int] = set()
             lanes = Lanes(self._threads)
 
-            def work(row: pa.Table) -> list[dict[str, Any]]:
+            def work(row: pa.Table) -> tuple[int, list[dict[str, Any]]]:
                 block = row["block"][0].as_py()
                 under.add(block)
-                tally = _through(steps, row)
+                try:
+                    tally = _through(steps, row)
+                except DeviceLost:
+                    under.discard(block)  # it may have died of it: its note stays
+                    raise
                 under.discard(block)
-                return tally
+                return block, tally
 
             try:
-                yield from lanes.run(work, rows)
+                for block, tally in lanes.run(work, rows):
+                    done.add(block)
+                    yield tally
             finally:
                 lanes.stop()
                 for block in under:  # given up, not died of
@@ -96,9 +128,10 @@ class LocalEngine:
 
 def _through(steps: Sequence[tuple[Operator, Any]], row: pa.Table) -> list[dict[str, Any]]:
     table = row
-    for operator, alone in steps:
-        with alone:
-            table = operator(table)
+    with all_stages_here():
+        for operator, alone in steps:
+            with alone:
+                table = operator(table)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 

@@ -3,16 +3,17 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from multiprocessing.pool import ThreadPool
+from math import ceil
 from typing import Any
 
 import pyarrow as pa
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
-from maskmill.jobs.engines.room import await_room
+from maskmill.jobs.engines.gpus import KIND_PREFIX
+from maskmill.jobs.engines.placement import holders_of, light_processes
+from maskmill.jobs.engines.room import rooms
+from maskmill.jobs.engines.stage_process import StageProcess, retries_of, with_share_of_gpu
 from maskmill.jobs.machine_failures import machine_failure
-from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import MaskmillError, RunFailed, SettingsError
@@ -23,28 +24,42 @@ ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
 LIGHT_CPUS = 0.25
 """What a stage beside a GPU's network asks for: it takes a tenth of the network's time."""
 
-_RETRIES = b"retries"
+GPU_IN_FLIGHT = 4
+"""Blocks that a process with a GPU holds: one at work, the others there when it is done."""
 
-STORAGE_THREADS = 4
-"""Items of a block that a process reads or writes at once."""
+MOST_ASKED = 256
+"""Workers whose facts are asked for at once; beyond, each looks at its own GPU when it starts."""
+
+KIND_SHARE = 0.001
+"""What Ray's own option takes of a node's resource that is named after its kind of GPU."""
 
 
 class RayEngine:
     """A cluster, and how many processes may hold a network on it.
 
     Raises:
-        SettingsError: a share of GPUs that no worker can have.
+        SettingsError: a share of GPUs that no worker can have, or a share of none.
     """
 
     def __init__(
-        self, cluster: Cluster, *, workers: int | None, gpus_per_worker: float | None
+        self,
+        cluster: Cluster,
+        *,
+        workers: int | None,
+        gpus_per_worker: float | None,
+        accelerator_type: str | None = None,
     ) -> None:
         if gpus_per_worker is not None and not 0 <= gpus_per_worker <= 1:
             raise SettingsError(
                 f"{gpus_per_worker:g} GPUs per worker: each uses one at most; give 0 to 1"
             )
+        if gpus_per_worker and cluster.is_own and not cluster.gpus.count():
+            raise SettingsError(
+                f"--gpus-per-worker {gpus_per_worker:g}: Ray counts no GPU on this machine; leave "
+                "it out to work on the cores"
+            )
         self._cluster = cluster
-        self._workers, self._gpus = workers, gpus_per_worker
+        self._workers, self._gpus, self._kind = workers, gpus_per_worker, accelerator_type
 
     @property
     def elsewhere(self) -> bool:
@@ -53,8 +68,13 @@ class RayEngine:
 
     @property
     def has_gpu(self) -> bool:
-        """True where the cluster counts GPUs and they may be used."""
-        return self._cluster.gpus > 0 and self._gpus != 0
+        """True where the cluster has GPUs, or can start some, and they may be used.
+
+        Where a share was asked for they are waited for, though the cluster shows none: an
+        autoscaler starts nodes for whoever asks.
+        """
+        gpus = self._cluster.gpus
+        return self._gpus != 0 and bool(gpus.count() or gpus.may_grow or self._gpus)
 
     def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
         """Call the function in a process of the cluster.
@@ -71,6 +91,34 @@ class RayEngine:
 
         return self._watched(lambda: iter([ray.get(answer)])).__next__()
 
+    def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Call the function with each share of a GPU that is free, all at the same time.
+
+        Raises:
+            SettingsError: GPUs of several kinds and none named, or none of the one named.
+            RunFailed: the cluster has no room for it, or died.
+        """
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        gpus, share = self._cluster.gpus, self._share(on_gpu=True)
+        gpus.check(self._kind)
+        count = min(self._workers or MOST_ASKED, max(1, gpus.workers(share, self._kind)))
+        failure = self._watch_failure
+        with rooms(self._needs(LIGHT_CPUS, share), count=count, failure=failure) as places:
+            asked = [
+                ray.remote(
+                    num_cpus=LIGHT_CPUS,
+                    num_gpus=share,
+                    scheduling_strategy=PlacementGroupSchedulingStrategy(place),
+                )(with_share_of_gpu).remote(share, function, *arguments)
+                for place in places
+            ]
+            import ray.data  # takes a second, which the workers spend on imports of their own
+
+            answers: list[Any] = next(self._watched(lambda: iter([ray.get(asked)])))
+        return answers
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
@@ -86,6 +134,7 @@ class RayEngine:
             self._cluster,
             wanted=self._workers,
             gpu_share=share,
+            gpu_kind=self._kind,
             blocks=pending.num_rows,
             spare_cpus=SPARE_CPUS if has_network or self._cluster.is_own else 0,
         )
@@ -94,23 +143,34 @@ class RayEngine:
         # A GPU must never wait: loading and saving have processes of their own. On cores there is
         # nothing to wait for, and a block that stays in one process is neither packed nor sent.
         for together in [[stage] for stage in stages] if share else [stages]:
-            light = bool(share) and not together[0].holds_network
             dataset = dataset.map_batches(
                 StageProcess,
-                fn_constructor_kwargs={"stages": tuple(together)},
-                compute=_pool(max(1, self._cores // 2) if light else holders),
-                num_cpus=LIGHT_CPUS if light else 0 if share else 1,
-                num_gpus=0 if light else share,
+                fn_constructor_kwargs={"stages": tuple(together), "gpu_share": share},
+                **self._placing(together[0], stages, holders, share),
                 **ONE_BLOCK,
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
         for table in self._watched(lambda: iter(dataset.iter_batches(**batches))):
-            RETRIES.add(_retries_of(table), 0)
+            RETRIES.add(retries_of(table), 0)
             yield table.to_pylist()
 
-    @property
-    def _cores(self) -> int:
-        return max(1, self._cluster.cpus - SPARE_CPUS)
+    def _placing(
+        self, stage: Stage, stages: Sequence[Stage], holders: int, share: float
+    ) -> dict[str, Any]:
+        """How many processes do a stage, and what each keeps of the cluster."""
+        if not share:
+            return {"compute": _pool(holders), "num_cpus": 1}
+        own = self._cluster.gpus.cpus_of_worker(share)
+        if stage.holds_network:
+            kind = {"accelerator_type": self._kind} if self._kind else {}
+            return {
+                "compute": _pool(holders, in_flight=GPU_IN_FLIGHT),
+                "num_cpus": own,
+                "num_gpus": share,
+                **kind,
+            }
+        left = self._cluster.cpus - SPARE_CPUS - ceil(own * holders)
+        return {"compute": _pool(light_processes(stage, stages, left)), "num_cpus": LIGHT_CPUS}
 
     def _share(self, on_gpu: bool) -> float:
         """GPUs of each process that holds a network."""
@@ -119,7 +179,16 @@ class RayEngine:
     def _await_room(self, cpus: float, gpus: float) -> None:
         """Nobody else is on a cluster of our own."""
         if not self._cluster.is_own:
-            await_room(cpus=cpus, gpus=gpus, failure=lambda: self._cluster.watch.failure)
+            with rooms(self._needs(cpus, gpus), failure=self._watch_failure):
+                pass
+
+    def _watch_failure(self) -> str | None:
+        return self._cluster.watch.failure
+
+    def _needs(self, cpus: float, gpus: float) -> dict[str, float]:
+        """Resources of one process, as placement groups name them."""
+        kind = {f"{KIND_PREFIX}{self._kind}": KIND_SHARE} if gpus and self._kind else {}
+        return {**({"CPU": cpus} if cpus else {}), **({"GPU": gpus} if gpus else {}), **kind}
 
     def _watched(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         """What an iterator gives, read by a thread, so that a dead cluster does not hold us up.
@@ -153,68 +222,14 @@ class RayEngine:
                 raise _explained(value) from value
 
 
-def holders_of(
-    cluster: Cluster, *, wanted: int | None, gpu_share: float, blocks: int, spare_cpus: int
-) -> int:
-    """How many processes do the heavy stage; none that would find no block to do.
-
-    Args:
-        cluster: what there is.
-        wanted: what the user asked for, None for as many as there is room for.
-        gpu_share: GPUs of each, 0 for a core each.
-        blocks: how many there are to do.
-        spare_cpus: what is kept for the light stages.
-
-    Raises:
-        SettingsError: more than the cluster has room for, which would wait for ever.
-    """
-    cores = max(1, cluster.cpus - spare_cpus)
-    # A share lies on one GPU: two GPUs hold four workers of 0.4, and not five.
-    room = int(cluster.gpus) * int(1 / gpu_share + 1e-9) if gpu_share else cores
-    if wanted is not None and wanted > max(1, room):
-        has = f"{cluster.gpus:g} GPUs" if gpu_share else f"{cores} cores"
-        raise SettingsError(
-            f"{wanted} workers are too many: there are {has}, enough for {room}; "
-            "lower --workers or --gpus-per-worker"
-        )
-    return min(wanted or max(1, room), max(1, blocks))
-
-
-class StageProcess:
-    """One process of a stage, or of several: opened once, then called with block after block.
-
-    Stages without a network spread the items of a block over a few threads, which wait for storage
-    side by side.
-    """
-
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        import ray
-
-        name_node(ray.get_runtime_context().get_node_id()[:12])
-        threads = ThreadPool(STORAGE_THREADS)
-        self._steps = [(stage.open(), None if stage.holds_network else threads) for stage in stages]
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """One block through the stages; the table tells how often storage was asked again."""
-        retries = _retries_of(table) - RETRIES.retries
-        for operator, threads in self._steps:
-            with spread_over(threads) if threads else nullcontext():
-                table = operator(table)
-        return table.replace_schema_metadata({_RETRIES: str(retries + RETRIES.retries)})
-
-
-def _retries_of(table: pa.Table) -> int:
-    return int((table.schema.metadata or {}).get(_RETRIES, 0))
-
-
-def _pool(size: int) -> Any:
-    """A fixed number of processes, each with one block at work and one waiting.
+def _pool(size: int, in_flight: int = 2) -> Any:
+    """A fixed number of processes, each with one block at work and the others waiting.
 
     Fixed, so that memory does not grow by processes that Ray starts when it thinks it needs them.
     """
     from ray.data import ActorPoolStrategy
 
-    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
 
 
 def _explained(error: BaseException) -> BaseException:

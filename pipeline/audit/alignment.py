@@ -8,12 +8,30 @@ import numpy as np
 
 from maskmill.pipeline.audit.displacement import Displacement, find_displacement
 from maskmill.pipeline.metrics.confusion import count_pair
-from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.arrays import ConfusionCounts, LabelMask
+
+ONE_CLASS: Final = "one_class"
+SYMMETRIC: Final = "symmetric"
+POOR: Final = "poor"
+LITTLE_BORDER: Final = "little_border"
+DOUBTS: Final[dict[str, str]] = {
+    ONE_CLASS: "one side holds a single class, so a turn or a shift of it would not show",
+    SYMMETRIC: "turned or mirrored they agree as well, so a turn would not show",
+    POOR: "the two agree little, turned or not, so a turn would not show",
+    LITTLE_BORDER: "there is too little border to show a shift",
+}
+"""Why a pair cannot show whether it was turned or moved."""
 
 MIN_GAIN = 0.02  # of mean IoU, by a shift that is not certain by itself
 MIN_TURN_GAIN = 0.1  # by a turn; masks that are wrong anyway can gain a little by chance
 LOW_AGREEMENT = 0.8
-"""A pair's own mIoU below which it is tried turned; a shift is looked for in every pair."""
+"""A pair's own mIoU below which even far shifts are looked for; near ones are in every pair."""
+
+POOR_AGREEMENT = 0.5
+"""mIoU below which a prediction is not right in the main."""
+
+_LOOKED_AT = 96  # pixels of the shorter side, about, that are enough to see which turn fits best
+_SCREEN = 0.05  # of mIoU that sampling may cost a turn
 
 TURNS: Final[dict[str, Callable[[LabelMask], LabelMask]]] = {
     "mirrored left to right": lambda mask: mask[:, ::-1],
@@ -44,9 +62,20 @@ class Alignment:
     is_certain: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was found of a pair, and what it cannot show: names of DOUBTS."""
+
+    found: Alignment | None
+    doubts: tuple[str, ...]
+
+
 def mean_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
     """mIoU of one pair of class maps over the classes with a union; NaN where there is none."""
-    matrix = count_pair(truth, prediction, num_classes).matrix
+    return _mean_iou_of(count_pair(truth, prediction, num_classes).matrix)
+
+
+def _mean_iou_of(matrix: ConfusionCounts) -> float:
     hits = np.diagonal(matrix)[:-1]
     union = matrix[:-1].sum(axis=1) + matrix[:-1, :-1].sum(axis=0) - hits
     present = union > 0
@@ -64,27 +93,49 @@ def turn_of_sizes(truth: LabelMask, prediction: LabelMask, num_classes: int) -> 
 
 def find_alignment(truth: LabelMask, prediction: LabelMask, num_classes: int) -> Alignment | None:
     """The turn or shift that raises the pair's mIoU most; None where nothing raises it enough."""
-    before = mean_iou(truth, prediction, num_classes)
-    is_low = before < LOW_AGREEMENT
-    displaced = find_displacement(truth, prediction, num_classes, thorough=is_low)
-    found = [
-        _best_turn(truth, prediction, num_classes, before) if is_low else None,
-        _shifted(truth, prediction, num_classes, before, displaced) if displaced else None,
-    ]
-    return max((one for one in found if one), key=lambda one: one.miou_after, default=None)
+    return try_alignments(truth, prediction, num_classes).found
+
+
+def try_alignments(truth: LabelMask, prediction: LabelMask, num_classes: int) -> Trial:
+    """As :func:`find_alignment`, and why a turn or a shift might not have shown."""
+    matrix = count_pair(truth, prediction, num_classes).matrix
+    if min(np.count_nonzero(matrix[:-1].sum(axis=axis)) for axis in (0, 1)) < 2:
+        return Trial(None, (ONE_CLASS,))
+    before = _mean_iou_of(matrix)
+    turned, doubt = _best_turn(truth, prediction, num_classes, before)
+    displaced = find_displacement(truth, prediction, num_classes, thorough=before < LOW_AGREEMENT)
+    moved = _shifted(truth, prediction, num_classes, before, displaced) if displaced else None
+    found = max(
+        (one for one in (turned, moved) if one), key=lambda one: one.miou_after, default=None
+    )
+    if found is not None:
+        return Trial(found, ())
+    doubts = (doubt, LITTLE_BORDER if displaced is None else None)
+    return Trial(None, tuple(one for one in doubts if one))
 
 
 def _best_turn(
     truth: LabelMask, prediction: LabelMask, num_classes: int, before: float
-) -> Alignment | None:
-    best = None
-    for name, turn in TURNS.items():
-        turned = turn(prediction)
-        if turned.shape == truth.shape:
-            after = mean_iou(truth, turned, num_classes)
-            if best is None or after > best.miou_after:
-                best = Alignment(_undone(name), 0, 0, before, after, is_certain=True)
-    return best if best and best.miou_after >= before + MIN_TURN_GAIN else None
+) -> tuple[Alignment | None, str | None]:
+    """The turn that makes the pair agree, else why one might not show.
+
+    Some pixels of every row and column are enough to see which turn is the best.
+    """
+    step = max(1, min(truth.shape) // _LOOKED_AT)
+    left, right = truth[::step, ::step], prediction[::step, ::step]
+    fitting = {
+        name: np.nan_to_num(mean_iou(left, turn(right), num_classes))
+        for name, turn in TURNS.items() if turn(right).shape == left.shape
+    }  # fmt: skip
+    best = max(fitting, key=lambda name: fitting[name])
+    own = np.nan_to_num(mean_iou(left, right, num_classes))
+    if fitting[best] >= own + MIN_TURN_GAIN - _SCREEN:
+        after = mean_iou(truth, TURNS[best](prediction), num_classes)
+        if after >= before + MIN_TURN_GAIN:
+            return Alignment(_undone(best), 0, 0, before, after, is_certain=True), None
+    if fitting[best] <= own - MIN_TURN_GAIN:
+        return None, None
+    return None, POOR if before < POOR_AGREEMENT else SYMMETRIC
 
 
 def _undone(turn: str) -> str:
@@ -101,6 +152,8 @@ def _shifted(
 
     Borders say where it is to a pixel or two; of those shifts, the one of the highest mIoU.
     """
+    if (found.x, found.y) == (0, 0):
+        return None
     steps = (0, -1, 1)
     near = [(found.x + right, found.y + down) for right in steps for down in steps]
     scores = [

@@ -8,8 +8,8 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.pipeline.audit.audit_file import DOCUMENT, read_audit
 from maskmill.pipeline.audit.comparison import Document, Row, compare_audits
-from maskmill.pipeline.audit.job import DOCUMENT
 from maskmill.pipeline.audit.manifest import ROWS, audit_layout
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
@@ -87,14 +87,7 @@ def _load_audit(path: str) -> Audit:
     """The document of an audit, given as its folder or its json, and the folder."""
     folder, name = posixpath.split(path) if path.endswith(".json") else (path, DOCUMENT)
     layout = audit_layout(folder or ".")
-    try:
-        document: Document = json.loads(layout.read(name))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(
-            f"{path} is no audit.json: {error}; the same audit command again writes it anew"
-        ) from error
-    if not isinstance(document, dict) or document.get("document") != "maskmill audit":
-        raise SettingsError(f"{path} was not written by maskmill audit")
+    document = read_audit(layout, name)
     if document["ledger"]["pairs"] and not layout.committed_blocks():
         raise SettingsError(f"{layout.root}/{ROWS} is not there; keep the whole OUT of an audit")
     return document, layout

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from maskmill.pipeline.audit.alignment import DOUBTS
 from maskmill.pipeline.audit.diagnosis import diagnose
 from maskmill.pipeline.audit.disagreement import Region, ranked_confusions, suspicion
 from maskmill.pipeline.audit.shortlists import Census
-from maskmill.pipeline.audit.tally import AuditTally
+from maskmill.pipeline.audit.tally import OTHER_SIZES, AuditTally
 from maskmill.pipeline.metrics import calibration, definitions
 from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS
 from maskmill.pipeline.metrics.intervals import interval_of
@@ -52,8 +53,22 @@ def audit_document(
             {"name": fault.name, "message": fault.message, "keys": list(fault.keys)}
             for fault in diagnose(tally)
         ],
+        "trials": _trials(tally),
         "pairing": {**pairing, "kinds": {side: dict(kinds) for side, kinds in tally.kinds.items()}},
         "notes": dict(tally.notes), **_figures(tally), **_places(tally),
+    }  # fmt: skip
+
+
+def _trials(tally: AuditTally) -> Document:
+    """What was looked for in how many pairs, and in which of them it could not show."""
+    sizes = sum(tally.failures[code] for code in OTHER_SIZES)
+    return {
+        "undecided": tally.num_undecided,
+        "reasons": {
+            name: {"why": why, **_census(tally.undecided[name])}
+            for name, why in DOUBTS.items() if name in tally.undecided
+        },
+        "exchanges": {"searched": tally.searched, "candidates": tally.num_low + sizes},
     }  # fmt: skip
 
 
@@ -144,6 +159,7 @@ def _classes(tally: AuditTally) -> list[Document]:
             "missed_pixels": truth - hits, "false_pixels": predicted - hits,
             "truth_images": int(tally.images_with_class[entry.index, 0]),
             "predicted_images": int(tally.images_with_class[entry.index, 1]),
+            "changed_images": int(tally.changed_images[entry.index]),
         }  # fmt: skip
         for name in columns:
             interval = interval_of(spread[name][:, entry.index])

@@ -6,6 +6,8 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from maskmill.pipeline.audit.audit_file import DOCUMENT
+from maskmill.pipeline.audit.corrections import corrections
 from maskmill.pipeline.audit.document import Document, audit_document, suspected_label_errors
 from maskmill.pipeline.audit.manifest import ROWS as ROWS_FOLDER
 from maskmill.pipeline.audit.manifest import audit_layout, refuse_changed_masks
@@ -24,7 +26,6 @@ from maskmill.schemas.tables.audit import AUDIT, REGIONS
 
 ROWS = RowTable(schema=AUDIT, id="pair_id")
 
-DOCUMENT = "audit.json"
 MARKDOWN = "audit.md"
 PAGE = "report.html"
 REGIONS_FILE = "regions.parquet"
@@ -101,6 +102,7 @@ class AuditJob:
         """Add every row up; the numbers, and their documents where OUT was named."""
         tally = self._add_up(plan)
         document = audit_document(tally, dict(plan.settings), dict(plan.pairing))
+        document["corrections"] = corrections(document, plan.audit.truth.uri)
         files = self._write(plan, tally, document) if self.keep else {}
         missed = tuple(missed_thresholds(plan.thresholds, document))
         return Audited(document=document, missed=missed, files=files)

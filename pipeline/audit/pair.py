@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskmill.pipeline.audit.alignment import Alignment, find_alignment, turn_of_sizes
+from maskmill.pipeline.audit.alignment import Alignment, try_alignments, turn_of_sizes
 from maskmill.pipeline.audit.disagreement import Region, disagreeing_regions
 from maskmill.pipeline.audit.truth_checks import Finding, check_truth
 from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS, BoundaryCounts, capped, count_boundary
@@ -128,8 +128,9 @@ def audit_masks(
         )
         row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
         if measures.alignment:
-            found = find_alignment(left, right, num_classes)
-            row["alignment"] = _columns_of(found) if found else None
+            trial = try_alignments(left, right, num_classes)
+            row["alignment"] = _columns_of(trial.found) if trial.found else None
+            row["undecided"] = list(trial.doubts)
         boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
         row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
         row["prediction_sha256"] = hashlib.sha256(right.tobytes()).hexdigest()

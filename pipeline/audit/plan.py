@@ -114,7 +114,8 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     predictions = with_mapping(predictions, labels, options.map_path)
     pairing = _paired(options, predictions, truth, labels)
     pictures = _pictures(options.images, predictions, truth)
-    pairs = pairing.pairs[: options.limit]
+    annotated, to_come = _annotated(pairing, truth)
+    pairs = annotated[: options.limit]
     rows = _rows(pairs, pictures, _confidences(options.confidences, predictions))
     manifest = pair_manifest(rows, options.block_pairs, out=out)
     audit = AuditSettings(
@@ -122,7 +123,7 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
         resize=options.resize is not None, hash_images=bool(pictures),
         measures=COUNTS_ONLY if options.counts_only else Measures(),
     )  # fmt: skip
-    notes = (*predictions.notes, *truth.notes)
+    notes = (*predictions.notes, *truth.notes, *to_come)
     return AuditPlan(
         sizes=sizes_of(manifest),
         identity=audit_identity(audit, manifest, options.block_pairs),
@@ -194,6 +195,17 @@ def _paired(
     _refuse_other_ids(pairing, labels, train_ids=train_ids)
     _refuse_strangers(pairing, (options.predictions, predictions), (options.truth, truth))
     return pairing
+
+
+def _annotated(pairing: Pairing, truth: SideListing) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """The pairs to compare. What annotators have not come to is no failure, and is told."""
+    if not truth.is_partial:
+        return pairing.pairs, ()
+    kept = tuple(one for one in pairing.pairs if one.problem != ErrorCode.MISSING_TRUTH)
+    waiting = len(pairing.pairs) - len(kept)
+    if not waiting:
+        return kept, ()
+    return kept, (f"{waiting:,} predictions have no annotation yet: they are not compared",)
 
 
 def _refuse_other_ids(pairing: Pairing, labels: LabelMap, *, train_ids: bool) -> None:

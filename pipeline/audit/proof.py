@@ -1,6 +1,5 @@
 """Proof that an audit's manifest, rows and document agree; every disagreement is a sentence."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from maskmill.pipeline.audit.audit_file import DOCUMENT, read_audit
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.metrics.confusion import add_cells, empty_matrix
 from maskmill.pipeline.runs.checks import (
@@ -18,9 +18,7 @@ from maskmill.pipeline.runs.checks import (
     record_to_prove,
 )
 from maskmill.schemas.arrays import ConfusionCounts
-from maskmill.schemas.errors import SettingsError
 
-DOCUMENT = "audit.json"
 COLUMNS = [
     "pair_id",
     "key",
@@ -44,16 +42,7 @@ def verify_audit(root: str) -> Iterator[Checked]:
         SettingsError: the folder holds no finished audit.
     """
     layout = audit_layout(root)
-    try:
-        document = json.loads(layout.read(DOCUMENT))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(
-            f"{root} holds no finished audit: {error}; the same audit command again finishes it"
-        ) from error
-    if not isinstance(document, dict) or not {"classes", "ledger", "confusion_matrix"} <= set(
-        document
-    ):
-        raise SettingsError(f"{root}/{DOCUMENT} is no audit's; the same audit command writes it")
+    document = read_audit(layout)
     record = record_to_prove(layout)
     expected = ExpectedRows(layout, "pair_id")
     yield checked(0, record_problems(layout, record, expected.inputs))

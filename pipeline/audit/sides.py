@@ -8,6 +8,7 @@ from typing import Any
 
 from pyarrow import fs
 
+from maskmill.pipeline.audit.corrections import is_pulled
 from maskmill.pipeline.audit.pairing import MaskFile
 from maskmill.pipeline.audit.values import read_mask_values
 from maskmill.pipeline.datasets.class_mapping import (
@@ -23,13 +24,12 @@ from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format,
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.masks.registry import MASK_FORMATS
-from maskmill.pipeline.prelabel.writers.registry import WRITERS
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.entries import SourceRequest, Tally
 from maskmill.pipeline.sources.folder import list_folder
 from maskmill.pipeline.sources.registry import kind_of, list_source
-from maskmill.pipeline.storage.filesystems import join_uri, local_path, read_bytes, resolve
+from maskmill.pipeline.storage.filesystems import local_path, read_bytes, resolve
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -88,13 +88,17 @@ class AuditSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideListing:
-    """One side listed. ``pictures`` and ``confidences`` are uris by key, where they are known."""
+    """One side listed. ``pictures`` and ``confidences`` are uris by key, where they are known.
+
+    ``is_partial``: it holds what annotators have done so far; what is not there is yet to come.
+    """
 
     side: AuditSide
     files: tuple[MaskFile, ...]
     pictures: Mapping[str, str] = field(default_factory=dict)
     confidences: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_partial: bool = False
 
 
 def side_formats() -> list[str]:
@@ -106,7 +110,7 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
     """Names only; no mask is read.
 
     Args:
-        source: a folder, glob, list or archive of masks, a dataset, or the OUT of a prelabel run.
+        source: a folder, glob, list or archive of masks, a dataset, or OUT of a run.
         format: what it is; ``auto`` finds out.
         labels: the classes, for formats that do not carry them.
 
@@ -247,30 +251,30 @@ def _list_files(source: str, format_name: str) -> SideListing:
 
 
 def _list_run(source: str) -> SideListing:
-    """The ok rows of a prelabel run; confidences where it wrote probabilities."""
+    """The ok rows of a run; confidences where it wrote probabilities."""
     layout = RunLayout(source)
     record = load_record(layout)
     if record is None:
         raise SettingsError(f"{source} holds no {layout.run_record}, so it is no run of prelabel")
-    has_soft = layout.exists(WRITERS["soft"].folder)
     files, pictures, confidences = [], {}, {}
     for row in _run_rows(layout):
-        files.append(MaskFile(row["key"], join_uri(source, row["mask_path"])))
+        files.append(MaskFile(row["key"], layout.uri(row["mask_path"])))
         pictures[row["key"]] = row["uri"]
-        if has_soft:
-            output = row["mask_path"].partition("/")[2].removesuffix(".png")
-            confidences[row["key"]] = join_uri(source, WRITERS["soft"].path(output))
+        for file in row["files"] or ():
+            if file["name"] == "soft":
+                confidences[row["key"]] = layout.uri(file["path"])
     side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record.label_map))
     return SideListing(
         side=replace(side, format="auto"),
         files=tuple(files),
         pictures=pictures,
         confidences=confidences,
+        is_partial=is_pulled(layout),
     )
 
 
 def _run_rows(layout: RunLayout) -> Iterator[dict[str, Any]]:
-    for table in layout.committed_rows(["key", "uri", "status", "mask_path"]):
+    for table in layout.committed_rows(["key", "uri", "status", "mask_path", "files"]):
         yield from (row for row in table.to_pylist() if row["status"] == "ok")
 
 

@@ -38,7 +38,7 @@ _PLACE_COLUMNS = (
     "pair_id", "key", "prediction_uri", "truth_uri", "prediction_item", "truth_item", "image_uri",
 )  # fmt: skip
 OTHER_SIZES = (ErrorCode.SIZE_MISMATCH.value, ErrorCode.ORIENTATION_MISMATCH.value)
-SUSPECTS = 250  # pairs that are read again: of those that agree least, and of other sizes
+SUSPECTS = 1000  # pairs that are read again: of those that agree least, and of other sizes
 _IMAGE_COLUMNS = (*_PLACE_COLUMNS, "miou", "pixel_accuracy", "boundary_iou", "width", "height")
 
 
@@ -70,6 +70,7 @@ class AuditTally:
         self.vector: Sums = np.zeros(self.layout.size)
         self.bootstrap = Bootstrap(num_ok, self.layout.size, resamples=resamples, seed=seed)
         self.trimap = np.zeros((len(TRIMAP_WIDTHS), num_classes, 2), dtype=np.int64)
+        self.changed_images = np.zeros(num_classes, dtype=np.int64)
         self.images_with_class = np.zeros((num_classes, 2), dtype=np.int64)  # truth, prediction
         self.ok = self.failed = self.pixels = self.ignored_pixels = 0
         self.failures: Counter[str] = Counter()
@@ -89,11 +90,15 @@ class AuditTally:
         self.swapped: dict[
             tuple[int, ...], Census
         ] = {}  # ring of classes -> where one image has it
+        self.num_undecided = 0
+        self.undecided: dict[str, Census] = {}  # by reason; a pair may have several
+        self.num_low = 0  # pairs that agree little
         self.low = Shortlist(SUSPECTS, lambda row: row["miou"])
         self.other_sizes = Shortlist(SUSPECTS, lambda row: row["pair_id"])
         self.repeats = Repeats()
         self.repeated: list[Repeat] = []
         self.exchanged: list[tuple[str, str]] = []
+        self.searched = 0  # pairs that were searched for exchanged files
         self.notes: Counter[str] = Counter()
         self._pictures: dict[str, tuple[str, str]] = {}
         self.contradictions: list[tuple[str, str]] = []
@@ -128,6 +133,7 @@ class AuditTally:
         """
         self.repeated = self.repeats.found(key_of)
         rows = [*self.low.rows(), *self.other_sizes.rows()]
+        self.searched = len(rows)
         self.exchanged = find_exchanges(rows, ClassMaps(settings), len(self.labels.classes))
 
     def _add_ok(self, row: Row) -> Sums:
@@ -138,8 +144,20 @@ class AuditTally:
         self._add_oddities(row)
         self._add_shortlists(row)
         add_cells(self.matrix, *_columns(row["cells"], "truth", "prediction", "pixels"))
+        self._add_changes(row)
         self._add_trimap(row["trimap"] or ())
         return row_to_vector(row, self.layout)
+
+    def _add_changes(self, row: Row) -> None:
+        """Classes of which this image has pixels on one side that are another on the other."""
+        classes = {
+            index
+            for cell in row["cells"]
+            if cell["truth"] != cell["prediction"] and cell["truth"] < len(self.changed_images)
+            for index in (cell["truth"], cell["prediction"])
+            if index < len(self.changed_images)
+        }
+        self.changed_images[list(classes)] += 1
 
     def _add_trimap(self, points: Iterable[Row]) -> None:
         for point in points:
@@ -157,6 +175,9 @@ class AuditTally:
             self.findings.setdefault(finding["check"], Census()).add(key, finding["count"])
             self.finding_rows.offer({"pair_id": row["pair_id"], "key": key, **finding})
         self.alignments.add(row)
+        self.num_undecided += bool(row["undecided"])
+        for doubt in row["undecided"] or ():
+            self.undecided.setdefault(doubt, Census()).add(key, row["pixels"])
         self.repeats.add(row)
         self._add_swaps(row)
         self._add_picture(row)
@@ -181,6 +202,7 @@ class AuditTally:
         if row["miou"] is not None:
             self.worst.offer(short)
             if row["miou"] < LOW_AGREEMENT:
+                self.num_low += 1
                 self.low.offer(short)
         for score in row["classes"]:
             index = score["index"]

@@ -71,6 +71,7 @@ class ConversionPlan:
             extras=self.extras,
             unknown=self.request.unknown,
             images=opened_tree(images) if images else None,
+            takes_pictures=self.copies_images,
         )
 
     @property

@@ -17,6 +17,7 @@ from maskmill.pipeline.convert.finish import (
     count_yield,
     finish_conversion,
     import_commands,
+    refuse_boxes_alone,
 )
 from maskmill.pipeline.convert.manifest import manifest_file
 from maskmill.pipeline.convert.operator import ConvertMasks
@@ -129,12 +130,17 @@ class ConvertJob:
     def finish(
         self, plan: ConvertPlan, record: RunRecord, workers: Workers, *, is_fresh: bool
     ) -> Converted:
-        """The target's documents where rows are new, and the proof where it was asked for."""
+        """The target's documents where rows are new, and the proof where it was asked for.
+
+        Raises:
+            DocumentFailure: the source has boxes and no mask.
+        """
         imports: list[str] = []
+        counts = count_yield(self.layout, plan.conversion)
+        refuse_boxes_alone(self.layout, plan.conversion, counts)
         if is_fresh:
             written = finish_conversion(self.layout, plan.conversion)
             imports = import_commands(plan.conversion, self.layout, written)
-        counts = count_yield(self.layout, plan.conversion)
         record.info["counts"] = counts.to_dict()
         proof = self._prove(plan, plan.check, workers) if plan.check else None
         if proof is not None:

@@ -16,6 +16,7 @@ from maskmill.pipeline.convert.pictures import (
     missing_picture,
     picture_of,
     places_near,
+    refuse_other_size,
     with_picture,
 )
 from maskmill.pipeline.datasets.class_mapping import ClassMapping, map_mask
@@ -75,7 +76,7 @@ class ConvertMasks:
         target_format = dataset_format(self.plan.request.to_format)
         written = target_format.load_writer().write(sample, target, self.plan.write_context)
         picture = written.image_path if found else None
-        copied = {picture: found.read()} if found and picture else {}
+        copied = {picture: _fitting_bytes(sample, found)} if found and picture else {}
         files = self._store({**written.files, **copied})
         left_out = Counter(sample.left_out) + left_out_of(sample, target_format)
         if self.plan.copies_images and not copied:
@@ -115,6 +116,17 @@ class ConvertMasks:
             f"{DATASET_FOLDER}/{path}": hashlib.sha256(files[path]).hexdigest()
             for path in sorted(files)
         }
+
+
+def _fitting_bytes(sample: Sample, found: FoundPicture) -> bytes:
+    """The picture to copy, of the mask's size.
+
+    Raises:
+        FileFailure: it cannot be read, is no picture, or has another size.
+    """
+    data = found.read()
+    refuse_other_size(sample, found.name, data)
+    return data
 
 
 def mapped_sample(plan: ConversionPlan, entry: dict[str, Any]) -> Sample:

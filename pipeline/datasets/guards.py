@@ -1,5 +1,6 @@
 """Documents come from anywhere: a field of the wrong kind is their failure, not a crash."""
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from functools import wraps
@@ -31,7 +32,7 @@ def document_reader(
 ) -> DatasetReader:
     """A reader of documents whose missing or foreign fields become typed failures.
 
-    A picture's name that cannot be, or comes twice, costs that entry and no other.
+    A picture's name that cannot be, or comes twice in a split, costs that entry and no other.
 
     Only for formats that are documents: in any other code these exceptions are bugs.
     """
@@ -40,7 +41,7 @@ def document_reader(
     def guarded_index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         try:
             found = index(tree, options)
-            items = ItemSpool(_with_usable_keys(found.items))
+            items = ItemSpool(_with_usable_keys(_told_apart(ItemSpool(found.items))))
             return replace(found, items=items)
         except WRONG_SHAPE as error:
             raise misshapen(tree.uri, error) from error
@@ -69,6 +70,18 @@ def misshapen(name: str, error: Exception) -> DocumentFailure:
         ErrorCode.MALFORMED,
         f"{name}: the document lacks a field or has one of the wrong kind: {error!r}",
     )
+
+
+def _told_apart(items: ItemSpool) -> Iterator[SampleItem]:
+    """The items; names that several splits have are told apart by their split's folder."""
+    counts = Counter(items.keys)
+    splits: dict[str, set[str]] = {}
+    for place, key in enumerate(items.keys):
+        if counts[key] > 1:
+            splits.setdefault(key, set()).add(items[place].split)
+    for item in items:
+        is_shared = len(splits.get(item.key, ())) > 1 and item.split
+        yield replace(item, key=f"{item.split}/{item.key}") if is_shared else item
 
 
 def _with_usable_keys(items: Iterable[SampleItem]) -> Iterator[SampleItem]:

@@ -32,7 +32,8 @@ def recognitions(tree: FileTree) -> Iterator[Recognition]:
     """Every format that knows ``tree`` as its own, in the order of the table.
 
     Plain masks have none: their names and layout say nothing of what the values mean. More than
-    one is a tree that holds documents of several kinds. No picture is decoded.
+    one is a tree that holds documents of several kinds. Where one file is pointed at, what lies
+    beside it decides nothing: a reason begins with the document it is about. No picture is decoded.
     """
     for name, entry in DATASET_FORMATS.items():
         if entry.recogniser is None:
@@ -41,7 +42,7 @@ def recognitions(tree: FileTree) -> Iterator[Recognition]:
             reason = entry.recogniser(tree)
         except FileFailure:  # unreadable: then it gives no reason to be anything
             continue
-        if reason is not None:
+        if reason is not None and (tree.selected is None or reason.startswith(tree.selected)):
             yield Recognition(name, reason)
             if name == OWN_RUN:
                 return

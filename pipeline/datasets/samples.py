@@ -26,7 +26,9 @@ class Sample:
 
     ``key`` is the picture's path relative to the dataset, posix; without extension where the
     format does not tell it. ``image`` is the picture's file name in the source tree or a URI, None
-    where there is none; ``source_id`` the picture's number where the source gives one. ``scores``
+    where there is none; ``embedded`` its encoded bytes where the source holds them inside a
+    document and they were asked for; ``source_id`` the picture's number where the source gives one.
+    ``scores``
     is confidence in 0..1 by class index. ``notes`` say what was decided on the way, ``overlap``
     how many pixels were claimed by more than one class (the last one wins), ``left_out`` what of
     the source is not in the mask, by kind.
@@ -36,6 +38,7 @@ class Sample:
     mask: LabelMask
     labels: LabelMap
     image: str | None = None
+    embedded: bytes | None = None
     objects: ObjectMap | None = None
     scores: Mapping[int, float] = field(default_factory=dict)
     overlap: int = 0
@@ -89,13 +92,17 @@ class DatasetIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadContext:
-    """What a worker needs to read any item of a dataset."""
+    """What a worker needs to read any item of a dataset.
+
+    ``takes_pictures`` asks for the pictures that lie inside documents.
+    """
 
     tree: FileTree
     labels: LabelMap
     extras: dict[str, Any] = field(default_factory=dict)
     unknown: Unknown = "error"
     images: FileTree | None = None
+    takes_pictures: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,12 @@ import numpy as np
 from maskmill.pipeline.datasets.recognition import Recognition
 from maskmill.pipeline.inspect.census import FileCensus
 from maskmill.pipeline.inspect.evidence import Convention, SetCensus
-from maskmill.pipeline.inspect.known_sets import colors_of, known_set, no_classes
+from maskmill.pipeline.inspect.known_sets import (
+    colors_of,
+    known_set,
+    no_classes,
+    several_versions,
+)
 from maskmill.schemas.labels import VOID_COLOR, LabelMap, voc_color
 
 MOST_OF_A_MASK: Final = 512  # colours of one file
@@ -178,8 +183,8 @@ def _span(whole: SetCensus) -> str:
 
 
 _RULES: Final[tuple[Callable[[SetCensus], Convention | None], ...]] = (
-    _naming_layout, no_classes, _two_channels, _panoptic, known_set, _other_layout, _binary,
-    _grey_voc, _palette, _mixed, _indices, _by_color,
+    several_versions, _naming_layout, no_classes, _two_channels, _panoptic, known_set,
+    _other_layout, _binary, _grey_voc, _palette, _mixed, _indices, _by_color,
 )  # fmt: skip
 
 

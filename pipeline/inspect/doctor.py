@@ -14,6 +14,7 @@ from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import MASK_LAYOUTS, likely_convention
 from maskmill.pipeline.inspect.evidence import Convention
+from maskmill.pipeline.inspect.known_sets import WHOLE_VISTAS
 from maskmill.pipeline.inspect.mask_files import mask_names, may_be_masks, picture_sizes
 from maskmill.pipeline.inspect.naming import Naming, naming_of, with_labels
 from maskmill.pipeline.inspect.next_step import next_step
@@ -177,7 +178,7 @@ def _findings(
         [file.name for file in files], tree, open_tree(images) if images else None
     )
     findings = findings_of(files, convention, naming.labels, sizes)
-    if naming.failure:
+    if naming.failure and convention.name != WHOLE_VISTAS:  # its lists belong to one version each
         in_doubt = naming.is_above or naming.labels is not None
         severity: Severity = "odd" if in_doubt else "sick"
         findings.append(Finding("class_list", severity, "", naming.failure))

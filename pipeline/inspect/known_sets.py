@@ -181,6 +181,9 @@ KNOWN_SETS: Final = (
 )
 """Sets that a built-in label map names."""
 
+WHOLE_VISTAS: Final = "mapillary vistas"
+VISTAS_LABELS: Final = re.compile(r"/(v\d\.\d)/labels/[\w-]{22}\.png$")
+
 NO_CLASSES: Final = (
     NoClasses(
         "cityscapes instance ids",
@@ -251,6 +254,17 @@ def no_classes(whole: SetCensus) -> Convention | None:
     """The kind of masks without classes that these are."""
     found = next((one for one in NO_CLASSES if one.fits(whole)), None)
     return None if found is None else Convention(found.name, "", "", found.why)
+
+
+def several_versions(whole: SetCensus) -> Convention | None:
+    """A whole release of Mapillary Vistas: two labellings, each with classes of its own."""
+    found = (VISTAS_LABELS.search(path) for path in whole.paths)
+    versions = sorted({match.group(1) for match in found if match})
+    if len(versions) < 2:
+        return None
+    told = " and ".join(versions)
+    why = f"masks of {told}, each with classes of its own: inspect the labels/ of one of them"
+    return Convention(WHOLE_VISTAS, "", "", why)
 
 
 @cache

@@ -9,6 +9,7 @@ import numpy as np
 
 from maskmill.pipeline.inspect.census import FileCensus
 from maskmill.pipeline.inspect.evidence import Convention
+from maskmill.pipeline.inspect.known_sets import WHOLE_VISTAS
 from maskmill.schemas.labels import VOID_COLOR, Color, LabelMap
 
 Severity = Literal["sick", "odd"]
@@ -215,7 +216,9 @@ def _duplicates(files: Sequence[FileCensus]) -> Iterator[Finding]:
 def _of_set(
     files: Sequence[FileCensus], convention: Convention, labels: LabelMap | None
 ) -> Iterator[Finding]:
-    if convention.name != "unknown" and not convention.format:
+    if convention.name == WHOLE_VISTAS:
+        yield Finding("several_sets", "odd", "", f"{convention.name}: {convention.reason}")
+    elif convention.name != "unknown" and not convention.format:
         kind = "luminance" if "luminance" in convention.name else "no_classes"
         yield Finding(kind, "sick", "", f"{convention.name}: {convention.reason}")
     modes = sorted({file.mode for file in files})

@@ -26,8 +26,8 @@ def resolve_precision(
     ``suited`` are the formats in which a model's labels stay the same (ModelSpec.precisions).
 
     Raises:
-        SettingsError: an unknown name, one that does not suit the model, or fp16 on a CPU (no
-            kernels worth using).
+        SettingsError: an unknown name, one that does not suit the model, fp16 on a CPU (no
+            kernels worth using), or bf16 on a GPU that would emulate it.
     """
     on_cuda = torch.device(device).type == "cuda"
     if wanted == "auto":
@@ -38,11 +38,17 @@ def resolve_precision(
     check_precision(wanted, suited)
     if wanted == "fp16" and not on_cuda:
         raise SettingsError("precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
+    if wanted == "bf16" and on_cuda and not _cuda_has_bf16():
+        raise SettingsError("this GPU has no bf16: use --precision fp16 or fp32, or leave it out")
     return wanted  # type: ignore[return-value]
 
 
 def _fast_on_cuda() -> Precision:
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if _cuda_has_bf16() else "fp16"
+
+
+def _cuda_has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _fast_on_cpu() -> Precision:

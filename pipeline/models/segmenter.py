@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maskmill.pipeline.models.device_failures import check_device, out_of_memory
 from maskmill.pipeline.models.loading import build_network as build_network
 from maskmill.pipeline.models.loading import load_model
 from maskmill.pipeline.models.loading import load_network as load_network
 from maskmill.pipeline.models.loading import num_classes_of as num_classes_of
+from maskmill.pipeline.models.network_input import DeviceInput
+from maskmill.pipeline.models.network_input import network_input as network_input
 from maskmill.pipeline.models.networks.fused_convolution import fuse_network
+from maskmill.pipeline.models.networks.half_blocks import halve_blocks
 from maskmill.pipeline.models.networks.tf_mobilenetv2 import TfMobileNetV2DeepLab
 from maskmill.pipeline.models.precision import DTYPES, resolve_precision
 from maskmill.pipeline.models.spec import ModelSpec
@@ -23,20 +27,10 @@ from maskmill.pipeline.views.geometry import AxisMap
 from maskmill.pipeline.views.preparation import (
     NetworkPicture,
     grid_maps,
-    pixel_tensor,
     valid_part,
 )
-from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.arrays import LogitGrid
 from maskmill.schemas.errors import ErrorCode, ImageFailure, WeightsRefused
-
-_EXHAUSTED = (
-    "can't allocate memory",  # PyTorch's CPU allocator
-    "CUDA error: out of memory",  # beside PyTorch's own allocator, an AcceleratorError
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "unable to find an engine to execute this computation",  # cuDNN, without room to work in
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,11 +48,22 @@ class PictureLogits:
     halved: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Computed:
+    """A picture and its (C, h, w) float32 logits, which may still be on their way to the host."""
+
+    picture: NetworkPicture
+    grid: Tensor
+    halved: bool
+
+
 class Segmenter:
     """A network with its weights, on one device, at one precision. Threads may share it.
 
     ``group_size`` pictures go through the network at once, always exactly so many, so that a
     picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
+    ``fitting_group``: where so many are known to fit into memory and no more, groups are cut into
+    such at once, and not after each has failed.
 
     Raises:
         ModelError: no weights (and not ``untrained``), or weights that do not fit.
@@ -75,6 +80,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int = 1,
         group_size: int = 1,
+        fitting_group: int | None = None,
         expected_sha256: str | None = None,
         untrained: bool = False,
     ) -> None:
@@ -83,11 +89,13 @@ class Segmenter:
         self.device = torch.device(device)
         self.precision = resolve_precision(precision, device, spec.precisions)
         self.group_size = group_size
+        self.fitting_group = min(fitting_group or group_size, group_size)
         self.weights_sha256 = _checked_sha256(weights_path, expected_sha256)
         model = load_model(spec, weights_path, untrained=untrained)
         self.spec, self.notes = model.spec, model.notes
         self.num_classes = num_classes_of(model.network)
         self.network = self._placed(model.network)
+        self._input = DeviceInput(self.spec.preprocessing, self.device)
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
@@ -95,16 +103,37 @@ class Segmenter:
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
-        """Logits of every picture, in order; a failure in place of one that memory cannot hold."""
+        """Logits of every picture, in order; a failure in place of one that memory cannot hold.
+
+        On a GPU all groups are launched before any answer is waited for.
+
+        Raises:
+            DeviceLost: the GPU failed in a way that ends its use by this process.
+        """
         self._bound_threads()
-        results: list[PictureLogits | ImageFailure | None] = [None] * len(pictures)
+        results: list[_Computed | ImageFailure | None] = [None] * len(pictures)
         for positions in _equal_shapes(pictures, self.group_size):
             group = [pictures[position] for position in positions]
-            for position, result in zip(
-                positions, self._group(group, self.group_size), strict=True
-            ):
+            for position, result in zip(positions, self._in_parts(group), strict=True):
                 results[position] = result
-        return [result for result in results if result is not None]
+        self._await_answers()
+        return [
+            self._answer(result) if isinstance(result, _Computed) else result
+            for result in results
+            if result is not None
+        ]
+
+    def largest_group(self, picture: NetworkPicture) -> int:
+        """How many pictures of this shape memory holds at once: the group, halved until they fit.
+
+        0 where not even one does.
+        """
+        self._bound_threads()
+        size = self.group_size
+        while size and self._grids([picture] * size) is None:
+            size //= 2
+        self._await_answers()
+        return size
 
     def _bound_threads(self) -> None:
         """OpenMP keeps the number per calling thread: oneDNN would take all cores in a new one."""
@@ -113,48 +142,89 @@ class Segmenter:
             self._thread.is_bound = True
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        """On the device; on a CPU with activations fused into convolutions where it can be."""
-        self._fused = self.device.type == "cpu" and isinstance(network, TfMobileNetV2DeepLab)
-        if isinstance(network, TfMobileNetV2DeepLab) and self._fused:
-            return fuse_network(network, DTYPES[self.precision])
+        """On the device, with weights in its number format where that is known to work.
+
+        Where it is not, autocast converts them in every call.
+        """
+        dtype = DTYPES[self.precision]
+        known = isinstance(network, TfMobileNetV2DeepLab)
+        self._autocast = dtype != torch.float32 and not known
+        if isinstance(network, TfMobileNetV2DeepLab) and self.device.type == "cpu":
+            return fuse_network(network, dtype)
+        if isinstance(network, TfMobileNetV2DeepLab) and dtype != torch.float32:
+            network = halve_blocks(network, dtype)
         return network.to(self.device).to(memory_format=torch.channels_last)
 
-    def _group(self, group: list[NetworkPicture], size: int) -> list[PictureLogits | ImageFailure]:
-        """One group of equal shape, halved for as long as memory does not suffice."""
-        try:
-            grids = self._logits(group + [group[-1]] * (size - len(group)))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            grids = None
+    def _group(self, group: list[NetworkPicture], size: int) -> "list[_Computed | ImageFailure]":
+        """Pictures of equal shape, filled up to ``size``; halved while memory does not suffice."""
+        grids = self._grids(group + [group[-1]] * (size - len(group)))
         if grids is not None:
             halved = size < self.group_size
-            return [self._answer(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            return [_Computed(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
         if size == 1:
             return [_too_large(picture, self.device) for picture in group]
         half = size // 2
-        parts = [group[start : start + half] for start in range(0, len(group), half)]
-        return [result for part in parts for result in self._group(part, half)]
+        return [result for part in _parts(group, half) for result in self._group(part, half)]
+
+    def _in_parts(self, group: list[NetworkPicture]) -> "list[_Computed | ImageFailure]":
+        """A group in parts that are known to fit; in one where nothing is known."""
+        size = self.fitting_group
+        return [result for part in _parts(group, size) for result in self._group(part, size)]
+
+    def _grids(self, group: list[NetworkPicture]) -> Tensor | None:
+        """(N, C, h, w) float32 logits on the host; None where memory does not suffice.
+
+        Raises:
+            DeviceLost: the GPU failed in a way that ends its use by this process.
+        """
+        try:
+            return self._logits(group)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                check_device(self.device, error)
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
     @torch.inference_mode()
-    def _logits(self, group: list[NetworkPicture]) -> LogitGrid:
-        """(N, C, h, w) float32 logits of pictures of equal network size."""
-        pixels = network_input(group, self.spec.preprocessing, self.device)
-        dtype = DTYPES[self.precision]
-        autocast = dtype != torch.float32 and not self._fused
-        with self._turn, torch.autocast(self.device.type, dtype, enabled=autocast):
-            logits = self.network(pixels)
-        grid: LogitGrid = logits.float().cpu().numpy()
-        return grid
+    def _logits(self, group: list[NetworkPicture]) -> Tensor:
+        """(N, C, h, w) float32 logits of pictures of equal network size.
 
-    def _answer(
-        self, picture: NetworkPicture, grid: LogitGrid, halved: bool
-    ) -> PictureLogits | ImageFailure:
+        On their way to the host where they come from a GPU: see :meth:`_await_answers`.
+        """
+        with_autocast = torch.autocast(
+            self.device.type, DTYPES[self.precision], enabled=self._autocast
+        )
+        if self.device.type == "cpu":
+            pixels = network_input(group, self.spec.preprocessing, self.device)
+        else:
+            pixels = self._input(group)
+        with self._turn, with_autocast:
+            logits = self.network(pixels).float()
+        if self.device.type == "cpu":
+            return logits  # type: ignore[no-any-return]
+        return torch.empty(logits.shape, pin_memory=True).copy_(logits, non_blocking=True)
+
+    def _await_answers(self) -> None:
+        """The one moment at which a GPU is waited for.
+
+        Raises:
+            DeviceLost: something of what it was told to do has failed, and with it all the rest.
+        """
+        if self.device.type != "cuda":
+            return
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            check_device(self.device, error)
+            raise
+
+    def _answer(self, computed: "_Computed") -> PictureLogits | ImageFailure:
         """The logits, or why they are none: half precision ends at 65,504."""
+        grid: LogitGrid = computed.grid.numpy()
         if np.isfinite(grid.sum(dtype=np.float64)):
-            return self._cropped(picture, grid, halved)
+            return self._cropped(computed.picture, grid, computed.halved)
         return ImageFailure(
             ErrorCode.NOT_FINITE,
             f"the network's answer in {self.precision} holds NaN or infinity; try --precision fp32 "
@@ -166,47 +236,6 @@ class Segmenter:
         rows, cols = grid_maps(picture, grid_hw, self.spec.alignment)
         (read_rows, rows), (read_cols, cols) = map(valid_part, (rows, cols), grid_hw)
         return PictureLogits(grid[:, read_rows, read_cols], rows, cols, halved)
-
-
-def network_input(
-    group: Sequence[NetworkPicture], preprocessing: Preprocessing, device: torch.device
-) -> Tensor:
-    """(N, 3, H, W) float32, channels last: normalised, padded around its place.
-
-    Padding is 0, or the grey that the preprocessing names, normalised.
-    """
-    height, width = group[0].network_hw
-    values = torch.empty((len(group), height, width * 3), device=device)
-    for slot, picture in zip(values, group, strict=True):
-        _normalise(picture, preprocessing, slot)
-    return values.view(len(group), height, width, 3).permute(0, 3, 1, 2)
-
-
-def _normalise(picture: NetworkPicture, preprocessing: Preprocessing, slot: Tensor) -> None:
-    """Fill one (H, 3 W) slot; a row is one long vector, as broadcasting over 3 channels is slow."""
-    height, width = picture.pixels.shape[:2]
-    pixels = pixel_tensor(picture.pixels).view(height, width * 3)
-    if slot.is_cuda:
-        pixels = pixels.pin_memory().to(slot.device, non_blocking=True)
-    mean = torch.tensor(preprocessing.mean).repeat(width).to(slot.device, non_blocking=True)
-    std = torch.tensor(preprocessing.std).repeat(width).to(slot.device, non_blocking=True)
-    top, left = picture.place_yx
-    bottom, right = top + height, (left + width) * 3
-    slot[top:bottom, left * 3 : right].copy_(pixels).sub_(mean).div_(std)
-    sides = slot[top:bottom, : left * 3], slot[top:bottom, right:]
-    for margin in (slot[:top], slot[bottom:], *sides):
-        if margin.numel():
-            _fill_margin(margin, preprocessing)
-
-
-def _fill_margin(margin: Tensor, preprocessing: Preprocessing) -> None:
-    """Padding, (h, 3 w)."""
-    if preprocessing.pad_value is None:
-        margin.zero_()
-        return
-    grey = torch.tensor(preprocessing.pad_value) - torch.tensor(preprocessing.mean)
-    fill = (grey / torch.tensor(preprocessing.std)).to(margin.device)
-    margin.copy_(fill.repeat(margin.shape[1] // 3))
 
 
 def _has_hooks(network: nn.Module) -> bool:
@@ -235,11 +264,8 @@ def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[lis
     yield from waiting.values()
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an operation failed for lack of memory; libraries have a sentence each for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        sentence in str(error) for sentence in _EXHAUSTED
-    )
+def _parts(group: list[NetworkPicture], size: int) -> list[list[NetworkPicture]]:
+    return [group[start : start + size] for start in range(0, len(group), size)]
 
 
 def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:

@@ -1,11 +1,29 @@
 """What a worker is and can do, asked before the run starts and before anything is written."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.runs.isolation import worker_name
-from maskmill.schemas.errors import MaskmillError, SettingsError
+from maskmill.pipeline.views.pictures import view_pictures
+from maskmill.pipeline.views.plan import ViewSettings, plan_views
+from maskmill.schemas.errors import DeviceLost, MaskmillError, SettingsError
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.models.segmenter import Segmenter
+    from maskmill.pipeline.views.preparation import NetworkPicture
+
+TRIAL_HW = (480, 640)
+"""Of the photograph with which facts try whether a group fits; wider ones find out themselves."""
+
+KEEP_TO_ONE_KIND = (
+    "a run keeps to one kind of GPU, as other kernels add in another order: name one with "
+    "--accelerator-type"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +35,9 @@ class WorkerFacts:
     torch_version: str
     num_classes: int
     gpu: str | None = None  # what decides its last bits; None on a CPU
+    driver: str = ""  # recorded, and no more
+    fitting_group: int | None = None  # pictures that its memory holds at once; None on a CPU
+    worker: str = ""
     notes: tuple[str, ...] = ()  # what the user should hear of the weights
 
 
@@ -27,17 +48,17 @@ def describe_worker(
     device: str | None,
     precision: str,
     untrained: bool,
+    group_size: int = 1,
+    image_size: int | None = None,
+    views: ViewSettings | None = None,
 ) -> WorkerFacts | MaskmillError:
     """The facts, with the weights loaded once to see that they fit.
 
-    ``device`` is what a run began with, or None to take the GPU that is counted here. A failure of
-    ours is returned, not raised, so that it reaches the user as it is.
+    ``device`` is what a run began with, or None to take the GPU that is counted here. On a GPU the
+    network runs once, on a full group of the largest picture that ``views`` show of a photograph:
+    what cannot work there is told now. A failure of ours is returned, not raised, so that it
+    reaches the user as it is.
     """
-    import torch  # here, because whoever asks for the facts needs none of it
-
-    from maskmill.pipeline.models.loading import load_model, num_classes_of
-    from maskmill.pipeline.models.precision import resolve_precision
-
     trouble = cuda_trouble() if device != "cpu" else None
     if trouble and device == "cuda":
         return SettingsError(
@@ -49,19 +70,149 @@ def describe_worker(
             f"{worker_name()} counts a GPU that PyTorch cannot use: {trouble}; mend that, or label "
             "on the cores with --gpus-per-worker 0"
         )
-    device = device or "cuda"
     try:
-        model = load_model(spec, weights_path, untrained=untrained)
-        return WorkerFacts(
-            device=device,
-            precision=resolve_precision(precision, device, spec.precisions),
-            torch_version=str(torch.__version__),  # TorchVersion would import torch there
-            num_classes=num_classes_of(model.network),
-            gpu=gpu_title() if device == "cuda" else None,
-            notes=model.notes,
+        if device == "cpu":
+            return _on_cores(spec, weights_path, precision, untrained)
+        return _on_gpu(
+            spec,
+            weights_path,
+            precision,
+            untrained,
+            group_size,
+            _largest_picture(spec, image_size, views or ViewSettings()),
         )
     except MaskmillError as error:
         return error
+
+
+def agreed_facts(found: Sequence[WorkerFacts | MaskmillError]) -> WorkerFacts:
+    """What all workers said, as one: the smallest group that fits, everything else the same.
+
+    Raises:
+        MaskmillError: what a worker found wrong.
+        SettingsError: workers with different kinds of GPU, or different versions.
+    """
+    facts = []
+    for one in found:
+        if isinstance(one, MaskmillError):
+            raise one
+        facts.append(one)
+    first = facts[0]
+    for other in facts[1:]:
+        for name in ("gpu", "torch_version", "precision", "device"):
+            here, there = getattr(first, name), getattr(other, name)
+            if here != there:
+                raise SettingsError(
+                    f"workers differ: {here} on {first.worker}, {there} on {other.worker}; "
+                    f"{KEEP_TO_ONE_KIND}"
+                )
+    groups = [one.fitting_group for one in facts if one.fitting_group is not None]
+    drivers = ", ".join(sorted({one.driver for one in facts} - {""}))
+    return replace(first, fitting_group=min(groups, default=None), driver=drivers)
+
+
+def _on_cores(
+    spec: ModelSpec, weights_path: Path | None, precision: str, untrained: bool
+) -> WorkerFacts:
+    import torch  # here, because whoever asks for the facts needs none of it
+
+    from maskmill.pipeline.models.loading import load_model, num_classes_of
+    from maskmill.pipeline.models.precision import resolve_precision
+
+    model = load_model(spec, weights_path, untrained=untrained)
+    return WorkerFacts(
+        device="cpu",
+        precision=resolve_precision(precision, "cpu", spec.precisions),
+        torch_version=str(torch.__version__),  # TorchVersion would import torch there
+        num_classes=num_classes_of(model.network),
+        worker=worker_name(),
+        notes=model.notes,
+    )
+
+
+def _on_gpu(
+    spec: ModelSpec,
+    weights_path: Path | None,
+    precision: str,
+    untrained: bool,
+    group_size: int,
+    picture: "NetworkPicture",
+) -> WorkerFacts:
+    import torch
+
+    from maskmill.pipeline.models.segmenter import Segmenter
+
+    segmenter = Segmenter(
+        spec,
+        weights_path,
+        device="cuda",
+        precision=precision,
+        group_size=group_size,
+        untrained=untrained,
+    )
+    facts = WorkerFacts(
+        device="cuda",
+        precision=segmenter.precision,
+        torch_version=str(torch.__version__),
+        num_classes=segmenter.num_classes,
+        gpu=gpu_title(),
+        driver=_driver_version(),
+        fitting_group=_fitting_group(segmenter, picture),
+        worker=worker_name(),
+        notes=segmenter.notes,
+    )
+    del segmenter
+    torch.cuda.empty_cache()  # this process may idle for the rest of the run
+    return facts
+
+
+def _fitting_group(segmenter: "Segmenter", picture: "NetworkPicture") -> int:
+    """The size of group that memory holds, found by running the network.
+
+    Raises:
+        SettingsError: not even one picture fits, or the GPU cannot run the network at all.
+    """
+    import torch
+
+    from maskmill.pipeline.models.device_failures import first_line
+
+    try:
+        size = segmenter.largest_group(picture)
+    except (torch.AcceleratorError, DeviceLost) as error:
+        raise SettingsError(
+            f"{worker_name()} cannot run the network on its GPU, {gpu_title()}: "
+            f"{first_line(error)}; mend that, or label on the cores with --gpus-per-worker 0"
+        ) from error
+    if size == 0:
+        height, width = picture.network_hw
+        raise SettingsError(
+            f"{worker_name()}: the memory of its GPU does not hold one network input of "
+            f"{width}x{height}; use a smaller --image-size, or a larger --gpus-per-worker"
+        )
+    return size
+
+
+def _largest_picture(
+    spec: ModelSpec, image_size: int | None, views: ViewSettings
+) -> "NetworkPicture":
+    blank = np.zeros((*TRIAL_HW, 3), np.uint8)
+    shown = view_pictures(
+        blank,
+        plan_views(TRIAL_HW, views),
+        spec.preprocessing,
+        image_size=image_size,
+        alignment=spec.alignment,
+    )
+    return max(shown, key=lambda one: one.network_hw[0] * one.network_hw[1])
+
+
+def _driver_version() -> str:
+    """The newest CUDA that the driver speaks, as 13.2; empty where PyTorch does not tell."""
+    import torch
+
+    ask = getattr(torch._C, "_cuda_getDriverVersion", None)
+    number = int(ask()) if ask else 0
+    return f"{number // 1000}.{number % 1000 // 10}" if number else ""
 
 
 def cuda_trouble() -> str | None:
@@ -77,6 +228,13 @@ def cuda_trouble() -> str | None:
     except (RuntimeError, AssertionError) as error:
         return str(error).partition("\n")[0].strip().rstrip(".")
     return "it sees no device (is CUDA_VISIBLE_DEVICES right?)"
+
+
+def torch_version() -> str:
+    """Plain: a TorchVersion would import torch where it is read."""
+    import torch
+
+    return str(torch.__version__)
 
 
 def gpu_title() -> str:

@@ -4,19 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from maskmill.pipeline.models.adaptation import check_class_count
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
-from maskmill.pipeline.models.worker_facts import WorkerFacts, describe_worker
-from maskmill.pipeline.prelabel.documents import write_documents
+from maskmill.pipeline.models.worker_facts import WorkerFacts, agreed_facts, describe_worker
+from maskmill.pipeline.prelabel.documents import BLOCKS_FOLDER, write_documents
 from maskmill.pipeline.prelabel.load import LoadImages
 from maskmill.pipeline.prelabel.plan import (
     REMEDIES,
     ROWS,
     PrelabelPlan,
     beside_masks,
+    default_group_size,
     plan_prelabel,
+    resolved_identity,
 )
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
@@ -26,14 +29,16 @@ from maskmill.pipeline.prelabel.writers.registry import FINISHERS
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitSaved
 from maskmill.pipeline.runs.identity import settings_fingerprint_of
-from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.layout import SHARDS, RunLayout
 from maskmill.pipeline.runs.record import RunRecord, tool_version
+from maskmill.pipeline.runs.shards import sweep_shards
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
 from maskmill.schemas.errors import MaskmillError
 
 MAX_FILE_BYTES = 2 << 30
-GPU_GROUP = 8
-"""Images per forward on a GPU unless asked otherwise; on a CPU groups of one are the fastest."""
+
+LOAD_MS, SAVE_MS = 2.5, 4.0
+"""Of a core for a picture of 640x480 (docs/benchmarks.md): so cores are split between the two."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +75,22 @@ class PrelabelJob:
             SettingsError: the label map does not fit the network.
         """
         facts = self._facts(plan, workers)
-        group = self.settings.batch_size or plan.began.get("group_size")
-        resolved = {
-            "inputs": plan.inputs_listed.identity(),
-            "device": facts.device,
-            "precision": facts.precision,
-            "group_size": group or (GPU_GROUP if facts.device == "cuda" else 1),
-            "torch": facts.torch_version,
-            **({"gpu": facts.gpu} if facts.gpu else {}),
-        }
-        return replace(plan, identity={**plan.identity, **resolved}, notes=facts.notes)
+        group = self._group_size(plan, facts.device)
+        inputs = {"inputs": plan.inputs_listed.identity()}
+        resolved = resolved_identity(
+            device=facts.device,
+            precision=facts.precision,
+            group_size=group,
+            torch_version=facts.torch_version,
+            gpu=facts.gpu,
+        )
+        return replace(
+            plan,
+            identity={**plan.identity, **inputs, **resolved},
+            facts={**plan.facts, "workers": _told(facts)},
+            fitting_group=facts.fitting_group,
+            notes=(*facts.notes, *_memory_notes(facts, group)),
+        )
 
     def on_gpu(self, plan: PrelabelPlan) -> bool:
         """Whether the network of a resolved plan runs on GPUs."""
@@ -91,9 +102,9 @@ class PrelabelJob:
         predict = partial(PredictMasks, layout=self.layout, session=session, settings=network)
         save = CommitSaved(layout=self.layout, table=ROWS, save=self._save(plan, session))
         return (
-            Stage(name=FIRST_STAGE, open=Opened(self._load(plan, session))),
+            Stage(name=FIRST_STAGE, open=Opened(self._load(plan, session)), cost=LOAD_MS),
             Stage(name="predict", open=predict, holds_network=True),
-            Stage(name="save", open=Opened(save)),
+            Stage(name="save", open=Opened(save), cost=SAVE_MS),
         )
 
     def finish(
@@ -107,15 +118,25 @@ class PrelabelJob:
                 **record.model,
                 "fingerprint": record.fingerprint,
             }
-            write_documents(self.layout, plan.choice.labels, record.info)
+            sweep_shards(self.layout)
+        record.settings["coco"] = plan.coco  # it may be asked for when all is done
+        labels = plan.choice.labels
+        write_documents(self.layout, plan.coco, labels, record.info, is_fresh=is_fresh)
         videos = self._videos(plan, is_fresh)
-        path = self.layout.path
-        return {
-            **{one.spec.name: path(one.spec.folder) + "/" for one in plan.outputs_used},
-            **{name: path(spec.path) for name, spec in FINISHERS.items()},
-            **videos,
-            "rows": path(self.layout.metadata) + "/",
-        }
+        rows = self.layout.path(self.layout.metadata) + "/"
+        return {**self._places(plan), **videos, "rows": rows}
+
+    def _places(self, plan: PrelabelPlan) -> dict[str, str]:
+        """Where files and documents are, by name."""
+        folders = {one.spec.name: one.spec.folder for one in plan.outputs_used}
+        if plan.store == "shards":
+            folders = {SHARDS: SHARDS}
+        if plan.coco == "blocks":
+            folders["coco"] = BLOCKS_FOLDER
+        places = {name: self.layout.path(folder) + "/" for name, folder in folders.items()}
+        if plan.coco == "one":
+            places |= {name: self.layout.path(spec.path) for name, spec in FINISHERS.items()}
+        return places
 
     def _videos(self, plan: PrelabelPlan, is_fresh: bool) -> dict[str, str]:
         """Videos of the masks where they are asked for, or were and rows have changed since."""
@@ -134,20 +155,26 @@ class PrelabelJob:
         precision = self.settings.precision
         if precision == "auto":
             precision = began.get("precision", "auto")
-        found: WorkerFacts | MaskmillError = workers.ask(
+        question = partial(
             describe_network,
             self.layout,
             choice.spec,
             choice.weights_path,
-            device,
-            precision,
-            self.settings.untrained,
-            on_gpu=workers.has_gpu and device != "cpu",
+            device=device,
+            precision=precision,
+            untrained=self.settings.untrained,
+            group_size=self._group_size(plan, device or "cuda"),
+            image_size=self.settings.image_size,
+            views=self.settings.views,
         )
-        if isinstance(found, MaskmillError):
-            raise found
+        on_gpu = workers.has_gpu and device != "cpu"
+        found = agreed_facts(workers.ask_each(question) if on_gpu else [workers.ask(question)])
         check_class_count(found.num_classes, choice.labels)
         return found
+
+    def _group_size(self, plan: PrelabelPlan, device: str) -> int:
+        asked: int | None = self.settings.batch_size or plan.began.get("group_size")
+        return asked or default_group_size(device)
 
     def _load(self, plan: PrelabelPlan, session: str) -> LoadImages:
         return LoadImages(
@@ -172,6 +199,7 @@ class PrelabelJob:
             precision=plan.identity["precision"],
             threads=self.settings.threads_per_worker,
             group_size=plan.identity["group_size"],
+            fitting_group=plan.fitting_group,
             gpu=plan.identity.get("gpu"),
             flip=self.settings.flip,
         )
@@ -194,24 +222,34 @@ class PrelabelJob:
             min_confidence=settings.min_confidence,
             min_area=settings.min_area,
             outputs=plan.outputs_used,
+            store=plan.store,
             max_pixels=settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
         )
 
 
 def describe_network(
-    layout: RunLayout,
-    spec: ModelSpec,
-    weights: Path | None,
-    device: str | None,
-    precision: str,
-    untrained: bool,
+    layout: RunLayout, spec: ModelSpec, weights: Path | None, **how: Any
 ) -> WorkerFacts | MaskmillError:
-    """What a worker finds of the network; it may have to fetch the weights from the run folder."""
-    return describe_worker(
-        spec,
-        local_weights(layout, weights),
-        device=device,
-        precision=precision,
-        untrained=untrained,
+    """What a worker finds of the network; it may have to fetch the weights from the run folder.
+
+    ``how`` are the other arguments of :func:`describe_worker`.
+    """
+    return describe_worker(spec, local_weights(layout, weights), **how)
+
+
+def _told(facts: WorkerFacts) -> dict[str, Any]:
+    """What run.json keeps of the workers beside the identity."""
+    if facts.device == "cpu":
+        return {}
+    return {"gpu": facts.gpu, "driver": facts.driver, "fitting_group": facts.fitting_group}
+
+
+def _memory_notes(facts: WorkerFacts, group: int) -> tuple[str, ...]:
+    if facts.fitting_group is None or facts.fitting_group >= group:
+        return ()
+    return (
+        f"the GPU's memory holds {facts.fitting_group} pictures at once, not {group}: they are "
+        "computed in smaller groups, which their rows note, and with more memory the last bits may "
+        f"differ; --batch-size {facts.fitting_group} in a new output folder makes that the rule",
     )

@@ -13,7 +13,7 @@ from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, each_im
 from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import block_rows
-from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.storage.readahead import Read, read_ahead
 from maskmill.pipeline.views.pictures import needed_size, view_pictures
 from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
 from maskmill.pipeline.views.preprocessing import Preprocessing
@@ -49,16 +49,17 @@ class LoadImages:
         attempt = begin_stage(self.layout, row["block"], FIRST_STAGE, self.session)
         entries = block_rows(self.layout, row, "image_id")
         items = [Item(**{name: entry[name] for name in _OF_MANIFEST}) for entry in entries]
-        loaded = each_image(attempt, items, self.load)
+        read = read_ahead(item.uri for item in items)
+        loaded = each_image(attempt, items, lambda item: self.load(item, read))
         attempt.finish()
         return Parcel(row["block"], loaded)
 
-    def load(self, item: Item) -> Item:
+    def load(self, item: Item, read: Read) -> Item:
         """One image read, checked, decoded and scaled; or the same image as a failed one."""
         started = time.perf_counter()
         facts = ImageFacts()
         try:
-            data = read_bytes(item.uri, limit=self.max_bytes)
+            data = read(item.uri, self.max_bytes)
             facts = replace(facts, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             image = decode_image(
                 data,

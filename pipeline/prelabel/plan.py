@@ -9,11 +9,20 @@ import pyarrow.compute as pc
 from maskmill.pipeline.models.adaptation import at_output_stride, check_scales, check_threshold
 from maskmill.pipeline.models.choice import ModelChoice, choose_model
 from maskmill.pipeline.models.spec import ModelSpec, check_precision
+from maskmill.pipeline.prelabel.documents import BLOCKS_FOLDER
 from maskmill.pipeline.prelabel.inputs import GROWN, Inputs, list_inputs
+from maskmill.pipeline.prelabel.keeping import SHARD_BLOCK_IMAGES
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
-from maskmill.pipeline.prelabel.writers.registry import FINISHERS, Output, with_earlier
+from maskmill.pipeline.prelabel.writers.registry import (
+    FINISHERS,
+    VIDEO,
+    Coco,
+    Output,
+    Store,
+    with_earlier,
+)
 from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
-from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.layout import SHARDS, RunLayout
 from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, put_manifest, sizes_of
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
 from maskmill.pipeline.runs.plan import Plan
@@ -23,12 +32,15 @@ from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.tables.prelabel import METADATA
 
 ROWS = RowTable(schema=METADATA)
+GPU_GROUP = 8
 
 REMEDIES = {
     "inputs": GROWN,
     "model": "Another model needs another output folder.",
     "weights_sha256": "Other weights need another output folder.",
     "device": "Finish the run on the kind of device it began on, or choose another output folder.",
+    "gpu": "Finish the run on the kind of GPU it began on (on a mixed cluster --accelerator-type "
+    "names it), or choose another output folder.",
 }
 
 
@@ -39,7 +51,10 @@ class PrelabelPlan(Plan):
     inputs_listed: Inputs
     choice: ModelChoice
     outputs_used: tuple[Output, ...]
+    store: Store
+    coco: Coco
     began: Mapping[str, Any]
+    fitting_group: int | None = None  # what the workers' GPUs were found to hold at once
 
 
 def plan_prelabel(
@@ -52,8 +67,13 @@ def plan_prelabel(
         ModelError: weights that are missing.
     """
     began = record.identity if record else {}
+    earlier = record.settings if record else {}
+    store = settings.store or earlier.get("store") or "files"
+    coco = settings.coco or earlier.get("coco") or "one"
     block_images = (
-        settings.block_images or began.get("block_images") or default_block_images(settings.views)
+        settings.block_images
+        or began.get("block_images")
+        or default_block_images(settings.views, store)
     )
     listed = list_inputs(settings, layout, block_images, continues=record is not None)
     choice = adapted_choice(settings)
@@ -61,12 +81,12 @@ def plan_prelabel(
     known = {} if listed.has_grown else {"inputs": listed.identity()}
     return PrelabelPlan(
         sizes=sizes_of(listed.manifest),
-        identity={**known, **_identity(settings, choice, block_images)},
+        identity={**known, **known_identity(settings, choice, block_images)},
         notes=(*listed.notes(), *choice.notes),
         put_manifest=(lambda there: put_manifest(there, listed.manifest))
         if listed.is_new
         else None,
-        settings=settings.to_dict(),
+        settings={**settings.to_dict(), "store": store, "coco": coco},
         outputs={output.spec.name: output.to_dict() for output in outputs},
         facts={
             "label_map": choice.labels.to_dict(),
@@ -81,13 +101,16 @@ def plan_prelabel(
         inputs_listed=listed,
         choice=choice,
         outputs_used=outputs,
+        store=store,
+        coco=coco,
         began=began,
     )
 
 
-def default_block_images(views: ViewSettings) -> int:
+def default_block_images(views: ViewSettings, store: Store = "files") -> int:
     """Fewer where each image is seen often, so that what a block holds at once stays the same."""
-    return max(1, int(BLOCK_IMAGES / max(1.0, views.forward_cost())))
+    images = SHARD_BLOCK_IMAGES if store == "shards" else BLOCK_IMAGES
+    return max(1, int(images / max(1.0, views.forward_cost())))
 
 
 def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
@@ -115,7 +138,9 @@ def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
     return replace(choice, spec=spec)
 
 
-def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int) -> dict[str, Any]:
+def known_identity(
+    settings: PrelabelSettings, choice: ModelChoice, block_images: int
+) -> dict[str, Any]:
     """The part of a run's identity that is known before any worker has started."""
     return {
         "model": choice.spec.name,
@@ -128,6 +153,24 @@ def _identity(settings: PrelabelSettings, choice: ModelChoice, block_images: int
         "block_images": block_images,
         **deciding_settings(settings),
     }
+
+
+def resolved_identity(
+    *, device: str, precision: str, group_size: int, torch_version: str, gpu: str | None
+) -> dict[str, Any]:
+    """The part that whoever holds the network knows; ``gpu`` is None on a CPU."""
+    return {
+        "device": device,
+        "precision": precision,
+        "group_size": group_size,
+        "torch": torch_version,
+        **({"gpu": gpu} if gpu else {}),
+    }
+
+
+def default_group_size(device: str) -> int:
+    """Images per forward unless asked otherwise: on a CPU groups of one are the fastest."""
+    return GPU_GROUP if device == "cuda" else 1
 
 
 def network_digest(spec: ModelSpec) -> str:
@@ -154,10 +197,16 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
         "notes": list(plan.notes),
         "model": plan.choice.title,
         "would_write": [
-            *(f"{output.spec.folder}/…{output.extension}" for output in plan.outputs_used),
+            *(
+                f"{output.spec.folder}/…{output.extension}"
+                for output in plan.outputs_used
+                if plan.store == "files"
+            ),
+            *([f"{SHARDS}/…tar"] if plan.store == "shards" else []),
             "metadata/…parquet",
-            *(spec.path for spec in FINISHERS.values()),
-            *(["videos/…mp4", "videos/…mkv"] if plan.settings["writers"][-1:] == ["video"] else []),
+            *([spec.path for spec in FINISHERS.values()] if plan.coco == "one" else []),
+            *([f"{BLOCKS_FOLDER}/…json"] if plan.coco == "blocks" else []),
+            *(["videos/…mp4", "videos/…mkv"] if VIDEO in plan.settings["writers"] else []),
             "run.json",
         ],
     }

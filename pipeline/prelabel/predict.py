@@ -11,7 +11,7 @@ import pyarrow as pa
 from maskmill.pipeline.models.allocator import keep_freed_memory
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights
-from maskmill.pipeline.models.worker_facts import gpu_title
+from maskmill.pipeline.models.worker_facts import KEEP_TO_ONE_KIND, gpu_title
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, pack, unpack
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.isolation import worker_name
@@ -38,6 +38,7 @@ class WorkerSettings:
     precision: str  # fp32 | bf16 | fp16
     threads: int
     group_size: int
+    fitting_group: int | None = None  # what the memory of its GPU was found to hold at once
     gpu: str | None = None  # the kind of GPU the run keeps to
     untrained: bool = False
     flip: bool = False  # show each picture a second time, mirrored
@@ -56,8 +57,7 @@ class WorkerSettings:
         if self.gpu and gpu_title() != self.gpu:
             raise SettingsError(
                 f"{worker_name()} has another GPU than this run began with: {gpu_title()} in place "
-                f"of {self.gpu}; keep such nodes out of the cluster, or choose another output "
-                "folder for them"
+                f"of {self.gpu}; {KEEP_TO_ONE_KIND}"
             )
         keep_freed_memory()
         return Segmenter(
@@ -67,6 +67,7 @@ class WorkerSettings:
             precision=self.precision,
             threads=self.threads,
             group_size=self.group_size,
+            fitting_group=self.fitting_group,
             expected_sha256=self.weights_sha256 or None,
             untrained=self.untrained,
         )

@@ -11,9 +11,9 @@ import numpy as np
 from pyarrow import fs
 
 from maskmill.pipeline.masks.rle import decode
-from maskmill.pipeline.prelabel.documents import write_document
+from maskmill.pipeline.prelabel.documents import documents_of
 from maskmill.pipeline.prelabel.writers.mask_file import png_to_mask
-from maskmill.pipeline.prelabel.writers.registry import FINISHERS, WRITERS
+from maskmill.pipeline.prelabel.writers.registry import WRITERS
 from maskmill.pipeline.runs.checks import (
     Checked,
     ExpectedRows,
@@ -23,6 +23,7 @@ from maskmill.pipeline.runs.checks import (
 )
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord
+from maskmill.pipeline.runs.shards import stray_shards
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import FileFailure, RunFailed
@@ -163,26 +164,28 @@ def _stray_files(layout: RunLayout) -> Iterator[str]:
             output = posixpath.splitext(info.path.removeprefix(f"{root}/"))[0]
             if info.type == fs.FileType.File and output not in outputs:
                 yield f"{info.path} belongs to no image of this run"
+    for shard in stray_shards(layout):
+        yield f"{layout.path(shard)} holds no file that a row speaks of"
 
 
 def _document_problems(layout: RunLayout, record: RunRecord, labels: LabelMap) -> Iterator[str]:
     """Documents are a function of the rows: made again, they must come out byte for byte."""
     if record.state != "finished":
         return
-    for name, spec in FINISHERS.items():
-        if not layout.exists(spec.path):
-            yield f"{spec.path} is missing"
+    for document in documents_of(layout, record.settings.get("coco") or "one"):
+        if not layout.exists(document.path):
+            yield f"{document.path} is missing"
             continue
         with tempfile.TemporaryFile() as again:
             try:
-                write_document(layout, name, cast(BinaryIO, again), labels, record.info)
+                document.write(cast(BinaryIO, again), labels, record.info)
             except RunFailed as failure:
-                yield f"{spec.path} cannot be made from the rows: {failure}"
+                yield f"{document.path} cannot be made from the rows: {failure}"
                 continue
             again.seek(0)
-            with layout.filesystem.open_input_stream(layout.path(spec.path)) as there:
+            with layout.filesystem.open_input_stream(layout.path(document.path)) as there:
                 if not _same_bytes(there, cast(BinaryIO, again)):
-                    yield f"{spec.path} is not what the rows say"
+                    yield f"{document.path} is not what the rows say"
 
 
 def _same_bytes(first: Any, second: Any) -> bool:

@@ -10,13 +10,15 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.labelling.fusion import FusedPicture
-from maskmill.pipeline.labelling.picture import average_answer, ignore_unsure, label_picture
-from maskmill.pipeline.masks.rle import class_runs, runs_area
-from maskmill.pipeline.masks.segments import Per, class_statistics, drop_small, segments_of
+from maskmill.pipeline.labelling.picture import average_answer
+from maskmill.pipeline.masks.rle import runs_area
+from maskmill.pipeline.masks.segments import Per, class_statistics
 from maskmill.pipeline.pictures.decoding import decode_image
 from maskmill.pipeline.pictures.frame_place import place_of_frame
+from maskmill.pipeline.prelabel.keeping import Keeper, keeper
+from maskmill.pipeline.prelabel.labelled_picture import LabelRules, labelled_picture
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
-from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output
+from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output, Store
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -37,12 +39,22 @@ class Provenance:
     settings_fingerprint: str
     tool_version: str
 
+    def text(self) -> dict[str, str]:
+        """What each mask file says of itself."""
+        return {
+            "Software": f"maskmill {self.tool_version}",
+            "Model": self.model,
+            "Weights": self.weights_sha256,
+            "Settings": self.settings_fingerprint,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavePrelabels:
     """Turns the grids of each image into a mask at its size, writes it, and describes it in a row.
 
-    Files are put in place whole at a path that the key decides, so doing a block again is harmless.
+    Files are put in place whole at a path that the key decides, or as one shard that is named after
+    its bytes, so doing a block again is harmless.
     """
 
     layout: RunLayout
@@ -55,6 +67,7 @@ class SavePrelabels:
     min_confidence: float | None
     min_area: int
     outputs: tuple[Output, ...]
+    store: Store = "files"
     max_pixels: int
     max_bytes: int
 
@@ -66,11 +79,12 @@ class SavePrelabels:
     def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
         attempt = begin_stage(self.layout, parcel.block, "save", self.session)
         results: dict[int, dict[str, Any]] = {}
+        kept = keeper(self.store, self.layout, parcel.block)
 
         def save(item: Item) -> Item:
             started = time.perf_counter()
             try:
-                values = self.save(item)
+                values = self.save(item, kept)
             except FileFailure as failure:
                 return item.failing(failure.code, str(failure))
             values["write_ms"] = (time.perf_counter() - started) * 1000
@@ -78,6 +92,7 @@ class SavePrelabels:
             return item
 
         items = each_image(attempt, parcel.items, save)
+        kept.close(results)
         if attempt.starts > 1:
             self._remove_leftovers(item for item in items if item.failed)
         attempt.finish()
@@ -87,7 +102,7 @@ class SavePrelabels:
     def _remove_leftovers(self, items: Iterable[Item]) -> None:
         """Files of an earlier start that died before it could commit their rows."""
         for item in items:
-            for output in self.outputs:
+            for output in self.outputs if self.store == "files" else ():
                 self.layout.delete(output.path(item.output))
 
     def _facts(self, item: Item) -> dict[str, Any]:
@@ -106,7 +121,7 @@ class SavePrelabels:
             **asdict(self.provenance),
         }
 
-    def save(self, item: Item) -> dict[str, Any]:
+    def save(self, item: Item, kept: Keeper) -> dict[str, Any]:
         """Write one predicted image's files; the columns of METADATA that tell of its mask.
 
         Raises:
@@ -114,36 +129,34 @@ class SavePrelabels:
         """
         size = _size_of(item)
         plan = plan_views(size, self.views)
-        dtype = self.labels.mask_dtype
-        picture = label_picture(item.views, plan, size, dtype=dtype, threshold=self.threshold)
-        confidence = picture.confidence
-        mask = self._reduced(picture)
-        answers = self._answers(item, plan, picture)
-        runs = class_runs(mask)
-        scores = confidence.class_confidence.tolist()
-        segments = segments_of(
-            mask, self.labels, per=self.segments_per, class_scores=scores, runs=runs
-        )
+        labelled = labelled_picture(item.views, plan, size, self._rules)
+        confidence, runs = labelled.fused.confidence, labelled.runs
+        answers = self._answers(item, plan, labelled.fused)
         ignored = sum(
             runs_area(part) for value, part in runs.items() if value == self.labels.ignore_index
         )
-        return {
-            **self._write(item, mask, answers),
-            "classes": class_statistics(mask, self.labels, scores, runs=runs),
-            "segments": [segment.to_row() for segment in segments],
-            "ignored_fraction": ignored / mask.size,
+        columns = {
+            "classes": class_statistics(
+                labelled.mask, self.labels, labelled.class_scores, runs=runs
+            ),
+            "segments": [segment.to_row() for segment in labelled.segments],
+            "ignored_fraction": ignored / labelled.mask.size,
             "mean_confidence": confidence.mean_confidence,
             "mean_entropy": confidence.mean_entropy,
             "mean_margin": confidence.mean_margin,
             "low_confidence_fraction": confidence.low_confidence_fraction,
         }
+        return {**columns, **self._write(item, labelled.mask, answers, kept)}
 
-    def _reduced(self, picture: FusedPicture) -> LabelMask:
-        """The mask without what --min-confidence and --min-area take away."""
-        if self.min_confidence is not None:
-            ignore_unsure(picture, self.min_confidence, self.labels.ignore_index)
-        mask = picture.mask
-        return drop_small(mask, self.min_area, self.labels) if self.min_area else mask
+    @property
+    def _rules(self) -> LabelRules:
+        return LabelRules(
+            labels=self.labels,
+            threshold=self.threshold,
+            min_confidence=self.min_confidence,
+            min_area=self.min_area,
+            segments=self.segments_per,
+        )
 
     def _answers(self, item: Item, plan: ViewPlan, picture: FusedPicture) -> tuple[GridView, ...]:
         """One grid for the writers, the average of all; only those that store it pay for it."""
@@ -151,7 +164,13 @@ class SavePrelabels:
             return ()
         return (average_answer(item.views, plan, _size_of(item), picture),)
 
-    def _write(self, item: Item, mask: LabelMask, answers: tuple[GridView, ...]) -> dict[str, Any]:
+    def _write(
+        self,
+        item: Item,
+        mask: LabelMask,
+        answers: tuple[GridView, ...],
+        kept: Keeper,
+    ) -> dict[str, Any]:
         """Every output file asked for; path and hash of each."""
         needs_image = any(output.spec.needs_image for output in self.outputs)
         outputs = ImageOutputs(
@@ -161,13 +180,12 @@ class SavePrelabels:
             labels=self.labels,
             views=answers,
             image=self._pixels(item) if needs_image else None,
-            text=self._text(),
+            text=self.provenance.text(),
         )
         columns: dict[str, Any] = {"files": []}
         for output in self.outputs:
             data = output.write(outputs)
-            path, digest = output.path(item.output), hashlib.sha256(data).hexdigest()
-            self.layout.write(path, data)
+            path, digest = kept.keep(item, output, data), hashlib.sha256(data).hexdigest()
             if output.spec.name == "masks":
                 columns |= {"mask_path": path, "mask_sha256": digest}
             else:
@@ -194,15 +212,6 @@ class SavePrelabels:
         sides = [output.spec.image_side for output in self.outputs if output.spec.needs_image]
         share = min(1.0, max(sides) / max(size_hw)) if all(sides) else 1.0
         return math.ceil(size_hw[0] * share), math.ceil(size_hw[1] * share)
-
-    def _text(self) -> dict[str, str]:
-        """Provenance inside each mask file."""
-        return {
-            "Software": f"maskmill {self.provenance.tool_version}",
-            "Model": self.provenance.model,
-            "Weights": self.provenance.weights_sha256,
-            "Settings": self.provenance.settings_fingerprint,
-        }
 
 
 def _frame_columns(item: Item) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 from maskmill.pipeline.masks.segments import Per
 from maskmill.pipeline.prelabel.writers.registry import (
     VIDEO,
+    Coco,
     Output,
+    Store,
     WriterSettings,
     outputs_of,
 )
@@ -57,6 +59,8 @@ class PrelabelSettings:
     writer_settings: Mapping[str, WriterSettings] = field(
         default_factory=dict, metadata={"decides": False}
     )
+    store: Store | None = setting(None, decides=False)
+    coco: Coco | None = setting(None, decides=False)
     block_images: int | None = setting(None, decides=False)
     max_pixels: int = setting(128_000_000, decides=True)
     limit: int | None = setting(None, decides=False)

@@ -6,16 +6,25 @@ own unfinished note, from the same session, knows that its worker died there. Af
 deaths the stage goes image by image, noting each one; an image found in the note ``IMAGE_DEATHS``
 times is not tried again. Deaths are counted within one session only, which is the life of the
 driver that saw them: a killed driver takes every worker with it and blames nobody.
+
+Where one thread takes a block through all its stages (:func:`all_stages_here`), the first note
+stands for all of them: whatever follows is begun again from the start. In a bucket it costs one
+request a block; the notes of blocks that are through go when the run closes.
 """
 
 import json
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pyarrow import fs
 
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.storage.filesystems import bucket_place
+from maskmill.pipeline.storage.object_client import ConditionsUnsupported
 
 BLOCK_DEATHS = 3
 IMAGE_DEATHS = 2
@@ -28,6 +37,7 @@ class Note:
     """What is on disk about one block in the making."""
 
     session: str = ""
+    token: str = ""  # of the start that wrote it first
     starts: int = 0
     stage: str = ""
     running: bool = False
@@ -44,6 +54,7 @@ class BlockAttempt:
     layout: RunLayout
     block: int
     note: Note
+    is_whole: bool = False  # the first stage's note stands for all
 
     @property
     def starts(self) -> int:
@@ -72,7 +83,8 @@ class BlockAttempt:
     def finish(self) -> None:
         """The stage is through; what follows is not its death."""
         self.note.running, self.note.image_id = False, None
-        self._save()
+        if self.one_by_one or not self.is_whole:
+            self._save()
 
     def _save(self) -> None:
         self.layout.write(
@@ -95,8 +107,45 @@ def release(layout: RunLayout, block: int) -> None:
         BlockAttempt(layout, block, note).finish()
 
 
+_whole: ContextVar[dict[int, Note] | None] = ContextVar("notes of blocks done here", default=None)
+
+
+@contextmanager
+def all_stages_here() -> Iterator[None]:
+    """Within this block, the calling thread takes each block through every stage."""
+    token = _whole.set({})
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
 def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> BlockAttempt:
     """Note that ``stage`` of ``block`` starts now, and count the death it may follow."""
+    whole = _whole.get()
+    if whole is not None and stage != FIRST_STAGE and block in whole:
+        attempt = BlockAttempt(layout, block, whole[block], is_whole=True)
+        attempt.note.stage, attempt.note.running, attempt.note.image_id = stage, True, None
+        if attempt.one_by_one:
+            attempt._save()
+        return attempt
+    note = _begun(layout, block, stage, session)
+    if whole is not None:
+        whole[block] = note
+    return BlockAttempt(layout, block, note, is_whole=whole is not None)
+
+
+def forget(layout: RunLayout, block: int) -> None:
+    """The block is committed: its note is worth nothing. In a bucket it goes with all others."""
+    if layout.is_local:
+        layout.delete(layout.attempts_path(block))
+
+
+def _begun(layout: RunLayout, block: int, stage: str, session: str) -> Note:
+    """The note of a stage that starts now, as it is on disk."""
+    first = Note(session=session, token=uuid.uuid4().hex, starts=1, stage=stage, running=True)
+    if stage == FIRST_STAGE and _is_created(layout, block, first):
+        return first
     note = _read(layout, block)
     if note.session != session:
         note = Note(session=session, starts=note.starts)
@@ -111,9 +160,22 @@ def begin_stage(layout: RunLayout, block: int, stage: str, session: str) -> Bloc
     if died or stage == FIRST_STAGE:
         note.starts += 1
     note.stage, note.running, note.image_id = stage, True, None
-    attempt = BlockAttempt(layout, block, note)
-    attempt._save()
-    return attempt
+    BlockAttempt(layout, block, note)._save()
+    return note
+
+
+def _is_created(layout: RunLayout, block: int, note: Note) -> bool:
+    """Written to a bucket in one request, where no note was; False where it is to be read first."""
+    place = bucket_place(layout.filesystem, layout.path(layout.attempts_path(block)))
+    if place is None:
+        return False
+    try:
+        place[0].create(place[1], json.dumps(asdict(note)).encode())
+    except FileExistsError:  # perhaps by ourselves: the answer to the first try may be lost
+        return _read(layout, block).token == note.token
+    except ConditionsUnsupported:
+        return False
+    return True
 
 
 def _read(layout: RunLayout, block: int) -> Note:
@@ -121,5 +183,5 @@ def _read(layout: RunLayout, block: int) -> Note:
     try:
         values: dict[str, Any] = json.loads(layout.read(layout.attempts_path(block)))
         return Note(**values)
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return Note()

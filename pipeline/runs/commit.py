@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from maskmill.pipeline.runs.attempts import FIRST_STAGE, BlockAttempt, begin_stage
+from maskmill.pipeline.runs.attempts import FIRST_STAGE, BlockAttempt, begin_stage, forget
 from maskmill.pipeline.runs.isolation import death_notice, each_item, worker_name
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import block_rows
@@ -56,7 +56,7 @@ class CommitItems:
         rows = pa.Table.from_pylist(self._rows(entries, attempt), schema=self.table.schema)
         attempt.finish()
         commit_block(self.layout, block, rows, self.table)
-        self.layout.delete(self.layout.attempts_path(block))
+        forget(self.layout, block)
         return rows.select(TALLY.names).cast(TALLY)
 
     def _rows(self, entries: list[Row], attempt: BlockAttempt) -> list[Row]:
@@ -100,7 +100,7 @@ class CommitSaved:
             commit_block(
                 self.layout, block, rows.filter(pc.equal(rows["block"], block)), self.table
             )
-            self.layout.delete(self.layout.attempts_path(block))
+            forget(self.layout, block)
         return rows.select(TALLY.names).cast(TALLY)
 
 

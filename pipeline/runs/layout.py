@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from maskmill.pipeline.storage.filesystems import bucket_place, native, resolve
+from maskmill.pipeline.storage.filesystems import bucket_place, join_uri, native, resolve
+from maskmill.pipeline.storage.parts import Stretch, parse_stretch, part_uri, read_stretch
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.columns import undescribed
 
 BLOCK_NAME = "block-{:07d}.parquet"
 COPY_BYTES = 8 << 20
+SHARDS = "shards"
 _BLOCK_FILE = re.compile(r"block-(\d{7,})\.parquet")
 _REMEDY = "put back what was there, or choose another output folder"
 
@@ -74,12 +76,22 @@ class RunLayout:
         """True where a file or folder of that name is there."""
         return bool(self.filesystem.get_file_info(self.path(relative)).type != fs.FileType.NotFound)
 
+    def uri(self, relative: str) -> str:
+        """Path or URI of one file, be it in a shard, for :func:`read_bytes`."""
+        shard = shard_of(relative)
+        if shard is None:
+            return join_uri(self.root, relative)
+        return part_uri(join_uri(self.root, shard), stretch_of(relative))
+
     def read(self, relative: str) -> bytes:
-        """The bytes of one file.
+        """The bytes of one file; in a shard only its own are fetched.
 
         Raises:
             FileNotFoundError: no such file.
         """
+        shard = shard_of(relative)
+        if shard is not None:
+            return read_stretch(join_uri(self.root, shard), stretch_of(relative))
         place = bucket_place(self.filesystem, self.path(relative))
         if place is not None:  # one request, not two
             return place[0].read(place[1])
@@ -188,10 +200,14 @@ class RunLayout:
 
     def committed_blocks(self) -> list[int]:
         """Numbers of the blocks whose rows are on disk, ascending."""
+        return sorted(self.committed_stamps())
+
+    def committed_stamps(self) -> dict[int, str]:
+        """Number of every committed block -> size and time of change of its file."""
         selector = fs.FileSelector(self.path(self.metadata), allow_not_found=True)
-        names = (info.base_name for info in self.filesystem.get_file_info(selector))
-        found = (_BLOCK_FILE.fullmatch(name) for name in names)
-        return sorted(int(match[1]) for match in found if match is not None)
+        infos = self.filesystem.get_file_info(selector)
+        found = ((info, _BLOCK_FILE.fullmatch(info.base_name)) for info in infos)
+        return {int(match[1]): f"{info.size} {info.mtime_ns}" for info, match in found if match}
 
     def committed_rows(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed rows, one table per block, in block order (= image_id order).
@@ -206,3 +222,18 @@ class RunLayout:
         """The rows of one committed block, in image_id order."""
         remedy = "delete it and run the same command again: its images are done anew"
         return self.read_table(self.block_path(block), columns, remedy=remedy)
+
+
+def place_in_shard(shard: str, stretch: Stretch) -> str:
+    """What rows say of a file in a shard in place of a path: ``SHARD!/OFFSET+LENGTH/NAME``."""
+    return f"{shard}!/{stretch}"
+
+
+def shard_of(relative: str) -> str | None:
+    """The shard, relative to the run folder, of a place in one; None for a file of its own."""
+    return relative.partition("!/")[0] if relative.startswith(f"{SHARDS}/") else None
+
+
+def stretch_of(relative: str) -> Stretch:
+    """Where the bytes lie in the shard of such a place."""
+    return parse_stretch(relative.partition("!/")[2])

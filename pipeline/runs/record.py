@@ -38,6 +38,7 @@ class RunRecord:
     state: str = "running"  # running | finished
     ledger: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    workers: dict[str, Any] = field(default_factory=dict)  # of GPUs: what, driver, memory's limit
     sessions: list[dict[str, Any]] = field(default_factory=list)  # one per start: when, how long
 
     def identify(self, identity: Mapping[str, Any]) -> None:

@@ -26,8 +26,11 @@ def commit_block(layout: RunLayout, block: int, rows: pa.Table, table: RowTable)
     Rows of the block that are already there and not in ``rows`` are kept: a retry of failed ones
     replaces just those.
     """
-    if layout.exists(layout.block_path(block)):
+    try:
         old = layout.committed_block(block)
+    except FileNotFoundError:
+        pass
+    else:
         replaced = pc.is_in(old[table.id], rows[table.id].combine_chunks())
         rows = pa.concat_tables([old.filter(pc.invert(replaced)), rows]).sort_by(table.id)
     layout.write_table(layout.block_path(block), rows.cast(table.schema))

@@ -17,12 +17,14 @@ class Stage:
     ``open`` makes the operator and is called once where the stage is at work: in each process of
     Ray's, once for all threads of this process. It travels to the workers, and what it makes does
     not. ``holds_network``: there are as many as there are workers, each with a core or its share
-    of a GPU; the other stages are light and share what is left.
+    of a GPU; the other stages are light and share what is left, by ``cost``: what an item takes of
+    a core in this stage, in any unit that the stages of a job have in common.
     """
 
     name: str
     open: Callable[[], Operator]
     holds_network: bool = False
+    cost: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,12 @@ class Workers(Protocol):
 
     def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:
         """Call a function where a network would run, with a GPU if so asked; its result."""
+
+    def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Call a function wherever a network would run on a GPU, side by side; every result.
+
+        Workers whose GPU is in use by others are left out.
+        """
 
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False

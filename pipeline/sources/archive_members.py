@@ -15,8 +15,7 @@ from maskmill.pipeline.sources.entries import (
     is_hidden,
     is_image_name,
 )
-from maskmill.pipeline.storage.archive_members import open_archive
-from maskmill.pipeline.storage.members import member_uri
+from maskmill.pipeline.storage.archive_members import open_archive, place_of
 
 
 def list_archive(scheme: str, request: SourceRequest, tally: Tally) -> LazyListing:
@@ -34,8 +33,9 @@ list_tar = partial(list_archive, "tar")
 
 def _pictures(scheme: str, request: SourceRequest, tally: Tally) -> Iterator[SourceEntry]:
     for prefix, container in container_files(request, tally):
-        for name, size in open_archive(scheme, container).sizes.items():
-            if is_hidden(name):
+        for member in open_archive(scheme, container).archive.members():
+            if is_hidden(member.name):
                 tally.not_considered["hidden"] += 1
-            elif is_image_name(name, tally):
-                yield SourceEntry(prefix + name, member_uri(scheme, container, name), size)
+            elif is_image_name(member.name, tally):
+                uri = place_of(scheme, container, member)
+                yield SourceEntry(prefix + member.name, uri, member.size)

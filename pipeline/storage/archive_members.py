@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO
 
-from maskmill.pipeline.storage.archives import TarArchive, ZipArchive
-from maskmill.pipeline.storage.filesystems import refuse_beyond
+from maskmill.pipeline.storage.archives import ArchiveMember, TarArchive, ZipArchive
+from maskmill.pipeline.storage.filesystems import (
+    bucket_place,
+    refuse_beyond,
+    resolve,
+)
 from maskmill.pipeline.storage.members import (
     container_state,
+    member_uri,
     open_container,
     split_member_uri,
 )
+from maskmill.pipeline.storage.parts import Stretch, part_uri
 from maskmill.schemas.errors import ArchiveFailure, ErrorCode
 
 _OPENERS: dict[str, Callable[[IO[bytes], str], ZipArchive | TarArchive]] = {
@@ -63,3 +69,11 @@ def _open(scheme: str, container: str, state: object, process: int) -> OpenArchi
     # ``process`` because a forked child would share the stream's position with its parent.
     archive = _OPENERS[scheme](open_container(container), container)
     return OpenArchive(archive, {member.name: member.size for member in archive.members()})
+
+
+def place_of(scheme: str, container: str, member: ArchiveMember) -> str:
+    """The URI of a member; in a tar in a bucket that of its bytes: nobody lists the tar again."""
+    filesystem, path = resolve(container)
+    if member.offset is None or bucket_place(filesystem, path) is None:
+        return member_uri(scheme, container, member.name)
+    return part_uri(container, Stretch(member.offset, member.size, member.name))

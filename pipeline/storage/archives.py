@@ -27,10 +27,14 @@ class ArchiveLimits:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """One regular file of an archive: posix name, unpacked size in bytes."""
+    """One regular file of an archive: posix name, unpacked size in bytes.
+
+    ``offset``: where its bytes begin in the archive, where they lie there as they are.
+    """
 
     name: str
     size: int
+    offset: int | None = None
 
 
 class ZipArchive:
@@ -114,7 +118,8 @@ class TarArchive:
 
     def members(self) -> list[ArchiveMember]:
         """Every regular file, sorted by name."""
-        return [ArchiveMember(key, self._entries[key].size) for key in sorted(self._entries)]
+        entries = sorted(self._entries.items())
+        return [ArchiveMember(key, entry.size, entry.offset_data) for key, entry in entries]
 
     def has(self, member: str) -> bool:
         """True where the archive has that regular file."""

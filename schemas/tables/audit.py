@@ -177,6 +177,12 @@ AUDIT = pa.schema(
         column("regions", pa.list_(REGION), "largest disagreements first"),
         column("findings", pa.list_(FINDING), "what the checks of the truth found"),
         column("alignment", ALIGNMENT, "what would make the pair agree better"),
+        column(
+            "undecided",
+            pa.list_(pa.string()),
+            "why a turn or shift would not show: one_class, symmetric, poor, little_border; null "
+            "where none was looked for",
+        ),
         column("image_sha256", pa.string(), "of the picture's file"),
         column("truth_sha256", pa.string(), "of the truth's class map"),
         column("prediction_sha256", pa.string(), "of the prediction's class map"),

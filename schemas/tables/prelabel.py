@@ -45,7 +45,7 @@ SEGMENT = pa.struct(
 OUTPUT_FILE = pa.struct(
     [
         column("name", pa.string(), "the writer: overlays, soft, cutouts, frames"),
-        column("path", pa.string(), "relative to OUT"),
+        column("path", pa.string(), "relative to OUT; in a shard as mask_path"),
         column("sha256", pa.string(), "of the file"),
     ]
 )
@@ -73,8 +73,11 @@ METADATA = pa.schema(
         column("error_code", pa.string(), "why it failed; null for ok"),
         column("error_message", pa.string(), "a sentence: file, value and remedy; null for ok"),
         column("attempts", pa.int32(), "how often the image's block was started"),
-        column("mask_path", pa.string(), "relative to OUT"),
+        column("mask_path", pa.string(), "relative to OUT; in a shard SHARD!/OFFSET+LENGTH/MEMBER"),
         column("mask_sha256", pa.string(), "of the mask's file"),
+        column("shard", pa.string(), "tar that holds the mask, relative to OUT; null for a file"),
+        column("offset", pa.int64(), "where the mask's bytes begin in the shard"),
+        column("length", pa.int64(), "how many they are"),
         column("files", pa.list_(OUTPUT_FILE), "what was written beside the mask"),
         column("classes", pa.list_(CLASS_STATS), "one per class in the mask"),
         column("segments", pa.list_(SEGMENT), "one per COCO annotation of the image"),

@@ -32,9 +32,9 @@ def die_of(key: str) -> None:
 
 
 class DeadlyLoad(LoadImages):
-    def load(self, item):
+    def load(self, item, read):
         die_of(item.key)
-        return super().load(item)
+        return super().load(item, read)
 
 
 class DeadlyPredict(PredictMasks):
@@ -45,9 +45,9 @@ class DeadlyPredict(PredictMasks):
 
 
 class DeadlySave(SavePrelabels):
-    def save(self, item):
+    def save(self, item, kept):
         die_of(item.key)
-        return super().save(item)
+        return super().save(item, kept)
 
 
 class DeadlyPairs(AuditPairs):

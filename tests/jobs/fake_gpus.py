@@ -15,6 +15,7 @@ import torch
 from maskmill.jobs.engines import room
 from maskmill.jobs.engines.choice import RunOptions
 from maskmill.jobs.engines.cluster import Cluster
+from maskmill.jobs.engines.gpus import count_gpus
 from maskmill.jobs.engines.ray import RayEngine
 from maskmill.jobs.engines.watch import Watch
 from maskmill.jobs.run import run
@@ -56,7 +57,7 @@ def two_nodes():
 def cluster(two_nodes):
     resources = two_nodes.cluster_resources()
     with Watch(is_own=False) as watch:
-        yield Cluster(cpus=int(resources["CPU"]), gpus=resources["GPU"], is_own=False, watch=watch)
+        yield Cluster(cpus=int(resources["CPU"]), gpus=count_gpus(), is_own=False, watch=watch)
 
 
 def where_am_i(stage_name):

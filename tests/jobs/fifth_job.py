@@ -1,4 +1,4 @@
-"""A fifth job, in under a hundred lines: the letters of every text file of a folder, as rows."""
+"""A fifth job, in a hundred lines: the letters of every text file of a folder, as rows."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.errors import DeviceLost, DocumentFailure, ErrorCode
 
 MANIFEST = pa.schema([("image_id", pa.int64()), ("key", pa.string()), ("block", pa.int64())])
 TEXTS = ["status", "error_code", "error_message", "worker"]
@@ -28,7 +28,10 @@ ROWS = pa.schema(
 
 @dataclass(frozen=True)
 class CountLetters:
-    """What is done to each file. An empty one fails; `die` in its name ends the process."""
+    """What is done to each file. An empty one fails; `die` in its name ends the process.
+
+    `lost` in its name is what a GPU says that answers its process no more.
+    """
 
     folder: str
 
@@ -41,6 +44,8 @@ class CountLetters:
     def letters(self, entry: dict[str, Any]) -> dict[str, Any]:
         if "die" in entry["key"]:
             os.kill(os.getpid(), 9)
+        if "lost" in entry["key"]:
+            raise DeviceLost("the GPU is lost to this process: an illegal memory access")
         text = Path(self.folder, entry["key"]).read_text()
         if not text:
             raise DocumentFailure(ErrorCode.EMPTY_FILE, f"{entry['key']} is empty")

@@ -69,6 +69,52 @@ def test_every_kind_is_counted_and_strict_says_so(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "out")]).exit_code == 0
 
 
+BOX = {"segmentation": [], "bbox": [0, 0, 2, 2]}
+POINTS = {"keypoints": [1, 1, 2]}
+
+
+@pytest.mark.parametrize("options", [(), ("--strict",), ("--allow-failures", "--check")])
+def test_boxes_alone_are_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Background masks would look like a result: no documents, the same answer every time."""
+    source = write_coco(tmp_path / "boxes.json", BOX, BOX, POINTS)
+    arguments = (source, tmp_path / "out", "--from", "coco", "--to", "voc")
+    for _ in range(2):
+        done = convert(*arguments, *options)
+        assert done.exit_code == 1, done.output
+        assert "boxes.json: no masks in this document: 2 boxes, 1 key points;" in done.stderr
+        assert "maskmill prelabel" in done.stderr
+    assert not list((tmp_path / "out").rglob("*.txt"))  # VOC's own lists of its files
+    assert json.loads((tmp_path / "out/run.json").read_text())["state"] != "finished"
+
+
+def test_boxes_beside_one_mask_are_counted_and_empty_documents_are_background(
+    tmp_path: Path,
+) -> None:
+    """Pictures of nothing are pictures of background; a shape outside its picture was one."""
+    for name, annotations, expected in (
+        ("one", (BOX, {"segmentation": SQUARE}), {("boxes", ""): 1}),
+        ("outside", (BOX, {"segmentation": OUTSIDE}), {("boxes", ""): 1, ("no_pixel", ""): 1}),
+        ("empty", (), {}),
+    ):
+        source = write_coco(tmp_path / f"{name}.json", *annotations)
+        done = convert(source, tmp_path / name, "--from", "coco", "--to", "voc")
+        assert done.exit_code == 0, done.output
+        assert told(json.loads(done.stdout)) == expected
+
+
+def test_yolo_boxes_are_refused(tmp_path: Path) -> None:
+    """A folder of detection labels, as YOLO's own datasets are."""
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+    for name, text in (("a", "0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n"), ("b", "")):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"in/images/train/{name}.jpg")
+        (tmp_path / f"in/labels/train/{name}.txt").write_text(text)
+    (tmp_path / "in/data.yaml").write_text("names: [cat, dog]\ntrain: images/train\n")
+    done = convert(tmp_path / "in", tmp_path / "out", "--from", "yolo", "--to", "indexed")
+    assert done.exit_code == 1, done.output
+    assert "no masks in this document: 2 boxes;" in done.stderr
+
+
 def test_the_summary_names_them_and_does_not_call_it_lossless(tmp_path: Path) -> None:
     source = write_coco(tmp_path / "coco.json", *EVERYTHING)
     line = ["convert", str(source), str(tmp_path / "out"), "--from", "coco", "--to", "indexed",

@@ -1,10 +1,12 @@
 """`convert --with-images`: every picture is copied, wherever it lies, or its sample fails."""
 
+import base64
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -51,8 +53,6 @@ def write_run(folder: Path) -> dict[str, bytes]:
 
 
 def pa_table(rows: list[dict]):
-    import pyarrow as pa
-
     inner = pa.struct([("index", pa.int32()), ("mean_confidence", pa.float64())])
     texts = [(name, pa.string()) for name in ("key", "uri", "status", "mask_path")]
     return pa.Table.from_pylist(rows, schema=pa.schema([*texts, ("classes", pa.list_(inner))]))
@@ -143,7 +143,8 @@ def test_pictures_that_lie_deeper_keep_their_kind(tmp_path: Path, source: str) -
         Image.fromarray(np.full((4, 5), 255, np.uint8)).save(tmp_path / "in/a_cat.png")
         (tmp_path / "in/classes.txt").write_text("background\ncat\n")
     (tmp_path / "photos/2021/may").mkdir(parents=True)
-    Image.new("RGB", (40, 40)).save(tmp_path / f"photos/2021/may/{name}.png")
+    size = (40, 40) if source == "voc" else (5, 4)
+    Image.new("RGB", size).save(tmp_path / f"photos/2021/may/{name}.png")
     done = convert(
         tmp_path / "in", tmp_path / "out", "--from", source, "--to", "voc", "--with-images",
         "--images", tmp_path / "photos",
@@ -151,6 +152,102 @@ def test_pictures_that_lie_deeper_keep_their_kind(tmp_path: Path, source: str) -
     assert done.exit_code == 0, done.output
     (row,) = rows_of(tmp_path / "out")
     assert row["picture"] == f"dataset/JPEGImages/{name}.png"
+
+
+def save_turned(path: Path, size: tuple[int, int], orientation: int) -> None:
+    """A photograph stored as ``size`` (width, height) with an EXIF orientation."""
+    picture = Image.new("RGB", size)
+    picture.getexif()[0x0112] = orientation
+    picture.save(path, exif=picture.getexif())
+
+
+def test_pictures_of_another_size_than_their_masks(tmp_path: Path) -> None:
+    """Masks are as the pictures are shown: a turned photograph fits, a shrunk one does not."""
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "photos").mkdir()
+    for name in ("shown", "stored", "shrunk", "broken"):
+        Image.fromarray(np.ones((60, 40), np.uint8)).save(tmp_path / f"masks/{name}.png")
+    save_turned(tmp_path / "photos/shown.jpg", (60, 40), 6)
+    save_turned(tmp_path / "photos/stored.jpg", (40, 60), 6)
+    Image.new("RGB", (20, 30)).save(tmp_path / "photos/shrunk.jpg")
+    (tmp_path / "photos/broken.jpg").write_bytes(b"<html>404</html>")
+    (tmp_path / "labels.txt").write_text("background\ncat\n")
+    done = convert(
+        tmp_path / "masks", tmp_path / "out", "--from", "masks", "--to", "coco", "--labels",
+        tmp_path / "labels.txt", "--images", tmp_path / "photos", "--with-images",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    report = json.loads(done.stdout)
+    assert report["pictures"] == 1
+    assert report["ledger"]["failures"] == {
+        "not_an_image": 1, "orientation_mismatch": 1, "size_mismatch": 1
+    }  # fmt: skip
+    told = {row["error_code"]: row["error_message"] for row in rows_of(tmp_path / "out")}
+    assert "the mask has 40x60 pixels and its picture, shrunk.jpg, 20x30" in told["size_mismatch"]
+    assert "60x40 as it is shown" in told["orientation_mismatch"]
+    assert "EXIF" in told["orientation_mismatch"]
+    assert list(copied_by_name(tmp_path / "out")) == ["shown.jpg"]
+
+
+def photographs(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).save(folder / name)
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def copied_by_name(out: Path) -> dict[str, bytes]:
+    copied = [row["picture"] for row in rows_of(out) if row["picture"]]
+    return {Path(picture).name: (out / picture).read_bytes() for picture in copied}
+
+
+def test_pictures_inside_parquet_need_no_folder(tmp_path: Path) -> None:
+    """Written by `datasets`' own layout: struct<bytes, path>; a path without ending is named by
+    what the bytes are."""
+    names = ("a.jpg", "b.png", "c.tif")
+    pictures = photographs(tmp_path / "photos", names)
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.eye(6, 8, dtype=np.uint8)).save(mask)
+    cell = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [
+        {"image": {"bytes": data, "path": None if name == "b.png" else f"/home/x/{name}"},
+         "mask": {"bytes": mask.read_bytes(), "path": None}, "file_name": name[:-4]}
+        for name, data in pictures.items()
+    ]  # fmt: skip
+    schema = pa.schema([("image", cell), ("mask", cell), ("file_name", pa.string())])
+    (tmp_path / "in/data").mkdir(parents=True)
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=schema),
+        tmp_path / "in/data/train-00000-of-00001.parquet",
+    )
+    (tmp_path / "in/id2label.json").write_text('{"0": "background", "1": "cat"}')
+    source = (tmp_path / "in", tmp_path / "out", "--from", "huggingface_parquet")
+    done = convert(*source, "--to", "voc", "--with-images", "--check")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["pictures"] == len(names)
+    assert copied_by_name(tmp_path / "out") == pictures
+
+
+def test_pictures_inside_labelme_documents(tmp_path: Path) -> None:
+    """labelme keeps the picture in the document (`imageData`) unless it is told not to."""
+    (picture,) = photographs(tmp_path / "photos", ("a.png",)).values()
+    shape = {"label": "cat", "points": [[1, 1], [5, 1], [5, 4]], "shape_type": "polygon"}
+    document = {
+        "version": "5.5.0", "flags": {}, "imagePath": "a.png", "imageHeight": 6, "imageWidth": 8,
+        "shapes": [shape], "imageData": base64.b64encode(picture).decode(),
+    }  # fmt: skip
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.json").write_text(json.dumps(document))
+    arguments = ("--from", "labelme", "--to", "coco", "--with-images")
+    done = convert(tmp_path / "in", tmp_path / "out", *arguments)
+    assert done.exit_code == 0, done.output
+    assert copied_by_name(tmp_path / "out") == {"a.png": picture}
+    (tmp_path / "in/a.json").write_text(json.dumps({**document, "imageData": "%%%"}))
+    done = convert(tmp_path / "in", tmp_path / "bad", *arguments)
+    assert done.exit_code == 3, done.output
+    (row,) = rows_of(tmp_path / "bad")
+    assert "a.json: imageData" in row["error_message"]
 
 
 def test_masks_and_pictures_of_one_name_in_two_folders(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskmill.jobs.engines.cluster import Cluster
+from maskmill.jobs.engines.gpus import Gpus
 from maskmill.jobs.engines.ray import RayEngine
 from maskmill.jobs.engines.watch import Watch
 from maskmill.schemas.errors import SettingsError
@@ -27,6 +28,6 @@ def test_a_cluster_of_two_nodes_with_three_gpus() -> None:
 
 @pytest.mark.parametrize("share", [-0.5, 1.5, 2])
 def test_no_worker_has_more_than_one_gpu(share):
-    nodes = Cluster(cpus=4, gpus=4, is_own=True, watch=Watch(is_own=True))
+    nodes = Cluster(cpus=4, gpus=Gpus(), is_own=True, watch=Watch(is_own=True))
     with pytest.raises(SettingsError, match="each uses one at most"):
         RayEngine(nodes, workers=None, gpus_per_worker=share)

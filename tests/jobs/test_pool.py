@@ -3,14 +3,15 @@
 import pytest
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
-from maskmill.jobs.engines.ray import holders_of
+from maskmill.jobs.engines.gpus import Gpus
+from maskmill.jobs.engines.placement import holders_of
 from maskmill.jobs.engines.watch import Watch
 from maskmill.schemas.errors import SettingsError
 
 
-def cluster_of(gpus=0.0):
-    watch = Watch(is_own=True)
-    return Cluster(cpus=16 + SPARE_CPUS, gpus=gpus, is_own=True, watch=watch)
+def cluster_of(gpus=0):
+    there = Gpus(by_node=((gpus, ""),), cpus_by_node=(16,))
+    return Cluster(cpus=16 + SPARE_CPUS, gpus=there, is_own=True, watch=Watch(is_own=True))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -128,6 +129,19 @@ def test_a_bug_stays_loud_and_blames_nobody(job, monkeypatch):
     assert under_way(job.layout, range(4)) == []
     monkeypatch.undo()
     assert run(job, LOCAL).ledger.failures == {"empty_file": 1}
+
+
+def test_a_gpu_that_is_lost_to_a_process_costs_its_item_and_the_run_goes_on(job, capsys):
+    """What this process cannot do any more its children do; they end, and so it is found."""
+    Path(job.source, "5 lost.txt").write_text("an illegal address")
+    outcome = run(job, LOCAL)
+    assert outcome.ledger.failures == {"empty_file": 1, "worker_died": 1}
+    assert outcome.ledger.pending == 0
+    assert outcome.done_now == outcome.ledger.inputs
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "illegal" in line]
+    assert told.startswith("note: the GPU is lost to this process")
+    rows = pq.read_table(Path(job.out, "metadata")).to_pylist()
+    assert [row["key"] for row in rows if row["error_code"] == "worker_died"] == ["5 lost.txt"]
 
 
 DRIVER = """

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from maskmill.pipeline.audit.corrections import corrections_lines
 from maskmill.pipeline.audit.job import Audited
 from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
 from maskmill.schemas.text import printable
@@ -19,18 +20,22 @@ def to_dict(result: Audited) -> dict[str, Any]:
     keep = ("value", "low", "high")
     return {
         "ledger": document["ledger"], "pixels": document["pixels"], "faults": document["faults"],
+        "trials": document["trials"],
         "metrics": {
             name: {key: metric[key] for key in keep} for name, metric in document["metrics"].items()
         },
         "iou": {entry["name"]: entry["iou"]["value"] for entry in document["classes"]},
         "missed": list(result.missed), "files": result.files,
+        **({"corrections": changed} if (changed := document.get("corrections")) else {}),
     }  # fmt: skip
 
 
 def text(result: Audited, *, done_now: int, seconds: float) -> str:
     """The ledger, what looks wrong, the numbers with intervals and definitions, the verdict."""
     ledger = _ledger(result, done_now, seconds)
-    return "\n".join([*ledger, *_faults(result), *_numbers(result), *_verdict(result)])
+    changed = corrections_lines(result.document.get("corrections"), MAX_CLASSES)
+    wrong = [*_faults(result), *_undecided(result)]
+    return "\n".join([*ledger, *wrong, *changed, *_numbers(result), *_verdict(result)])
 
 
 def _ledger(result: Audited, done_now: int, seconds: float) -> Iterator[str]:
@@ -60,6 +65,13 @@ def _faults(result: Audited) -> Iterator[str]:
         yield f"  ! {fault['name']}: {fault['message']}"
     if len(faults) > MAX_FAULTS:
         yield f"  ! and {len(faults) - MAX_FAULTS} more"
+
+
+def _undecided(result: Audited) -> Iterator[str]:
+    trials = result.document["trials"]
+    if trials["undecided"]:
+        kinds = ", ".join(f"{name} {one['files']:,}" for name, one in trials["reasons"].items())
+        yield f"  {trials['undecided']:,} pairs could not show a turn or a shift: {kinds}"
 
 
 def _verdict(result: Audited) -> Iterator[str]:

@@ -10,7 +10,12 @@ import jinja2
 from markupsafe import Markup
 
 from maskmill.pipeline.audit.operator import AuditSettings
-from maskmill.pipeline.audit.report.text import class_columns, number, shown_metrics
+from maskmill.pipeline.audit.report.text import (
+    class_columns,
+    number,
+    shown_metrics,
+    trial_lines,
+)
 from maskmill.pipeline.audit.report.thumbnails import ThumbnailMaker
 
 Document = dict[str, Any]
@@ -37,7 +42,7 @@ def audit_page(document: Document, settings: AuditSettings) -> str:
         class_columns=class_columns(document), gallery=_gallery(document, maker),
         suspects=_suspects(document, maker), heatmap=_script_json(_heatmap(document)),
         trimap=_plot([(point["width"] / 40, point["miou"]) for point in document["trimap"]]),
-        coverage=_coverage(document), remarks=REMARKS,
+        coverage=_coverage(document), remarks=REMARKS, trials=trial_lines(document),
         colors={entry["name"]: entry["color"] for entry in document["classes"]},
     )  # fmt: skip
 

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+from maskmill.pipeline.audit.corrections import corrections_lines
 from maskmill.schemas.text import markdown_text
 
 Document = dict[str, Any]
+MAX_CHANGED = 40
 
 
 def shown_metrics(document: Document, *, on_console: bool = False) -> list[Document]:
@@ -55,9 +57,9 @@ def with_interval(score: Document) -> str:
 def document_to_markdown(document: Document) -> str:
     """The audit on one page of text, worst things first."""
     parts = [
-        _head(document), _faults(document), _headlines(document), _classes(document),
-        _changed(document), _confusions(document), _worst(document), _suspects(document),
-        _failed(document), _definitions(document),
+        _head(document), _faults(document), _trials(document), _headlines(document),
+        _classes(document), _corrections(document), _changed(document), _confusions(document),
+        _worst(document), _suspects(document), _failed(document), _definitions(document),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
@@ -82,6 +84,32 @@ def _faults(document: Document) -> str:
         for fault in document["faults"]
     ]
     return "\n".join(["## What looks wrong", "", *lines]) + "\n"
+
+
+def trial_lines(document: Document) -> list[str]:
+    """How many pairs could not show a turn or shift, and why; where exchanges were looked for."""
+    trials, lines = document["trials"], []
+    if trials["undecided"]:
+        pairs = f"{trials['undecided']:,} of {document['ledger']['ok']:,} pairs"
+        lines.append(f"{pairs} could not show whether they were turned or moved:")
+        lines += [
+            f"{one['files']:,} {name} ({', '.join(one['examples'][:2])}"
+            f"{', …' if one['files'] > 2 else ''}): {one['why']}"
+            for name, one in trials["reasons"].items()
+        ]
+    searched, candidates = trials["exchanges"].values()
+    if candidates:
+        told = "all" if searched == candidates else f"{searched:,} that agree least"
+        lines.append(
+            f"files under each other's names were looked for among {told} of the {candidates:,} "
+            "pairs of low agreement or differing sizes"
+        )
+    return lines
+
+
+def _trials(document: Document) -> str:
+    lines = [f"- {markdown_text(line)}" for line in trial_lines(document)]
+    return "\n".join(["## What could not be decided", "", *lines]) + "\n" if lines else ""
 
 
 def _headlines(document: Document) -> str:
@@ -120,6 +148,17 @@ def _changed(document: Document) -> str:
     ]  # fmt: skip
     head = ["confidence", "pixels", "wrong or changed"]
     return "## Wrong, or changed, per tenth of confidence\n\n" + _table(head, rows) if rows else ""
+
+
+def _corrections(document: Document) -> str:
+    """What annotators changed, where the truth is their work."""
+    lines = [
+        markdown_text(line.strip())
+        for line in corrections_lines(document.get("corrections"), MAX_CHANGED)
+    ]
+    if not lines:
+        return ""
+    return "\n".join(["## What annotators changed", "", *(f"- {one}" for one in lines)]) + "\n"
 
 
 def _confusions(document: Document) -> str:

@@ -12,10 +12,9 @@ from PIL import Image
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import resized_nearest
-from maskmill.pipeline.pictures.decoding import FORMATS, MAX_PIXELS
-from maskmill.pipeline.pictures.orientation import orientation_of, upright
+from maskmill.pipeline.pictures.preview import preview_pixels
 from maskmill.pipeline.storage.filesystems import read_bytes
-from maskmill.schemas.arrays import LabelMask, RgbImage
+from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import FileFailure
 from maskmill.schemas.labels import VOID_COLOR, LabelMap
 
@@ -66,25 +65,12 @@ def colors_of(labels: LabelMap) -> npt.NDArray[np.uint8]:
     return np.concatenate([labels.color_table(), [VOID_COLOR, (255, 0, 255)]]).astype(np.uint8)
 
 
-def picture_pixels(data: bytes) -> RgbImage:
-    """(H, W, 3) of a picture as it is shown, by Pillow alone: who writes a report has no torch.
-
-    Raises:
-        ValueError: more than ``MAX_PIXELS``, or whatever else a decoder raises on foreign bytes.
-    """
-    opened = Image.open(io.BytesIO(data), formats=FORMATS)
-    if opened.width * opened.height > MAX_PIXELS:
-        raise ValueError(f"{opened.width} x {opened.height} pixels")
-    orientation = orientation_of(opened, data)
-    return upright(np.asarray(opened.convert("RGB")), orientation, opened.format)
-
-
 def picture_of(uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]) -> str:
     """A small JPEG of the picture, '' where it cannot be had or is not of the masks' size."""
     if not uri:
         return ""
     try:
-        picture = Image.fromarray(picture_pixels(read_bytes(uri)))
+        picture = Image.fromarray(preview_pixels(read_bytes(uri), name=uri))
     except Exception:  # a picture that cannot be shown is no reason to lose the report
         return ""
     if (picture.height, picture.width) != tuple(shape):

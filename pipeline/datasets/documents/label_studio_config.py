@@ -37,11 +37,20 @@ def config_labels(tree: FileTree) -> LabelMap | None:
     if tree.selected is None and CONFIG not in tree.names():
         return None
     try:
-        root = parse_xml(tree.read(CONFIG), CONFIG)
+        return labels_of_config(tree.read(CONFIG), CONFIG)
     except DocumentFailure as failure:
         if failure.code is ErrorCode.VANISHED:
             return None
         raise
+
+
+def labels_of_config(data: bytes, name: str) -> LabelMap:
+    """The classes of a config, behind a background.
+
+    Raises:
+        DocumentFailure: it is not XML.
+    """
+    root = parse_xml(data, name)
     entries = [one for one in root.iter("Label") if one.get("value")]
     colors: dict[str, Color] = {}
     for one in entries:

@@ -120,7 +120,7 @@ def read(item: SampleItem, context: ReadContext, decode: "Decoder | None" = None
         key=item.key,
         mask=painted.mask,
         labels=context.labels,
-        image=item.payload.get("image", item.key),
+        image=item.payload["image"],
         objects=painted.objects,
         scores=_mean_scores(list(found.values()), class_of),
         overlap=painted.overlap,
@@ -214,16 +214,8 @@ def _items(one: CocoOutline, name: str, several: bool) -> Iterator[SampleItem]:
     split = split_of_document(name) if several else ""
     places = one.places()
     for image_id, (key, height, width) in one.images.items():
-        yield SampleItem(
-            key=key,
-            split=split,
-            payload={
-                "id": image_id,
-                "document": name,
-                "size": [height, width],
-                "places": places(image_id),
-            },
-        )
+        payload = {"id": image_id, "document": name, "image": key, "size": [height, width]}
+        yield SampleItem(key=key, split=split, payload={**payload, "places": places(image_id)})
 
 
 def _class_of(categories: Sequence[Mapping[str, Any]], labels: LabelMap) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.class_lists import labels_of_categories
+from maskmill.pipeline.datasets.class_lists import labels_of_categories, listed_classes
 from maskmill.pipeline.datasets.class_masks import mask_items
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.coco_document import document_pieces
@@ -76,10 +76,10 @@ def _palette(labels: LabelMap) -> bytes:
 def index_pixelmaps(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """Every PNG of the ``*_pixelmaps`` folders, or of the tree where there are none.
 
-    Labels: the categories of the first JSON that has some, else ``--labels``.
+    Labels: the categories of the first JSON that has some, else a class list, else ``--labels``.
 
     Raises:
-        DocumentFailure: no PNG.
+        DocumentFailure: no PNG, or a broken class list.
         SettingsError: no categories.
     """
     names = [name for name in tree.names() if name.lower().endswith(".png")]
@@ -92,7 +92,8 @@ def index_pixelmaps(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         ),
         lambda key: f"images/{key}",
     )
-    return DatasetIndex(labels=_categories(tree, options), items=items)
+    labels, notes = _categories(tree, options)
+    return DatasetIndex(labels=labels, items=items, notes=notes)
 
 
 def read_pixelmap(item: SampleItem, context: ReadContext) -> Sample:
@@ -120,12 +121,18 @@ def read_pixelmap(item: SampleItem, context: ReadContext) -> Sample:
     return Sample(key=item.key, mask=mask, labels=labels, image=image, notes=notes)
 
 
-def _categories(tree: FileTree, options: ReadOptions) -> LabelMap:
+def _categories(tree: FileTree, options: ReadOptions) -> tuple[LabelMap, tuple[str, ...]]:
+    """The classes, and which of them a value means where a plain list leaves that open."""
     for name in tree.names():
         categories = outline(tree, name).categories if name.endswith(".json") else []
         if categories:
-            return labels_of_categories(categories, "coco stuff")
-    return labels_or(options.labels, "a folder of pixel maps without a COCO JSON")
+            return labels_of_categories(categories, "coco stuff"), ()
+    listed = listed_classes(tree)
+    labels, name = (listed.labels, listed.file) if listed else (options.labels, "--labels")
+    labels = labels_or(labels, "a folder of pixel maps without a COCO JSON or class list")
+    first = labels.classes[0]
+    told = f"{name}: value {first.category_id} is read as {first.name!r}, for COCO counts from 1"
+    return labels, () if first.is_background else (told,)
 
 
 def recognise_pixelmaps(tree: FileTree) -> str | None:

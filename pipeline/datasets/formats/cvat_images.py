@@ -36,10 +36,7 @@ from maskmill.pipeline.datasets.samples import (
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree, documents
-from maskmill.pipeline.datasets.vocabulary import (
-    index_by_name,
-    known_index,
-)
+from maskmill.pipeline.datasets.vocabulary import index_by_name, known_index
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import (
     mask_to_polygons,
@@ -90,28 +87,36 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     Raises:
         DocumentFailure: an unknown label, runs that do not fill their box, a bad polygon.
     """
-    size_hw = declared_size(*item.payload["size"], name=item.key)
     start, length = item.payload["place"]
     text = context.tree.read_range(item.payload["document"], start, length)
-    is_bare = b"</image" not in text[-len(b"</image>") :]  # it closes itself, and has no shapes
-    shapes = [] if is_bare else list(parse_xml(text, item.key))
+    return image_to_sample(text, item.payload["size"], item.key, context)
+
+
+def image_to_sample(text: bytes, told: tuple[int, int], key: str, context: ReadContext) -> Sample:
+    """The same of an ``<image>`` element as it stands in a document, of the told size.
+
+    Raises:
+        DocumentFailure: as :func:`read`.
+    """
+    size_hw = declared_size(*told, name=key)
+    is_bare = b"</image" not in text[-8:]  # it closes itself, and has no shapes
+    shapes = [] if is_bare else list(parse_xml(text, key))
     by_name = index_by_name(context.labels)
     drawn = [shape for shape in shapes if shape.tag in DRAWN]
     drawn.sort(key=lambda shape: int(shape.get("z_order") or 0))
-    regions = [
-        _region(shape, number, by_name, size_hw, item.key) for number, shape in enumerate(drawn, 1)
-    ]
-    painted = paint(regions, size_hw, context.labels, name=item.key)
+    numbered = enumerate(drawn, 1)
+    regions = [_region(shape, number, by_name, size_hw, key) for number, shape in numbered]
+    painted = paint(regions, size_hw, context.labels, name=key)
     others = Counter(
         Omission(BARE[shape.tag]) if shape.tag in BARE else Omission(SHAPES, shape.tag)
         for shape in shapes
         if shape.tag not in DRAWN
     )
     return Sample(
-        key=item.key,
+        key=key,
         mask=painted.mask,
         labels=context.labels,
-        image=item.key,
+        image=key,
         objects=painted.objects,
         overlap=painted.overlap,
         left_out=others + painted.left_out,

@@ -77,17 +77,21 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
-    """The mask of one row.
+    """The mask of one row, and its picture where that is asked for.
 
     Raises:
         DocumentFailure: a row without a mask.
     """
     name, group, row = item.payload
-    data = _masks(context.tree, name, group)[row]
+    data = _cells(context.tree, name, group, "mask")[row].get("bytes")
     if data is None:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{item.key}: the row of {name} has no mask")
     mask, what, left_out = decode_mask(data, context, item.key)
-    return Sample(key=item.key, mask=mask, labels=context.labels, notes=(what,), left_out=left_out)
+    picture, embedded = _picture(item, context) if context.takes_pictures else (None, None)
+    return Sample(
+        key=item.key, mask=mask, labels=context.labels, notes=(what,), left_out=left_out,
+        image=picture, embedded=embedded,
+    )  # fmt: skip
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -151,12 +155,25 @@ def _keys(file: pq.ParquetFile, name: str, group: int) -> list[str]:
     return [f"{posixpath.splitext(name)[0]}/{group}-{row}" for row in range(rows)]
 
 
-@lru_cache(maxsize=2)
-def _masks(tree: FileTree, name: str, group: int) -> list[bytes | None]:
-    """The pictures of a row group's masks: read once, for all samples that follow each other."""
+def _picture(item: SampleItem, context: ReadContext) -> tuple[str | None, bytes | None]:
+    """What the row's picture is called, and its bytes; a row may name a file of its own instead."""
+    name, group, row = item.payload
+    cell = _cells(context.tree, name, group, "image")[row]
+    told, data = cell.get("path"), cell.get("bytes")
+    return (told, None) if data is None else (posixpath.basename(told or "") or item.key, data)
+
+
+@lru_cache(maxsize=4)
+def _cells(tree: FileTree, name: str, group: int, column: str) -> list[dict[str, Any]]:
+    """The pictures of a row group's column: read once, for all samples that follow each other.
+
+    A row without one, and every row of a file without the column, has {}.
+    """
     with _opened(tree, name) as file:
-        cells = file.read_row_group(group, columns=["mask"])["mask"].to_pylist()
-    return [cell and cell["bytes"] for cell in cells]
+        if column not in file.schema_arrow.names:
+            return [{}] * file.metadata.row_group(group).num_rows
+        cells = file.read_row_group(group, columns=[column])[column].to_pylist()
+    return [cell or {} for cell in cells]
 
 
 @contextmanager

@@ -103,23 +103,33 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         DocumentFailure: nothing to take the size from, an unknown label, a damaged brush.
     """
     payload = item.payload
-    task = parse_task(object_at(context.tree, payload["document"], *payload["place"]), item.key)
+    element = object_at(context.tree, payload["document"], *payload["place"])
+    return task_to_sample(element, item.key, context)
+
+
+def task_to_sample(element: Any, key: str, context: ReadContext) -> Sample:
+    """The same of a task as JSON: what the server answers with is what it exports.
+
+    Raises:
+        DocumentFailure: as :func:`read`.
+    """
+    task = parse_task(element, key)
     size_hw = told_size(context, task.size, *picture_names(task.key))
     drawn = task.drawn
     by_name = index_by_name(context.labels)
     painted = paint(
-        [_region(one, number, by_name, size_hw, item.key) for number, one in enumerate(drawn, 1)],
+        [_region(one, number, by_name, size_hw, key) for number, one in enumerate(drawn, 1)],
         size_hw,
         context.labels,
-        name=item.key,
+        name=key,
     )
     scores = {
-        known_index(by_name, next(labels_in([one]), None), item.key): float(one["score"])
+        known_index(by_name, next(labels_in([one]), None), key): float(one["score"])
         for one in drawn
         if isinstance(one.get("score"), int | float)
     }
     return Sample(
-        key=item.key,
+        key=key,
         mask=painted.mask,
         labels=context.labels,
         image=_picture(task.key, context),

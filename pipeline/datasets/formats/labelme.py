@@ -95,6 +95,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         mask=painted.mask,
         labels=context.labels,
         image=_key(document, name),
+        embedded=_embedded(document, name) if context.takes_pictures else None,
         objects=painted.objects,
         overlap=painted.overlap,
         left_out=Counter(map(_omission, others)) + painted.left_out,
@@ -247,6 +248,12 @@ def _key(document: Mapping[str, Any], name: str) -> str:
     joined = posixpath.normpath(posixpath.join(posixpath.dirname(name), told))
     inside = told and not joined.startswith(("../", "/")) and joined != ".."
     return joined if inside else name.removesuffix(".json")
+
+
+def _embedded(document: Mapping[str, Any], name: str) -> bytes | None:
+    """The picture that labelme keeps inside the document unless it is told not to."""
+    data = document.get("imageData")
+    return base64_to_bytes(data, f"{name}: imageData") if data else None
 
 
 def _listed_labels(tree: FileTree) -> LabelMap | None:

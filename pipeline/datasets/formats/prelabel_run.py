@@ -1,14 +1,13 @@
-"""A finished run of ours: masks and rows of ``maskmill prelabel``'s OUT (read)."""
+"""A finished run of ours: masks and rows of the OUT of ``maskmill prelabel`` or ``pull`` (read)."""
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskmill.pipeline.datasets.class_masks import read_class_mask
+from maskmill.pipeline.datasets.class_masks import decode_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.samples import (
@@ -20,6 +19,8 @@ from maskmill.pipeline.datasets.samples import (
 )
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import parse_json
+from maskmill.pipeline.models.choice import model_version
+from maskmill.pipeline.runs.layout import shard_of, stretch_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -44,17 +45,36 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             ErrorCode.MALFORMED, f"{tree.uri}/{RECORD} is no run record: {error!r}"
         ) from error
     if state != "finished":
-        raise SettingsError(f"{tree.uri} is not finished; repeat its prelabel command first")
+        raise SettingsError(
+            f"{tree.uri} is not finished; repeat its {record.get('command')} command first"
+        )
     model = record.get("model") or {}
-    version = f"{model.get('name')}@sha256:{str(model.get('weights_sha256'))[:12]}"
+    version = model_version(str(model.get("name", "unknown")), model.get("weights_sha256"))
     return DatasetIndex(labels=labels, items=_items(tree), extras={"model": version})
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
     """The mask, with the mean confidence of each class as its score."""
-    sample = read_class_mask(item, context, "auto")
+    name = item.payload["mask"]
+    mask, _, left_out = decode_mask(_mask_bytes(context.tree, name), context, name)
     scores = {int(number): float(score) for number, score in item.payload["scores"]}
-    return replace(sample, scores=scores, notes=())
+    return Sample(
+        key=item.key,
+        mask=mask,
+        labels=context.labels,
+        image=item.payload["image"],
+        scores=scores,
+        left_out=left_out,
+    )
+
+
+def _mask_bytes(tree: FileTree, name: str) -> bytes:
+    """The mask's file, in a shard or by itself."""
+    shard = shard_of(name)
+    if shard is None:
+        return tree.read(name)
+    stretch = stretch_of(name)
+    return tree.read_range(shard, stretch.offset, stretch.length)
 
 
 def _items(tree: FileTree) -> Iterator[SampleItem]:

@@ -108,7 +108,7 @@ def _read_card(folder: Path) -> ModelSpec:
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         return _card_to_spec(folder, _current(card))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{folder / _CARD} is broken ({error!r}); delete {folder} and import the model again"
         ) from error

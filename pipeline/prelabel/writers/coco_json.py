@@ -21,12 +21,17 @@ _ROWS_AT_ONCE = 256
 
 
 def write_coco(
-    rows: RowBatches, stream: BinaryIO, labels: LabelMap, info: Mapping[str, Any]
+    rows: RowBatches,
+    stream: BinaryIO,
+    labels: LabelMap,
+    info: Mapping[str, Any],
+    *,
+    first_id: int = 1,
 ) -> None:
     """Write the document of all ok rows, images and annotations in image_id order.
 
-    Annotation ids count from 1 in the order (image_id, category_id, component). ``rows`` is
-    called twice and must give rows of ascending image_id each time.
+    Annotation ids count from ``first_id`` in the order (image_id, category_id, component). ``rows``
+    is called twice and must give rows of ascending image_id each time.
 
     Raises:
         RunFailed: rows that are not in ascending image_id order.
@@ -36,7 +41,7 @@ def write_coco(
     stream.write(b'],\n"categories":[')
     _write_records(stream, iter(labels.coco_categories()))
     stream.write(b'],\n"annotations":[')
-    _write_records(stream, _annotations(rows(_SEGMENT_COLUMNS)))
+    _write_records(stream, _annotations(rows(_SEGMENT_COLUMNS), first_id))
     stream.write(b"]}\n")
 
 
@@ -78,8 +83,10 @@ def _images(batches: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[CocoImage]
         }
 
 
-def _annotations(batches: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[CocoAnnotation]:
-    annotation_id = 0
+def _annotations(
+    batches: Iterable[pa.RecordBatch | pa.Table], first_id: int
+) -> Iterator[CocoAnnotation]:
+    annotation_id = first_id - 1
     for row in _ok_rows(batches):
         size = [row["height"], row["width"]]
         for segment in row["segments"] or ():

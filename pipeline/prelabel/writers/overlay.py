@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from maskmill.pipeline.masks.outlines import draw_outlines
 from maskmill.pipeline.prelabel.writers.registry import OVERLAY_SIDE, ImageOutputs
 from maskmill.schemas.arrays import BoolMask, LabelMask, RgbImage
 from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
@@ -30,23 +31,34 @@ class _Entry:
     color: Color
 
 
-def overlay_image(image: RgbImage, mask: LabelMask, labels: LabelMap) -> RgbImage:
-    """(H, W, 3): classes blended over the image, boundaries thin, background left as it is.
+def overlay_image(
+    image: RgbImage, mask: LabelMask, labels: LabelMap, *, opacity: int = _OPACITY
+) -> RgbImage:
+    """(H, W, 3): classes blended over the image, background left as it is.
 
-    Ignored pixels become light stripes.
+    Classes are parted by a dark and a light line. Ignored pixels become light stripes.
+    ``opacity`` is that of the classes, of 255.
     """
     table = np.array([*labels.color_table().tolist(), _IGNORED], np.uint8)
     codes = np.minimum(mask, len(table) - 1)  # ignore comes last in the table
-    opacity = np.full(len(table), _OPACITY, np.uint8)
+    opacities = np.full(len(table), opacity, np.uint8)
     if labels.background_index is not None:
-        opacity[labels.background_index] = 0
-    alpha = np.take(opacity, codes)
+        opacities[labels.background_index] = 0
+    alpha = np.take(opacities, codes)
     ignored = mask == labels.ignore_index
     np.copyto(alpha, _FAINT, where=ignored & ~_stripes(mask.shape))
     colors, below = Image.fromarray(np.take(table, codes, axis=0)), Image.fromarray(image)
     blended = np.array(Image.composite(colors, below, Image.fromarray(alpha)))
-    blended[_boundaries(mask)] = 255
+    draw_outlines(blended, mask, labels.background_index)
     return blended
+
+
+def overlay_preview(image: RgbImage, mask: LabelMask, labels: LabelMap, side: int) -> RgbImage:
+    """The overlay with its longest side at most ``side``; the lines are as wide as in a large one.
+
+    An overlay that is made small afterwards has none: they blend into grey.
+    """
+    return overlay_image(*_reduced(image, mask, side), labels)
 
 
 def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
@@ -63,7 +75,7 @@ def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
             f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot lie under a mask of "
             f"{mask.shape[1]} x {mask.shape[0]}",
         )
-    image, mask = _reduced(image, mask)
+    image, mask = _reduced(image, mask, LONGEST_SIDE)
     entries = _legend_entries(mask, labels)
     picture = Image.fromarray(overlay_image(image, mask, labels))
     strip = _legend(entries, picture.width)
@@ -129,18 +141,10 @@ def _stripes(shape: tuple[int, ...]) -> BoolMask:
     return stripes
 
 
-def _boundaries(mask: LabelMask) -> BoolMask:
-    """Pixels whose right or lower neighbour has another class: lines one pixel wide."""
-    edge = np.zeros(mask.shape, np.bool_)
-    edge[:, :-1] |= mask[:, 1:] != mask[:, :-1]
-    edge[:-1] |= mask[1:] != mask[:-1]
-    return edge
-
-
-def _reduced(image: RgbImage, mask: LabelMask) -> tuple[RgbImage, LabelMask]:
-    """Both at most LONGEST_SIDE long; the mask by its nearest pixels."""
+def _reduced(image: RgbImage, mask: LabelMask, side: int) -> tuple[RgbImage, LabelMask]:
+    """Both at most ``side`` long; the mask by its nearest pixels."""
     height, width = mask.shape
-    scale = LONGEST_SIDE / max(height, width)
+    scale = side / max(height, width)
     if scale >= 1:
         return image, mask
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -6,13 +6,21 @@ Functions are named as "module:attribute", so that listing the names imports non
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Literal, Protocol
 
 import pyarrow as pa
 
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.schemas.arrays import LabelMask, RgbImage
 from maskmill.schemas.labels import LabelMap
+
+Store = Literal["files", "shards"]
+"""How the files of the images are kept: each by itself, or a block's in one tar."""
+STORES: Final[tuple[Store, ...]] = ("files", "shards")
+
+Coco = Literal["one", "blocks", "none"]
+"""Documents of the annotations: one of the run, one of each block, or none at all."""
+COCO: Final[tuple[Coco, ...]] = ("one", "blocks", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +39,20 @@ class ImageOutputs:
 RowBatches = Callable[[list[str]], Iterable[pa.RecordBatch | pa.Table]]
 """Given column names of METADATA, iterates over the rows in image_id order; callable again."""
 
-Finisher = Callable[[RowBatches, BinaryIO, LabelMap, Mapping[str, Any]], None]
-"""(rows, stream, labels, info): writes one document from committed rows, holding few at a time."""
+
+class Finisher(Protocol):
+    """Writes one document from committed rows, holding few at a time."""
+
+    def __call__(
+        self,
+        rows: RowBatches,
+        stream: BinaryIO,
+        labels: LabelMap,
+        info: Mapping[str, Any],
+        *,
+        first_id: int = 1,
+    ) -> None:
+        """The document of ``rows``; ids of what it lists count from ``first_id``."""
 
 
 class WriterSettings(Protocol):

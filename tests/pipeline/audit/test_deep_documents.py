@@ -26,4 +26,4 @@ def test_a_deep_audit(tmp_path: Path) -> None:
         list(verify_audit(str(tmp_path)))
     done = CliRunner().invoke(main, ["audit", "compare", str(tmp_path), str(tmp_path)])
     assert done.exit_code == 2, done.output
-    assert "is no audit.json" in done.stderr
+    assert "holds no finished audit" in done.stderr

@@ -9,7 +9,13 @@ from PIL import Image
 
 from maskmill.jobs.cli import main
 from maskmill.pipeline.audit.alignment import find_alignment, mean_iou
-from tests.pipeline.audit.wobbly import moved, without_void, wobbly
+from tests.pipeline.audit.wobbly import (
+    drawn_too_large,
+    drawn_too_small,
+    moved,
+    without_void,
+    wobbly,
+)
 
 pytestmark = pytest.mark.slow
 TURNS = {
@@ -50,10 +56,30 @@ def named(document):
     return found
 
 
-def test_nothing_is_named_where_nothing_is_planted(real, tmp_path):
-    document, _, _ = audited(tmp_path, *real)
+CLEAN = {
+    "wobbly": wobbly,
+    "hardly wobbly": lambda mask, seed: wobbly(mask, 1000 + seed, wobble=1),
+    "very wobbly": lambda mask, seed: wobbly(mask, 2000 + seed, wobble=4),
+    "too small": lambda mask, seed: drawn_too_small(mask),
+    "too large": lambda mask, seed: drawn_too_large(mask),
+}
+
+
+@pytest.mark.parametrize("kind", CLEAN)
+def test_nothing_is_named_where_nothing_is_planted(real, tmp_path, kind):
+    """Objects cut by the picture's edge and drawn too small or too large only look moved."""
+    truths, _ = real
+    predictions = {
+        name: CLEAN[kind](mask, seed) for seed, (name, mask) in enumerate(truths.items())
+    }
+    document, markdown, console = audited(tmp_path, truths, predictions)
     assert named(document) == {}
     assert document["ledger"]["ok"] == 500
+    trials = document["trials"]
+    assert 0 < trials["undecided"] < 250
+    assert trials["exchanges"]["searched"] == trials["exchanges"]["candidates"]
+    assert f"{trials['undecided']} pairs could not show a turn or a shift" in console
+    assert "## What could not be decided" in markdown
 
 
 class Planting:

@@ -43,7 +43,8 @@ def out(tmp_path):
         pa.Table.from_pylist(manifest, schema=PAIR_MANIFEST), tmp_path / "manifest/manifest.parquet"
     )
     document = {
-        "classes": ["a", "b"], "confusion_matrix": [[0, 10, 0], [0, 0, 0], [6, 0, 0]],
+        "document": "maskmill audit", "classes": ["a", "b"],
+        "confusion_matrix": [[0, 10, 0], [0, 0, 0], [6, 0, 0]],
         "ledger": {"pairs": 3, "ok": 2, "failed": 1},
     }  # fmt: skip
     (tmp_path / "audit.json").write_text(json.dumps(document))

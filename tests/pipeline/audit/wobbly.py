@@ -57,6 +57,21 @@ def wobbly(mask, seed, num_classes=21, wobble=2.5, grid=8):
     return present[np.argmax(scores, axis=0)].astype(np.uint8)
 
 
+def drawn_too_small(mask, pixels=3):
+    """(H, W) uint8: all borders of objects with background lie inward, as some networks draw."""
+    classes = without_void(mask)
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1,) * 2)
+    inside = cv2.erode((classes > 0).astype(np.uint8), around)
+    return np.where(inside, classes, 0).astype(np.uint8)
+
+
+def drawn_too_large(mask, pixels=3):
+    """(H, W) uint8: all borders of objects with background lie outward."""
+    classes = without_void(mask)
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1,) * 2)
+    return np.where(classes, classes, cv2.dilate(classes, around)).astype(np.uint8)
+
+
 def moved(mask, x, y):
     """Moved right and down; the picture's edge is repeated."""
     rows = np.clip(np.arange(mask.shape[0]) - y, 0, mask.shape[0] - 1)

@@ -193,8 +193,18 @@ def vistas(root: Path, versions: Sequence[str] = ("v1.2",)) -> None:
             save(
                 root / f"training/{version}/instances/{key}.png", wide(mask.astype(np.int32) * 256)
             )
+            save(root / f"training/{version}/panoptic/{key}.png", Image.fromarray(rgb_ids(mask)))
+        document(root / f"training/{version}/panoptic/panoptic_2020.json", {"images": []})
     for number, key in enumerate(keys):
         photo(root / f"training/images/{key}.jpg", seed=number)
+        photo(root / f"testing/images/{key[::-1]}.jpg", seed=9 + number)
+    text(root / "README", "Mapillary Vistas\n")
+
+
+def rgb_ids(mask: np.ndarray) -> np.ndarray:
+    """Segment ids as COCO's panoptic PNGs hold them: R + 256 G + 65536 B."""
+    ids = (mask.astype(np.int32) + 1) * 300
+    return np.stack([ids % 256, ids // 256, 0 * ids], axis=-1).astype(np.uint8)
 
 
 def ade20k(root: Path) -> None:

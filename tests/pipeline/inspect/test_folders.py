@@ -288,9 +288,13 @@ def test_an_empty_folder_and_pictures_alone(tmp_path: Path) -> None:
 
 def test_two_versions_of_vistas_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     folders.vistas_both(tmp_path)
-    found = seen(tmp_path, exit_code=3)
-    assert [one["kind"] for one in found["findings"]] == ["class_list"]
-    assert found["next"] == "" and found["classes"] is None
+    for place in (tmp_path, tmp_path / "training"):
+        found = seen(place)
+        assert [(one["kind"], one["severity"]) for one in found["findings"]] == [
+            ("several_sets", "odd")
+        ]
+        assert "mapillary vistas: masks of v1.2 and v2.0" in found["findings"][0]["sentence"]
+        assert found["next"] == "" and found["classes"] is None
     for version, names in folders.VISTAS.items():
         found = seen(tmp_path / f"training/{version}/labels")
         assert found["classes"] == names

@@ -41,6 +41,25 @@ def test_equals_torchmetrics():
     assert ours == pytest.approx(theirs.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("sharpness", [0.3, 1.0, 6.0])
+def test_equals_torchmetrics_over_all_classes(sharpness):
+    """The multiclass definition, from whole distributions in float64, over the same 15 bins."""
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    rng = np.random.default_rng(7)
+    probabilities = rng.dirichlet([1 / sharpness] * 3, (60, 70))
+    truth = rng.integers(0, 3, (60, 70)).astype(np.uint8)
+    theirs = multiclass_calibration_error(
+        torch.from_numpy(probabilities.reshape(-1, 3)), torch.from_numpy(truth.ravel().astype(int)),
+        num_classes=3, n_bins=15, norm="l1",
+    )  # fmt: skip
+    prediction = probabilities.argmax(-1).astype(np.uint8)
+    found = totals_of(truth, prediction, probabilities.max(-1))
+    ours = calibration.expected_calibration_error(found)
+    assert ours == pytest.approx(theirs.item(), abs=1e-6)
+
+
 def test_pixels_without_a_class_leave():
     truth, prediction, confidence = sample(1)
     expected = totals_of(truth[:, :40], prediction[:, :40], confidence[:, :40])

@@ -8,6 +8,8 @@ NumPy need memory.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_EMPTY = torch.empty
 CONVOLUTION = "aten.conv2d.default"
 
 
@@ -27,6 +30,7 @@ class Launches(TorchDispatchMode):
         super().__init__()
         self.by_name: Counter[str] = Counter()
         self.convolution_dtypes: Counter[torch.dtype] = Counter()
+        self.sent: list[tuple[torch.dtype, tuple[int, ...]]] = []
         self.copied_back: list[tuple[torch.dtype, tuple[int, ...]]] = []
 
     @property
@@ -43,6 +47,8 @@ class Launches(TorchDispatchMode):
                 self.convolution_dtypes[result.dtype] += 1
             if tensors[0].device.type == "cpu":
                 self.copied_back.append((result.dtype, tuple(result.shape)))
+            elif ".to." in str(func) and tensors[1].device.type == "cpu":
+                self.sent.append((result.dtype, tuple(result.shape)))
         return result
 
 
@@ -65,9 +71,52 @@ def _moved(module: nn.Module, change: Any, recurse: bool = True) -> nn.Module:
     return module
 
 
+@dataclass(kw_only=True)
+class FakeGpu:
+    """What the device says of itself, and what was asked of it. ``lost``: nothing answers."""
+
+    name: str = "Some GPU"
+    bf16: bool = True
+    lost: bool = False
+    share: float | None = None
+    synchronisations: int = 0
+    pinned: int = 0
+
+    def synchronize(self, *_: Any) -> None:
+        self.synchronisations += 1
+        if self.lost:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def empty(self, *size: Any, pin_memory: bool | None = False, **options: Any) -> torch.Tensor:
+        """``torch.empty``: only a driver can pin."""
+        self.pinned += bool(pin_memory)
+        return _EMPTY(*size, **options)
+
+    def keep_to(self, share: float, *_: Any) -> None:
+        self.share = share
+
+
+def answer_for(gpu: FakeGpu, patch: pytest.MonkeyPatch) -> None:
+    """Put a device's answers in the place of the driver's."""
+    properties = SimpleNamespace(name=gpu.name, multi_processor_count=7, total_memory=1 << 34)
+    for name, answer in {
+        "is_available": lambda: True,
+        "get_device_properties": lambda *_: properties,
+        "is_bf16_supported": lambda **_: gpu.bf16,
+        "synchronize": gpu.synchronize,
+        "empty_cache": lambda: None,
+        "set_per_process_memory_fraction": gpu.keep_to,
+    }.items():
+        patch.setattr(torch.cuda, name, answer)
+    patch.setattr(torch.version, "cuda", "13.0")
+    patch.setattr(torch.backends.cudnn, "version", lambda: 91000)
+    patch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 13020, raising=False)
+
+
 @contextmanager
-def fake_cuda() -> Iterator[None]:
+def fake_cuda(gpu: FakeGpu | None = None) -> Iterator[FakeGpu]:
     """Within the block a Segmenter on "cuda" runs to its end; its answers are all zeros."""
+    gpu = gpu or FakeGpu()
     as_numpy = torch.Tensor.numpy
 
     def numpy(tensor: torch.Tensor, **options: Any) -> Any:
@@ -78,10 +127,10 @@ def fake_cuda() -> Iterator[None]:
         return np.zeros(tuple(tensor.shape), str(dtype).removeprefix("torch."))
 
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
-        patch.setattr(torch.cuda, "is_available", lambda: True)
-        patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+        answer_for(gpu, patch)
+        patch.setattr(torch, "empty", gpu.empty)
         patch.setattr(torch.Tensor, "numpy", numpy)
         patch.setattr(nn.Module, "_apply", _moved)
         for name in ("benchmark", "deterministic", "allow_tf32"):
             patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
-        yield
+        yield gpu

@@ -1,16 +1,20 @@
 """What a worker says of its device: a GPU that cannot be used is refused, never left idle."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from maskmill.pipeline.models.registry import MODELS
-from maskmill.pipeline.models.worker_facts import WorkerFacts, describe_worker
+from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.torch_settings import keep_to_share_of_gpu
+from maskmill.pipeline.models.worker_facts import WorkerFacts, agreed_facts, describe_worker
 from maskmill.pipeline.prelabel.predict import WorkerSettings
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.errors import SettingsError
+from tests.pipeline.models.fake_cuda import FakeGpu, fake_cuda
 
 SPEC = MODELS["deeplabv3_mobilenet_v3_large"]
 
@@ -20,19 +24,28 @@ def asked(device: str | None) -> WorkerFacts | Exception:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that can be asked, and no more."""
-    properties = SimpleNamespace(name="Some GPU", multi_processor_count=7)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91000)
+def gpu() -> Iterator[FakeGpu]:
+    """A GPU that answers, and computes nothing."""
+    with fake_cuda() as one:
+        yield one
+
+
+def limited(limit: int, failure: str = "memory") -> ModelSpec:
+    """A model whose network fails beyond so many pictures at once."""
+    builder = "tests.pipeline.models.limited_network:build"
+    return replace(SPEC, builder=builder, options=(("limit", limit), ("failure", failure)))
+
+
+def tried(spec: ModelSpec, group_size: int = 8, **settings: object) -> WorkerFacts | Exception:
+    values = {"device": None, "precision": "fp32", "untrained": True, **settings}
+    return describe_worker(spec, None, group_size=group_size, **values)
 
 
 def test_cores_are_asked_for_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("not asked for"))
     facts = asked("cpu")
     assert (facts.device, facts.gpu, facts.num_classes) == ("cpu", None, 21)
+    assert facts.fitting_group is None
 
 
 def test_a_gpu_that_pytorch_cannot_use_is_refused_with_node_and_reason(monkeypatch):
@@ -65,3 +78,56 @@ def test_a_worker_with_another_gpu_is_refused(gpu, tmp_path):
     assert settings.load(layout).group_size == 1
     with pytest.raises(SettingsError, match="has another GPU than this run began with: Some GPU"):
         replace(settings, gpu="Another GPU").load(layout)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(8, 8), (7, 4), (3, 2), (1, 1)])
+def test_the_group_that_memory_holds_is_learnt_by_running_one(gpu, limit, fits):
+    facts = tried(limited(limit))
+    assert (facts.device, facts.fitting_group, facts.driver) == ("cuda", fits, "13.2")
+
+
+def test_a_gpu_that_holds_no_picture_at_all_is_refused_before_the_run(gpu):
+    refusal = tried(limited(0), image_size=321)
+    assert isinstance(refusal, SettingsError)
+    assert "does not hold one network input of 428x321" in str(refusal)
+
+
+def test_the_trial_is_of_the_largest_view(gpu):
+    refusal = tried(limited(0), image_size=321, views=ViewSettings(scales=(0.5, 1.5)))
+    assert "of 642x482" in str(refusal)
+
+
+def test_a_gpu_without_bf16_is_refused_before_the_run(gpu):
+    assert tried(limited(8), precision="bf16").precision == "bf16"
+    gpu.bf16 = False
+    refusal = tried(limited(8), precision="bf16")
+    assert isinstance(refusal, SettingsError) and "has no bf16: use" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("failure", "lost", "said"),
+    [("kernels", False, "no kernel image is available"), ("address", True, "illegal memory")],
+)
+def test_a_gpu_that_cannot_run_the_network_is_refused_with_node_and_reason(failure, lost, said):
+    with fake_cuda(FakeGpu(lost=lost)):
+        refusal = tried(limited(0, failure))
+    assert isinstance(refusal, SettingsError)
+    assert "cannot run the network on its GPU, Some GPU, 7" in str(refusal)
+    assert said in str(refusal) and "CUDA kernel errors" not in str(refusal)
+
+
+def test_what_all_workers_said_is_one_kind_and_the_smallest_memory(gpu):
+    one = tried(limited(8))
+    small = replace(one, fitting_group=2, driver="12.8", worker="there:1")
+    assert agreed_facts([one, small, one]) == replace(one, fitting_group=2, driver="12.8, 13.2")
+    with pytest.raises(SettingsError, match=r"on there:1; .* --accelerator-type"):
+        agreed_facts([one, replace(small, gpu="Another GPU")])
+    with pytest.raises(SettingsError, match=r"2\.11\.0 on there:1"):
+        agreed_facts([one, replace(small, torch_version="2.11.0")])
+    with pytest.raises(SettingsError, match="refused there"):
+        agreed_facts([one, SettingsError("refused there")])
+
+
+def test_a_process_keeps_to_its_share_of_the_memory(gpu):
+    keep_to_share_of_gpu(0.5)
+    assert gpu.share == pytest.approx(0.45)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from maskmill.pipeline.audit.report.thumbnails import picture_pixels
 from maskmill.pipeline.datasets.picture_sizes import picture_size
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.pipeline.inspect.census import census_of
 from maskmill.pipeline.pictures.decoding import decode_image, picture_header
 from maskmill.pipeline.pictures.orientation import is_turned, orientation_of
+from maskmill.pipeline.pictures.preview import preview_pixels
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
@@ -38,7 +38,7 @@ def test_everyone_turns_a_picture_alike(file_format: str, tmp_path):
         assert (header.height, header.width) == size
         assert picture_size(open_tree(str(tmp_path)), "a.bin") == size
         assert decode_image(data, name="a").pixels.shape[:2] == size
-        np.testing.assert_array_equal(picture_pixels(data), np.asarray(shown))
+        np.testing.assert_array_equal(preview_pixels(data, name="turned"), np.asarray(shown))
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])

@@ -15,7 +15,7 @@ from maskmill.pipeline.labelling.upsample import sample_bilinear
 from maskmill.pipeline.models.adaptation import at_output_stride
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
 from maskmill.pipeline.models.segmenter import Segmenter, build_network
-from maskmill.pipeline.models.spec import ModelSpec, labels_of
+from maskmill.pipeline.models.spec import labels_of
 from maskmill.pipeline.models.weights.origins import resolve_weights
 from maskmill.pipeline.prelabel.load import LoadImages
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
@@ -27,23 +27,14 @@ from maskmill.pipeline.runs.manifest import put_manifest
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.pictures import view_pictures
 from maskmill.pipeline.views.plan import ViewSettings, plan_views
-from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import ModelError
 from maskmill.schemas.labels import LabelMap, builtin
 from maskmill.schemas.tables.blocks import PENDING
 from maskmill.schemas.tables.prelabel import MANIFEST
+from tests.pipeline.prelabel.pointwise_network import pointwise_spec
 
 FIVE = LabelMap.from_names("five", ["ground", "cat", "dog", "car", "tree"])
 TWO = LabelMap.from_names("two", ["ground", "cat"])
-NETWORK = "tests.pipeline.prelabel.pointwise_network:build"
-
-
-def pointwise_spec(labels: LabelMap) -> ModelSpec:
-    return ModelSpec(
-        name="pointwise", architecture="1x1", builder=NETWORK, labels="", own_labels=labels,
-        preprocessing=Preprocessing(resize="none", size=513), output_stride=1, grid_stride=1,
-        alignment="half_pixel", description="",
-    )  # fmt: skip
 
 
 @pytest.fixture

@@ -1,6 +1,12 @@
 """Counting starts and deaths: who is blamed, when, and who never is."""
 
-from maskmill.pipeline.runs.attempts import BLOCK_DEATHS, IMAGE_DEATHS, begin_stage
+from maskmill.pipeline.runs.attempts import (
+    BLOCK_DEATHS,
+    IMAGE_DEATHS,
+    all_stages_here,
+    begin_stage,
+    under_way,
+)
 from maskmill.pipeline.runs.layout import RunLayout
 
 
@@ -56,3 +62,33 @@ def test_blocks_do_not_mix(tmp_path) -> None:
     for _ in range(BLOCK_DEATHS + 1):
         begin_stage(layout, 1, "save", "s")
     assert not begin_stage(layout, 2, "save", "s").one_by_one
+
+
+def test_where_one_thread_does_all_stages_the_first_note_stands_for_them(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for death in range(BLOCK_DEATHS):
+        with all_stages_here():
+            assert begin_stage(layout, 0, "load", "s").starts == 1 + death
+            begin_stage(layout, 0, "predict", "s")  # and dies here
+        assert under_way(layout, [0]) == [0]
+    for _ in range(IMAGE_DEATHS):
+        with all_stages_here():
+            load = begin_stage(layout, 0, "load", "s")
+            assert load.one_by_one
+            load.finish()
+            predict = begin_stage(layout, 0, "predict", "s")
+            assert not predict.is_deadly(7)
+            predict.mark(7)  # dies here
+    with all_stages_here():
+        begin_stage(layout, 0, "load", "s").finish()
+        predict = begin_stage(layout, 0, "predict", "s")
+        assert predict.is_deadly(7)
+        assert predict.stage_of_death(7) == "predict"
+
+
+def test_a_note_that_is_none_counts_as_none(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for torn in (b"", b"[" * 100_000, b'{"a": 1}', b"\xff"):
+        begin_stage(layout, 0, "load", "s")
+        layout.write(layout.attempts_path(0), torn)
+        assert begin_stage(layout, 0, "load", "s").starts == 1

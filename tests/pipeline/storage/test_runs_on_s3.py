@@ -1,6 +1,7 @@
 """Whole runs with their folder on S3: on a bad day, and when another run takes the folder."""
 
 import json
+import tarfile
 import time
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,14 @@ from PIL import Image
 import maskmill
 from maskmill.jobs.engines.choice import RunOptions
 from maskmill.jobs.run import run
+from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.lock import run_lock
 from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import RunFailed, RunRefused
 from tests.jobs.fifth_job import CountLetters, LettersJob
+from tests.jobs.in_process import run_in_process
 from tests.s3_servers import FaultProxy
+from tests.sick_images import write_small_pictures
 
 ONE_BY_ONE = RunOptions(engine="local", workers=1)
 
@@ -83,3 +87,45 @@ def test_a_run_that_loses_its_folder_stops_and_goes_on_later(job, monkeypatch):
     outcome = run(job, ONE_BY_ONE)
     assert (outcome.ledger.ok, outcome.ledger.pending, outcome.result) == (30, 0, 465)
     assert record_of(job)["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_shards_from_a_tar_cost_a_bucket_few_requests(
+    place: str, proxy: FaultProxy, tmp_path: Path
+):
+    write_small_pictures(tmp_path / "photos", 384, seed=1)
+    archive = tmp_path / "photos.tar"
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(tmp_path / "photos", "photos")
+    out, _, options = place.partition("?")
+    source = RunLayout(f"{out} source?{options}")
+    source.write("photos.tar", archive.read_bytes())
+    counts = []
+    for blocks in (1, 3):  # what a run costs by itself is in both
+        proxy.counts.clear()
+        layout = run_in_process(
+            source.uri("photos.tar"),
+            f"{out} {blocks}?{options}",
+            store="shards",
+            block_images=None,
+            image_size=33,
+            limit=128 * blocks,
+        )
+        assert len(layout.committed_blocks()) == blocks
+        counts.append(sum(proxy.counts.values()))
+    assert (counts[1] - counts[0]) / 256 <= 0.1  # listing, pictures, notes, shards, rows, documents
+
+
+def test_a_block_costs_a_bucket_three_writes(place: str, proxy: FaultProxy, tmp_path: Path):
+    write_small_pictures(tmp_path, 32, seed=1)
+    counts = []
+    for block_images in (16, 2):
+        proxy.counts.clear()
+        out, _, options = place.partition("?")
+        run_in_process(
+            tmp_path, f"{out} {block_images}?{options}", store="shards", block_images=block_images
+        )
+        counts.append(proxy.counts.copy())
+    more = counts[1] - counts[0]
+    assert more["PUT"] == 3 * 14  # a note, a shard, the rows
+    assert sum(more.values()) / 14 <= 10

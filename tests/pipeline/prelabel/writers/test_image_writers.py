@@ -68,8 +68,9 @@ def test_overlays_colour_classes_and_leave_background_alone():
     assert blended[0, 0].tolist() == [100, 100, 100]
     expected = 100 + 140 / 255 * (np.array([192, 128, 128]) - 100)
     np.testing.assert_allclose(blended[20, 20], expected, atol=1)
-    white = (blended == 255).all(axis=-1)
-    assert white[20, 9] and not white[20, 10] and white[9, 20] and white.sum() == 79
+    light, dark = (blended == 255).all(axis=-1), (blended == 0).all(axis=-1)
+    assert light[20, 10] and not light[20, 11] and light.sum() == 76  # the rim of the class
+    assert dark[20, 9] and dark[9, 20] and not dark[9, 9] and dark.sum() == 80
     np.testing.assert_array_equal(image, 100)
 
 

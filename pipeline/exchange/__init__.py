@@ -1,0 +1,1 @@
+"""Labels to and from the annotators' tools, live: Label Studio and CVAT."""
