@@ -1,6 +1,6 @@
 """Documents split into packages: importers refuse uploads beyond a size (413 at the proxy)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from maskmill.pipeline.datasets.package_limits import PackageLimits, numbered
@@ -34,6 +34,15 @@ def is_one_video(samples: FinishedSamples) -> bool:
     found = (frame_of_key(sample.key) for sample in samples)
     videos = {None if frame is None else frame[0] for frame in found}
     return len(videos) == 1 and None not in videos
+
+
+def with_numbers(
+    samples: Iterable[FinishedSample], keeps_frames: bool
+) -> Iterator[tuple[int, FinishedSample]]:
+    """Each sample with its place among them, or with the number its video has for it."""
+    for position, sample in enumerate(samples):
+        frame = frame_of_key(sample.key) if keeps_frames else None
+        yield position if frame is None else frame[1], sample
 
 
 def _counts(

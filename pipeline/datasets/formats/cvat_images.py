@@ -19,7 +19,7 @@ from maskmill.pipeline.datasets.documents.xml import parse_xml, xml_elements
 from maskmill.pipeline.datasets.guards import document_reader, refused_item
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, SHAPES, Omission
-from maskmill.pipeline.datasets.packages import is_one_video, packaged
+from maskmill.pipeline.datasets.packages import is_one_video, packaged, with_numbers
 from maskmill.pipeline.datasets.painting import Region, class_regions, paint
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -45,7 +45,6 @@ from maskmill.pipeline.masks.polygons import (
     rings_to_mask,
 )
 from maskmill.pipeline.masks.run_lengths import mask_to_points, points_to_mask
-from maskmill.pipeline.pictures.names import frame_of_key
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import Color, LabelMap, labels_with_background
 
@@ -160,9 +159,7 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
         for path, part in packaged(chosen, stem, ".xml", context.limits, _bytes_of):
             with out.open(path) as stream:
                 stream.write(_head(context.labels).encode())
-                for position, sample in enumerate(part):
-                    frame = frame_of_key(sample.key) if keeps_numbers else None
-                    number = position if frame is None else frame[1]
+                for number, sample in with_numbers(part, keeps_numbers):
                     stream.write(_image(sample, number).encode())
                 stream.write(b"</annotations>\n")
 

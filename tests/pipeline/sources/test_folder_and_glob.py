@@ -212,11 +212,13 @@ def test_globs_match_what_pythons_glob_matches(tmp_path_factory, pattern):
 
 
 def test_extensions_are_lower_case_and_have_a_reader():
+    import pillow_heif
     from PIL import Image
 
     from maskmill.pipeline.pictures.decoding import FORMATS
 
     Image.init()
+    pillow_heif.register_heif_opener()
     for extension in IMAGE_EXTENSIONS:
         assert extension == extension.lower()
         assert Image.registered_extensions().get(extension) in (*FORMATS, "MPO"), extension
