@@ -1,11 +1,10 @@
 """Truths laid beside masks: of an audit that was made, or paired now with a folder or data set."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from maskmill.pipeline.audit.audit_file import read_audit
 from maskmill.pipeline.audit.class_maps import ClassMaps
-from maskmill.pipeline.audit.job import DOCUMENT
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.plan import AuditOptions, plan_audit
@@ -92,16 +91,7 @@ def audit_settings(layout: RunLayout) -> AuditSettings:
     Raises:
         SettingsError: it is not finished, or no audit.
     """
-    try:
-        return settings_of(json.loads(layout.read(DOCUMENT)))
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{layout.root} has no {DOCUMENT}: it holds no audit, or one that is not finished"
-        ) from None
-    except (ValueError, KeyError) as error:
-        raise SettingsError(
-            f"{layout.path(DOCUMENT)} is damaged: {error!r}; audit again"
-        ) from error
+    return settings_of(read_audit(layout))
 
 
 def _refuse_other_classes(where: str, theirs: LabelMap, ours: LabelMap) -> None:
