@@ -6,8 +6,9 @@ import click
 
 from maskmill.jobs.labelling import carry_out
 from maskmill.jobs.options import engine_options, exits_cleanly, json_option
+from maskmill.jobs.video_options import video_options
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
-from maskmill.pipeline.prelabel.writers.registry import COCO, SIDE_TABLES, STORES, WRITERS
+from maskmill.pipeline.prelabel.writers.registry import COCO, SIDE_TABLES, STORES, VIDEO, WRITERS
 from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
@@ -18,7 +19,7 @@ from maskmill.pipeline.views.plan import (
 )
 
 MIN_WINDOW = 64
-WRITTEN = (*WRITERS, *SIDE_TABLES)
+WRITTEN = (*WRITERS, *SIDE_TABLES, VIDEO)
 
 
 def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
@@ -82,6 +83,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     metavar="KIND",
     help="What SOURCE is, where the guess is wrong; see docs/sources.md.",
 )
+@video_options
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0, 1),
@@ -106,6 +108,11 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     "--image-size",
     type=click.IntRange(33, 4097),
     help="Network input size. [default: the model's own]",
+)
+@click.option(
+    "--exact-decode",
+    is_flag=True,
+    help="Decode all pixels of large JPEGs, also where the network needs fewer.",
 )
 @click.option(
     "--output-stride",
@@ -231,8 +238,9 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
 def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any) -> None:
     """Label every image of SOURCE with a DeepLab model; masks, COCO and rows go to OUT.
 
-    SOURCE is a folder, a glob, an image, a text list of paths, a COCO json, a VOC ImageSets list,
-    or a URI of one of them. The same command again continues where it was; nothing is done twice.
+    SOURCE is a folder, a glob, an image, a video, a text list of paths, a COCO json, a VOC
+    ImageSets list, or a URI of one of them. Each frame of a video is an image. The same command
+    again continues where it was; nothing is done twice.
 
     \b
     Examples:
@@ -242,6 +250,7 @@ def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any)
       maskmill prelabel photos/ labels/ --scales 0.75,1,1.25 --flip
       maskmill prelabel scans/ labels/ --window 1024 --max-pixels 400
       maskmill prelabel photos/ labels/ --skip corrected/ --skip-duplicates
+      maskmill prelabel clip.mp4 labels/ --every 10 --write frames,video
       maskmill prelabel photos/ labels/ --retry-failed
 
     \b

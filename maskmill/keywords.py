@@ -55,9 +55,14 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, RuleKeywords, total=False):
     weights: PathOrUri | None
     labels: PathOrUri | None
     source_kind: str | None
+    every: int | None
+    fps: float | str | None
+    from_time: float | str | None
+    to_time: float | str | None
     gpus_per_worker: float | None
     accelerator_type: str | None
     threads_per_worker: int
+    exact_decode: bool
     batch_size: int | None
     writers: Sequence[str]
     store: Literal["files", "shards"] | None

@@ -83,6 +83,8 @@ HOMES = {
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/", "pipeline/training/"),
+    "av": ("pipeline/pictures/",),
+    "pillow_heif": ("pipeline/pictures/",),
     "duckdb": ("pipeline/review/",),
     "sqlite3": ("pipeline/review/",),
     "obstore": ("pipeline/storage/",),

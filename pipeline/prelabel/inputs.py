@@ -104,7 +104,13 @@ def list_inputs(
 
 def _remainder(settings: PrelabelSettings, layout: RunLayout, old: pa.Table | None) -> Remainder:
     """The source as listed now, without what is to be left out; ``old`` is the run's manifest."""
-    rest = whole(list_source(settings.source, kind=settings.source_kind, exclude=(settings.out,)))
+    listing = list_source(
+        settings.source,
+        kind=settings.source_kind,
+        exclude=(settings.out,),
+        frames=settings.frames,
+    )
+    rest = whole(listing)
     if settings.skip:
         rest = without_named(rest, settings.skip)
     if settings.limit is not None:

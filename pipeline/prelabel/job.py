@@ -26,6 +26,7 @@ from maskmill.pipeline.prelabel.plan import (
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
+from maskmill.pipeline.prelabel.videos import FOLDER, write_videos
 from maskmill.pipeline.prelabel.writers.registry import FINISHERS, SIDE_TABLES
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitSaved
@@ -130,7 +131,7 @@ class PrelabelJob:
         left_out = plan.inputs_listed.rest.skipped.num_rows
         skipped = {"skipped": self.layout.path(SKIPPED)} if left_out else {}
         rows = {"rows": self.layout.path(self.layout.metadata) + "/"}
-        return {**self._places(plan), **rows, **skipped}
+        return {**self._places(plan), **self._videos(plan, is_fresh), **rows, **skipped}
 
     def _places(self, plan: PrelabelPlan) -> dict[str, str]:
         """Where files and documents are, by name."""
@@ -144,6 +145,15 @@ class PrelabelJob:
         if plan.coco == "one":
             places |= {name: self.layout.path(spec.path) for name, spec in FINISHERS.items()}
         return places
+
+    def _videos(self, plan: PrelabelPlan, is_fresh: bool) -> dict[str, str]:
+        """Videos of the masks where they are asked for, or were and rows have changed since."""
+        if not self.settings.writes_video and not self.layout.exists(FOLDER):
+            return {}
+        write_videos(
+            self.layout, plan.choice.labels, max_pixels=self.settings.max_pixels, again=is_fresh
+        )
+        return {"videos": self.layout.path(FOLDER) + "/"}
 
     def _facts(self, plan: PrelabelPlan, workers: Workers) -> WorkerFacts:
         choice, began = plan.choice, plan.began
@@ -185,6 +195,7 @@ class PrelabelJob:
             max_pixels=self.settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
             fingerprints=FEATURES in plan.side_tables,
+            exact_decode=self.settings.exact_decode,
         )
 
     def _network(self, plan: PrelabelPlan) -> WorkerSettings:

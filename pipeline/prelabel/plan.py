@@ -16,6 +16,7 @@ from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.prelabel.writers.registry import (
     FINISHERS,
     SIDE_TABLES,
+    VIDEO,
     Coco,
     Output,
     Store,
@@ -242,6 +243,7 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
             "metadata/…parquet",
             *([spec.path for spec in FINISHERS.values()] if plan.coco == "one" else []),
             *([f"{BLOCKS_FOLDER}/…json"] if plan.coco == "blocks" else []),
+            *(["videos/…mp4", "videos/…mkv"] if VIDEO in plan.settings["writers"] else []),
             "run.json",
             *([SKIPPED] if plan.inputs_listed.rest.skipped.num_rows else []),
         ],

@@ -1,6 +1,7 @@
 """SavePrelabels: logit grids -> masks on disk and METADATA rows."""
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from maskmill.pipeline.labelling.picture import average_answer
 from maskmill.pipeline.masks.rle import runs_area
 from maskmill.pipeline.masks.segments import Per, class_statistics
 from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.pictures.frame_place import place_of_frame
 from maskmill.pipeline.prelabel.keeping import Keeper, keeper
 from maskmill.pipeline.prelabel.labelled_picture import LabelRules, labelled_picture
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
@@ -132,6 +134,7 @@ class SavePrelabels:
             "image_id": item.image_id,
             "key": item.key,
             "uri": item.uri,
+            **_frame_columns(item),
             **asdict(item.facts),
             "status": "failed" if item.failed else "ok",
             "error_code": item.error_code.value if item.error_code else None,
@@ -223,7 +226,29 @@ class SavePrelabels:
             raise ImageFailure(
                 ErrorCode.VANISHED, f"{item.key}: the file changed while the run was reading it"
             )
-        return decode_image(data, name=item.key, max_pixels=self.max_pixels).pixels
+        return decode_image(
+            data, name=item.key, max_pixels=self.max_pixels, needed=self._needed
+        ).upright
+
+    def _needed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """What the writers need of a picture: all of it, or so much that the longest side does."""
+        sides = [output.spec.image_side for output in self.outputs if output.spec.needs_image]
+        share = min(1.0, max(sides) / max(size_hw)) if all(sides) else 1.0
+        return math.ceil(size_hw[0] * share), math.ceil(size_hw[1] * share)
+
+
+def _frame_columns(item: Item) -> dict[str, Any]:
+    """Which frame of which video an image is; nothing for what is none."""
+    place = place_of_frame(item.uri)
+    if place is None:
+        return {}
+    return {
+        "video": item.key.rpartition("/")[0],
+        "frame": place.index,
+        "pts": place.pts,
+        "time_base": f"{place.time_base.numerator}/{place.time_base.denominator}",
+        "seconds": place.seconds,
+    }
 
 
 def _size_of(item: Item) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 from maskmill.pipeline.masks.segments import Per
 from maskmill.pipeline.prelabel.writers.registry import (
     SIDE_TABLES,
+    VIDEO,
     WRITERS,
     Coco,
     Output,
@@ -15,6 +16,7 @@ from maskmill.pipeline.prelabel.writers.registry import (
     outputs_of,
 )
 from maskmill.pipeline.runs.identity import setting
+from maskmill.pipeline.sources.frame_choice import FrameChoice, frame_choice
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
 _TUPLES = ("writers", "scales", "network_options", "skip")
@@ -25,7 +27,8 @@ class PrelabelSettings:
     """The options, as given; see `maskmill prelabel --help` for each.
 
     Those that enter a run's identity resolved (device, precision, group size, hashes, output
-    stride, windows) say here that they decide nothing, and so do places and names.
+    stride, windows) say here that they decide nothing, and so do places and names, and which
+    frames of videos are taken: these are the inputs.
     """
 
     source: str = setting(decides=False)
@@ -35,9 +38,14 @@ class PrelabelSettings:
     labels: str | None = setting(None, decides=False)
     untrained: bool = setting(False, decides=True)
     source_kind: str | None = setting(None, decides=False)
+    every: int | None = setting(None, decides=False)
+    fps: str | None = setting(None, decides=False)
+    from_time: str | None = setting(None, decides=False)
+    to_time: str | None = setting(None, decides=False)
     threads_per_worker: int = setting(1, decides=True)
     batch_size: int | None = setting(None, decides=False)
     image_size: int | None = setting(None, decides=True)
+    exact_decode: bool = setting(False, decides=True)
     output_stride: int | None = setting(None, decides=False)
     network_options: tuple[str, ...] = setting((), decides=False)
     scales: tuple[float, ...] = setting((1.0,), decides=True)
@@ -76,6 +84,15 @@ class PrelabelSettings:
         )
 
     @property
+    def frames(self) -> FrameChoice:
+        """Which frames of videos are taken.
+
+        Raises:
+            SettingsError: what is asked for cannot be.
+        """
+        return frame_choice(self.every, self.fps, self.from_time, self.to_time)
+
+    @property
     def outputs(self) -> tuple[Output, ...]:
         """What is written per image."""
         names = [name for name in self.writers if name in WRITERS]
@@ -85,3 +102,8 @@ class PrelabelSettings:
     def side_tables(self) -> tuple[str, ...]:
         """What is written per block beside the rows, by name."""
         return tuple(name for name in SIDE_TABLES if name in self.writers)
+
+    @property
+    def writes_video(self) -> bool:
+        """Whether videos are to be made of the labelled frames of videos."""
+        return VIDEO in self.writers

@@ -4,10 +4,11 @@
 inside; both parts quoted, so that a ``!`` in a name is no end.
 """
 
+from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote, unquote
 
-from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.pipeline.storage.filesystems import local_path, resolve
 from maskmill.schemas.errors import SettingsError
 
 
@@ -41,3 +42,16 @@ def open_container(container: str) -> IO[bytes]:
     """
     filesystem, path = resolve(container)
     return cast(IO[bytes], filesystem.open_input_file(path))
+
+
+def container_state(container: str) -> tuple[int, int] | None:
+    """What changes when a local container is replaced: bytes and time; None for a remote one.
+
+    Raises:
+        OSError: it is missing.
+    """
+    path = local_path(container)
+    if path is None:
+        return None
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns

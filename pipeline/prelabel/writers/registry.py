@@ -33,7 +33,7 @@ class ImageOutputs:
     output: str  # path of the outputs without folder and extension
     mask: LabelMask
     labels: LabelMap
-    image: RgbImage | None = None  # (H, W, 3), the size of the mask
+    image: RgbImage | None = None  # (H, W, 3), the size of the mask; or reduced, see image_side
     views: tuple[GridView, ...] = ()  # what the network said, averaged; for who asks for it
     text: Mapping[str, str] = field(default_factory=dict)  # provenance, the same for every image
 
@@ -79,6 +79,7 @@ class WriterSettings(Protocol):
 class WriterSpec:
     """Where a per-image output goes and who makes it.
 
+    ``image_side``: the longest side of the picture that suffices; 0: it needs all pixels.
     ``function`` is (outputs) -> bytes; of a writer with ``settings`` (a class that needs no
     arguments) it takes them as well.
     """
@@ -91,6 +92,7 @@ class WriterSpec:
     description: str
     needs_grid: bool = False
     settings: str = ""
+    image_side: int = 0
 
     def path(self, output: str, extension: str = "") -> str:
         """Path of the file for the image with that ``output``, relative to the run folder."""
@@ -175,6 +177,12 @@ class FinisherSpec:
         return finisher
 
 
+OVERLAY_SIDE = 1280
+"""Longest side of an overlay: it is looked at, not measured."""
+
+VIDEO = "video"
+"""As a name to write: of each video in the source one under its classes, and one of its masks."""
+
 WRITERS: dict[str, WriterSpec] = {
     "masks": WriterSpec(
         name="masks",
@@ -191,6 +199,7 @@ WRITERS: dict[str, WriterSpec] = {
         function="maskmill.pipeline.prelabel.writers.overlay:write_overlay",
         needs_image=True,
         description="the picture under its classes, with a legend",
+        image_side=OVERLAY_SIDE,
     ),
     "soft": WriterSpec(
         name="soft",
@@ -210,6 +219,14 @@ WRITERS: dict[str, WriterSpec] = {
         needs_grid=True,
         description="the picture with its subject kept, its background blurred",
         settings="maskmill.pipeline.prelabel.cutout:CutoutSettings",
+    ),
+    "frames": WriterSpec(
+        name="frames",
+        folder="frames",
+        extension=".jpg",
+        function="maskmill.pipeline.prelabel.writers.frame_file:write_frame",
+        needs_image=True,
+        description="the picture itself, upright: what annotation tools need of a video",
     ),
 }
 
