@@ -102,7 +102,9 @@ def _say(found: "Inspection") -> None:
     likely = printable(f"{found.convention.name}: {found.convention.reason}")
     if not found.files:
         click.echo(f"{printable(found.path)}: no masks, but {likely}")
-        click.echo(printable(f"next: {found.next}"))
+        _say_findings(found)
+        if found.next:
+            click.echo(printable(f"next: {found.next}"))
         return
     modes = ", ".join(f"{mode} {count}" for mode, count in report["modes"].items())
     palettes = ", ".join(f"{kind} {count}" for kind, count in report["palettes"].items())
@@ -116,16 +118,20 @@ def _say(found: "Inspection") -> None:
     elif found.is_unnamed:
         click.secho("classes are unnamed: give --labels FILE", fg="yellow")
     _say_values(report["values"])
+    _say_findings(found)
+    if not found.findings:
+        click.secho("nothing odd", fg="green")
+    if found.next:
+        click.echo(printable(f"next: {found.next}"))
+
+
+def _say_findings(found: "Inspection") -> None:
     for kind, count in found.kinds().items():
         of_kind = [one for one in found.findings if one.kind == kind]
         color = "red" if of_kind[0].severity == "sick" else "yellow"
         click.secho(f"{of_kind[0].severity} {kind}: {count:,}", fg=color)
         for one in of_kind[:SHOWN_PER_KIND]:
             click.echo(printable(f"  {one.file}{': ' if one.file else ''}{one.sentence}"))
-    if not found.findings:
-        click.secho("nothing odd", fg="green")
-    if found.next:
-        click.echo(printable(f"next: {found.next}"))
 
 
 def _say_values(rows: list[dict[str, Any]]) -> None:

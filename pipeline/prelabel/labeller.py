@@ -131,7 +131,9 @@ class Labeller:
     def provenance(self) -> Provenance:
         """What the files of a fresh `prelabel` run with these settings, here, would carry."""
         known = known_identity(
-            self.settings, self.choice, default_block_images(self.settings.views)
+            self.settings,
+            self.choice,
+            default_block_images(self.settings.views, device=self.segmenter.device.type),
         )
         resolved = resolved_identity(
             device=self.segmenter.device.type,

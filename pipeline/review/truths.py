@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from maskmill.pipeline.audit.audit_file import DOCUMENT, read_audit
+from maskmill.pipeline.audit.audit_file import read_audit
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.audit.operator import AuditSettings
@@ -91,13 +91,7 @@ def audit_settings(layout: RunLayout) -> AuditSettings:
     Raises:
         SettingsError: it is not finished, or no audit.
     """
-    document = read_audit(layout)
-    try:
-        return settings_of(document)
-    except (ValueError, KeyError) as error:
-        raise SettingsError(
-            f"{layout.path(DOCUMENT)} is damaged: {error!r}; audit again"
-        ) from error
+    return settings_of(read_audit(layout))
 
 
 def _refuse_other_classes(where: str, theirs: LabelMap, ours: LabelMap) -> None:

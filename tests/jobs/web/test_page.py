@@ -1,5 +1,7 @@
 """The page in Chromium: by mouse and by keyboard, wide and narrow, light and dark."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -8,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import maskmill
 from tests.jobs.web.conftest import NASTY, Served
@@ -98,13 +101,9 @@ def unfold(page):
 
 def pixels(page, selector="#panes canvas"):
     """(H, W, 4) of what a canvas shows."""
-    width, height, data = page.evaluate(
-        """selector => { const one = document.querySelector(selector);
-        return [one.width, one.height,
-          Array.from(one.getContext('2d').getImageData(0, 0, one.width, one.height).data)]; }""",
-        selector,
-    )
-    return np.array(data, np.uint8).reshape(height, width, 4)
+    uri = page.evaluate("one => document.querySelector(one).toDataURL('image/png')", selector)
+    data = base64.b64decode(uri.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
 
 
 def test_the_gallery_by_mouse(tab, looked_at):
