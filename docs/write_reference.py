@@ -16,11 +16,11 @@ from click.testing import CliRunner
 
 from maskmill.jobs.cli import COMMANDS, main
 from maskmill.pipeline.metrics.registry import METRICS
-from maskmill.schemas.tables import audit, convert, exchange, prelabel, review
+from maskmill.schemas.tables import audit, convert, exchange, finetune, prelabel, review
 from maskmill.schemas.tables.columns import description_of, fields_of
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLES = (prelabel, audit, convert, exchange, review)
+TABLES = (prelabel, audit, convert, finetune, exchange, review)
 
 
 def commands_page() -> str:

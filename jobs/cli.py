@@ -18,6 +18,7 @@ COMMANDS = {
     "review": "Write what was accepted, rejected and flagged in the view as files.",
     "report": "Write a run as one HTML page that needs no server.",
     "audit": "Compare masks with their truth, and two audits with each other.",
+    "finetune": "Train a model further on your own pictures and masks.",
     "convert": "Convert masks and annotations to another format.",
     "inspect": "Say what is in masks, and what is wrong with them.",
     "labels": "List the built-in label maps; show a label file as it is read.",

@@ -1,13 +1,22 @@
 """`maskmill verify`: prove that rows, files, COCO document and inputs of a run agree."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
 from maskmill.schemas.text import printable
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maskmill.pipeline.runs.checks import Checked
+    from maskmill.pipeline.runs.layout import RunLayout
+
 MAX_SHOWN = 20
+NOUNS = {"convert": "samples", "audit": "pairs"}
+"""What a run of these commands counts; the others count images."""
 
 
 @click.command()
@@ -20,8 +29,9 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
 
     Every mask is hashed and decoded, every RLE compared with its PNG, areas and boxes computed
     anew, the COCO document made again and compared byte for byte. OUT of `convert`: every file of
-    every row, the ledger and the documents. OUT of `audit`: pairs = rows, and that the confusion
-    matrix is their sum.
+    every row, the ledger and the documents. OUT of `finetune`: every step once, the model's hash,
+    and its scores from the rows. OUT of `audit`: pairs = rows, and that the confusion
+    matrix is their sum. OUT of `pull`: rows and masks.
 
     \b
     Example:
@@ -33,6 +43,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     from maskmill.jobs.progress import progress_meter
     from maskmill.pipeline.audit.proof import verify_audit
     from maskmill.pipeline.convert.proof import verify_conversion
+    from maskmill.pipeline.exchange.proof import verify_pull
     from maskmill.pipeline.prelabel.proof import verify_run
     from maskmill.pipeline.runs.layout import RunLayout
     from maskmill.pipeline.runs.record import load_record
@@ -41,11 +52,16 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     record = load_record(layout)
     total = int(record.ledger.get("inputs", 0)) if record else 0
     command = record.command if record else ""
-    proofs = {"convert": lambda: verify_conversion(layout), "audit": lambda: verify_audit(out)}
+    proofs = {
+        "convert": lambda: verify_conversion(layout),
+        "audit": lambda: verify_audit(out),
+        "pull": lambda: verify_pull(layout),
+        "finetune": lambda: _verify_finetune(layout),
+    }
     steps = proofs.get(command, lambda: verify_run(layout, inputs=inputs))()
     problems: list[str] = []
     checked = 0
-    with progress_meter(total, 0, "verify") as meter:
+    with progress_meter(total, 0, "verify", NOUNS.get(command, "images")) as meter:
         for step in steps:
             checked += step.items
             problems += step.problems
@@ -56,6 +72,12 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
         _say(out, checked, problems)
     if problems:
         sys.exit(1)
+
+
+def _verify_finetune(layout: "RunLayout") -> "Iterator[Checked]":
+    from maskmill.pipeline.training.proof import verify_finetune  # torch is heavy
+
+    return verify_finetune(layout)
 
 
 def _say(out: str, checked: int, problems: list[str]) -> None:

@@ -35,6 +35,7 @@ ORDER = (  # lowest first: a package imports only those before it
     "convert",
     "audit",
     "inspect",
+    "training",
     "review",
     "reports",
     "exchange",
@@ -49,8 +50,14 @@ HOMES = {
     "starlette": ("jobs/",),
     "uvicorn": ("jobs/",),
     "cvat_sdk": ("maskmill/", "pipeline/exchange/"),
-    "torch": ("pipeline/models/", "pipeline/views/", "pipeline/labelling/", "pipeline/pictures/"),
-    "torchvision": ("pipeline/models/", "pipeline/pictures/"),
+    "torch": (
+        "pipeline/models/",
+        "pipeline/views/",
+        "pipeline/labelling/",
+        "pipeline/pictures/",
+        "pipeline/training/",
+    ),
+    "torchvision": ("pipeline/models/", "pipeline/pictures/", "pipeline/training/"),
     "timm": ("pipeline/models/",),
     "PIL": (
         "maskmill/",  # pictures go in and come out there
@@ -74,7 +81,7 @@ HOMES = {
     "ijson": ("pipeline/datasets/",),
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
-    "safetensors": ("pipeline/models/",),
+    "safetensors": ("pipeline/models/", "pipeline/training/"),
     "duckdb": ("pipeline/review/",),
     "sqlite3": ("pipeline/review/",),
     "obstore": ("pipeline/storage/",),

@@ -11,6 +11,7 @@ from maskmill.pipeline.datasets.samples import WriteContext
 from maskmill.pipeline.exchange.batch import (
     RunImages,
     batch_layout,
+    place_layout,
     push_manifest,
     run_images,
     sent_before,
@@ -83,6 +84,7 @@ def label_studio_push(request: LabelStudioRequest, studio: LabelStudio) -> PushJ
     )  # fmt: skip
     shapes = request.shapes if request.shapes == "brush" else f"polygon, loss {request.max_loss:g}"
     return PushJob(
+        place=place_layout(request.run, place).root,
         root=batch_layout(request.run, place, images.digest).root,
         images=images,
         manifest=push_manifest(

@@ -110,10 +110,13 @@ def _columns(told: Delivered | FileFailure) -> Row:
 class PushJob:
     """One batch of images to one project. ``address`` says where, for people: no secret in it.
 
+    ``root`` is the folder of its ledger, ``place`` that of all ledgers of the project.
+
     ``manifest`` is what there is to send now; what an earlier start has settled is on disk.
     """
 
     root: str
+    place: str
     images: RunImages
     manifest: pa.Table
     annotators: Annotators
@@ -146,7 +149,7 @@ class PushJob:
         elif not manifest.num_rows:
             raise SettingsError(
                 f"all {len(self.images.items)} images are in the project already; "
-                f"{self.layout.root.rpartition('/')[0]} has the ledgers"
+                f"{self.place} has the ledgers"
             )
         known = {
             "images": self.images.digest, "address": dict(self.address),

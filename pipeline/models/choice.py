@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from maskmill.pipeline.models.model_folder import check_weights
 from maskmill.pipeline.models.network_options import (
     NetworkOptions,
     parse_network_options,
@@ -45,6 +46,11 @@ class ModelChoice:
         return f"{name} (untrained)" if self.weights_kind == "untrained" else name
 
 
+def model_version(title: str, sha256: str | None) -> str:
+    """One text that tells a model with its weights from others, as annotators' tools keep it."""
+    return f"{title}@sha256:{sha256[:12]}" if sha256 else title  # random ones, or people, have none
+
+
 def choose_model(
     name: str | None = None,
     weights: str | None = None,
@@ -57,8 +63,8 @@ def choose_model(
     """Resolve names to files, fetching weights into the user's cache where needed.
 
     Args:
-        name: a name of MODELS or of an imported model; None for what the weights are, and for the
-            default model where there are none.
+        name: a name of MODELS or of an imported model, or the folder of a fine-tuned one; None for
+            what the weights are, and for the default model where there are none.
         weights: a file of the user's own, or None for the model's.
         labels: a label file or built-in name, or None for the model's.
         untrained: take random weights.
@@ -201,6 +207,9 @@ def _recognised(spec: ModelSpec, path: Path, digest: str) -> tuple[WeightsKind, 
     """Whether a file is what the model's weights are published as, and what to say of that."""
     origin = spec.weights
     if origin is None or origin.kind == "imported":
+        return "own", ()
+    if origin.kind == "folder" and path == cached_path(spec):
+        check_weights(path, digest, origin.digest)
         return "own", ()
     if path == cached_path(spec):
         return "published", ()

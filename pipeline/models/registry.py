@@ -1,6 +1,7 @@
 """MODELS: every model by name. Adding one = a builder somewhere and one entry here; no torch."""
 
-from maskmill.pipeline.models.spec import ModelSpec, WeightsOrigin
+from maskmill.pipeline.models.model_folder import folder_spec
+from maskmill.pipeline.models.spec import BOUNDED, ModelSpec, WeightsOrigin
 from maskmill.pipeline.models.weights.imported import imported_models
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import SettingsError
@@ -106,6 +107,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
         preprocessing=_TF_SQUARE_513,
         labels="voc",
+        precisions=BOUNDED,
         output_stride=8,
         grid_stride=8,
         alignment="align_corners",
@@ -132,6 +134,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
         preprocessing=_TF_SQUARE_513,
         labels="voc",
+        precisions=BOUNDED,
         output_stride=8,
         grid_stride=8,
         alignment="align_corners",
@@ -236,12 +239,19 @@ def all_models() -> dict[str, ModelSpec]:
 
 
 def find_model(name: str) -> ModelSpec:
-    """The spec of a name, of MODELS or imported.
+    """The spec of a name, of MODELS or imported, or of the folder of a fine-tuned model.
 
     Raises:
         SettingsError: no such model; the message lists the names.
+        ModelError: a folder whose model.json is broken.
     """
     known = MODELS if name in MODELS else all_models()
-    if name not in known:
-        raise SettingsError(f"no model {name!r}; there are: {', '.join(known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    found = folder_spec(name)
+    if found is None:
+        raise SettingsError(
+            f"no model {name!r}; there are: {', '.join(known)}; of a fine-tuned model give its "
+            "folder, the one that holds model.json"
+        )
+    return found

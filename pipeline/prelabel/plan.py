@@ -16,7 +16,12 @@ from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.prelabel.writers.registry import FINISHERS, Coco, Output, Store, with_earlier
 from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
 from maskmill.pipeline.runs.layout import SHARDS, RunLayout
-from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, put_manifest, sizes_of
+from maskmill.pipeline.runs.manifest import (
+    BLOCK_IMAGES,
+    build_manifest,
+    put_manifest,
+    sizes_of,
+)
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
@@ -25,6 +30,12 @@ from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.tables.prelabel import METADATA
 
 ROWS = RowTable(schema=METADATA)
+
+GPU_PIXELS_VERSION = 1
+"""PIXELS_VERSION for what only GPUs do: masks of runs on cores need not begin anew for it."""
+
+GPU_BLOCK_IMAGES = 128
+"""Images of a block on GPUs: the driver works per block, and so is a GPU waited for."""
 GPU_GROUP = 8
 
 REMEDIES = {
@@ -100,10 +111,29 @@ def plan_prelabel(
     )
 
 
-def default_block_images(views: ViewSettings, store: Store = "files") -> int:
+def default_block_images(views: ViewSettings, store: Store = "files", device: str = "cpu") -> int:
     """Fewer where each image is seen often, so that what a block holds at once stays the same."""
-    images = SHARD_BLOCK_IMAGES if store == "shards" else BLOCK_IMAGES
+    of_files = GPU_BLOCK_IMAGES if device == "cuda" else BLOCK_IMAGES
+    images = SHARD_BLOCK_IMAGES if store == "shards" else of_files
     return max(1, int(images / max(1.0, views.forward_cost())))
+
+
+def blocks_for_gpus(plan: PrelabelPlan, settings: PrelabelSettings) -> PrelabelPlan:
+    """The plan with blocks that keep a GPU and the driver busy.
+
+    As it is where a size was asked for or the run has begun.
+    """
+    if settings.block_images or plan.began:
+        return plan
+    images = default_block_images(settings.views, plan.store, "cuda")
+    manifest = build_manifest(plan.inputs_listed.listing, block_images=images)
+    return replace(
+        plan,
+        sizes=sizes_of(manifest),
+        identity={**plan.identity, "block_images": images},
+        put_manifest=lambda there: put_manifest(there, manifest),
+        inputs_listed=replace(plan.inputs_listed, manifest=manifest),
+    )
 
 
 def adapted_choice(settings: PrelabelSettings) -> ModelChoice:
@@ -157,7 +187,7 @@ def resolved_identity(
         "precision": precision,
         "group_size": group_size,
         "torch": torch_version,
-        **({"gpu": gpu} if gpu else {}),
+        **({"gpu": gpu, "gpu_pixels_version": GPU_PIXELS_VERSION} if gpu else {}),
     }
 
 

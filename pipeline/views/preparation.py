@@ -43,7 +43,7 @@ def prepare(
     size_hw = resized_hw((height, width), rule)
     boxed = rule.resize == "letterbox"
     mode = "bicubic" if boxed else "bilinear"
-    pixels = image if size_hw == (height, width) else _resize(image, size_hw, mode)
+    pixels = image if size_hw == (height, width) else resize_picture(image, size_hw, mode)
     network_hw = (max(rule.size, size_hw[0]), max(rule.size, size_hw[1])) if rule.pad else size_hw
     place = ((network_hw[0] - size_hw[0]) // 2, (network_hw[1] - size_hw[1]) // 2)
     return NetworkPicture(
@@ -114,7 +114,8 @@ def pixel_tensor(pixels: RgbImage) -> "Tensor":
     return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
 
 
-def _resize(image: RgbImage, size_hw: tuple[int, int], mode: str) -> RgbImage:
+def resize_picture(image: RgbImage, size_hw: tuple[int, int], mode: str = "bilinear") -> RgbImage:
+    """The one resize of pictures: antialiased on uint8, half-pixel centres."""
     import torch.nn.functional as F  # here, because the machine that starts a run needs no torch
 
     # Channels last throughout: torch's uint8 kernel then moves whole pixels, twice as fast.

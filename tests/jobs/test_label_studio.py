@@ -242,7 +242,9 @@ def test_a_personal_token_buys_access_and_buys_it_again(labels, studio):
     assert not any(PERSONAL in one for one in studio.authorizations)
 
 
-@pytest.mark.parametrize("moment", [1, 4, 5])
+@pytest.mark.parametrize(
+    "moment", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 5]
+)
 def test_killed_and_resumed_no_task_is_twice_or_missing(labels, studio, moment):
     """SIGKILL after the project is made, pictures are uploaded, tasks are there."""
     reached, killed = threading.Event(), threading.Event()
@@ -338,6 +340,7 @@ def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tm
     assert one["origins"] == ["prediction 1", "prediction-changed 1"]
     assert one["uri"] == str(labels.parent / "photos/b/001.png")
     assert rows["a/000.png"]["changed_pixels"] == 0 and rows["a/004.png"]["change"] == "new"
+    assert "3 images verified" in maskmill("verify", tmp_path / "out")
     audit = maskmill("audit", labels, tmp_path / "out", "--json", "--engine", "local")
     found = {entry["name"]: entry for entry in audit["corrections"]["classes"]}
     drawn = int((known_mask(0) == 1).sum())
@@ -345,6 +348,8 @@ def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tm
     assert found["cat"]["images"] == 2 and found["dog & co"]["images"] == 0
     assert audit["corrections"]["predictions"] == {"changed": 1, "kept": 1, "new": 1}
     assert audit["ledger"]["failed"] == 0  # nine images are to come
+    (tmp_path / "out" / one["mask_path"]).write_bytes(b"")
+    assert "another SHA-256" in maskmill("verify", tmp_path / "out", code=1)
     assert "holds the annotations as they were" in pull(tmp_path / "out", studio, "--run", labels)
 
 

@@ -17,6 +17,7 @@ from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mas
 from maskmill.pipeline.runs.layout import RunLayout
 from tests.jobs.labelled_run import SIZE, known_mask, labelled_run
 from tests.label_studio_server import ENVIRONMENT, PASSWORD, PROGRAM, TOKEN, USER, label_studio
+from tests.s3_servers import Faults, fault_proxy
 
 pytestmark = [
     pytest.mark.slow,
@@ -174,6 +175,32 @@ def _has(studio, name, tasks_there):
         path = f"/api/projects/{found[0]['id']}/file-uploads?all=true"
         return bool(studio.api("GET", path))
     return found[0]["task_number"] >= tasks_there
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [{"resets": 2}, {"lost_answers": 3}, {"torn": 2}, {"stalls": 1, "stall_seconds": 12.0}],
+    ids=lambda faults: next(iter(faults)),
+)
+def test_a_proxy_that_cuts_loses_and_stalls_costs_no_task(studio, tmp_path, faults):
+    """Every POST may be done or not, and nobody says which."""
+    labels, name = labelled_run(tmp_path, 20), f"Faults {next(iter(faults))}"
+    with fault_proxy(studio.url.removeprefix("http://")) as proxy:
+        proxy.faults = Faults(**faults, only=("POST",))
+        address = ("--url", f"http://{proxy.address}", "--project", name, "--chunk", "10")
+        for _ in range(6):
+            environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN}
+            result = subprocess.run(
+                command("push", "labelstudio", labels, *address, "--timeout", "10"),
+                env=environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert result.returncode in (0, 1), result.stderr
+            assert result.stderr.count("maskmill: ") == result.returncode  # one sentence
+            if result.returncode == 0:
+                break
+        assert result.returncode == 0
+    [project] = studio.api("GET", "/api/projects/", params={"title": name})["results"]
+    is_whole(studio, project["id"], 20)
 
 
 def test_a_counter_of_predictions_says_what_was_sent(studio, tmp_path):

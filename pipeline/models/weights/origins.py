@@ -21,7 +21,7 @@ _MAX_MEMBER_BYTES = 1 << 30
 
 def cached_path(spec: ModelSpec, cache: Path | None = None) -> Path:
     """Where the spec's converted weights are, or will be."""
-    if spec.weights is not None and spec.weights.kind == "imported":
+    if spec.weights is not None and spec.weights.kind in ("imported", "folder"):
         return Path(spec.weights.members[0])
     return (cache or cache_dir()) / "models" / f"{spec.name}-v{CONVERSION}.safetensors"
 
@@ -55,6 +55,10 @@ def _origin_of(spec: ModelSpec) -> WeightsOrigin:
         raise ModelError(
             f"model {spec.name} comes untrained: give your weights with --weights FILE "
             "(or --untrained, to try it with random ones)"
+        )
+    if spec.weights.kind == "folder":
+        raise ModelError(
+            f"model {spec.name}: {spec.weights.members[0]} is gone; put it back, or fine-tune again"
         )
     if spec.weights.kind == "imported":
         raise ModelError(

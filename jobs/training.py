@@ -1,0 +1,69 @@
+"""Training in this process: what `finetune` says before it and while it is under way."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maskmill.pipeline.runs.stages import Workers
+    from maskmill.pipeline.training.task import TrainingTask
+
+LINE_SECONDS = 10.0
+LONG_SECONDS = 90
+
+
+def train_here(task: "TrainingTask", workers: "Workers", say: "Callable[[str], None]") -> None:
+    """Train in this process."""
+    from maskmill.pipeline.models.torch_settings import exact_settings
+    from maskmill.pipeline.training.loop import Training
+    from maskmill.pipeline.training.pace import estimated_seconds
+    from maskmill.pipeline.training.peers import Alone
+
+    with exact_settings(task.threads):
+        training = Training(task, Alone())
+        if not training.progress.ended:
+            say(_announcement(task, training.progress.step, estimated_seconds(training)))
+        training.run(StepLines(task.steps, training.progress.step))
+
+
+def _announcement(task: "TrainingTask", done: int, seconds: float) -> str:
+    pace = f"about {_duration(seconds)}"
+    begun = f", from step {done + 1}" if done else ""
+    return (
+        f"{task.samples} pictures, {task.epochs} epochs of {task.steps_per_epoch} steps{begun} on "
+        f"{task.device} in {task.precision}: {pace}"
+    )
+
+
+class StepLines:
+    """Loss, rate and time left, a line now and then; a line per validation."""
+
+    def __init__(self, steps: int, done: int) -> None:
+        self._steps, self._first, self._started = steps, done, time.monotonic()
+        self._told = self._started
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Tell of a step or a validation."""
+        if "miou" in row:
+            loss = "" if row["loss"] is None else f", loss {row['loss']:.3f}"
+            value = "none" if row["miou"] is None else f"{row['miou']:.4f}"
+            click.echo(f"finetune: epoch {row['epoch']}{loss}, mIoU {value}", err=True)
+        elif time.monotonic() - self._told >= LINE_SECONDS:
+            self._told = time.monotonic()
+            pace = (self._told - self._started) / (row["step"] - self._first)
+            left = _duration(pace * (self._steps - row["step"]))
+            click.echo(
+                f"finetune: step {row['step']:,} of {self._steps:,}, loss {row['loss']:.3f}, rate "
+                f"{row['rate']:.2g}, {left} left",
+                err=True,
+            )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < LONG_SECONDS:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < LONG_SECONDS else f"{minutes / 60:.1f} h"

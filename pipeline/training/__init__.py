@@ -1,0 +1,1 @@
+"""What `finetune` does: samples, augmentation, losses, schedule, loop, checkpoint."""

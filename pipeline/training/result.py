@@ -1,0 +1,172 @@
+"""What a training leaves behind: OUT/model, a model like any other, with its card."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from safetensors.torch import save
+
+from maskmill.pipeline.metrics.intervals import Bootstrap, interval_of
+from maskmill.pipeline.metrics.registry import METRICS
+from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_vector
+from maskmill.pipeline.models.model_folder import CARD, WEIGHTS, spec_document
+from maskmill.pipeline.runs.record import tool_version
+from maskmill.pipeline.training.checkpoint import Progress, load_best, validation_rows
+from maskmill.pipeline.training.task import TrainingTask
+from maskmill.pipeline.training.validation import summed
+from maskmill.schemas.labels import LabelMap
+
+FOLDER: Final = "model"
+LABELS: Final = "labels.json"
+PAGE: Final = "README.md"
+
+
+def write_model(task: TrainingTask, progress: Progress) -> dict[str, Any]:
+    """Lay out the best weights as OUT/model; the document of its model.json.
+
+    model.json comes last: what it names is there. Needs a best epoch.
+    """
+    layout, best = task.layout, progress.best
+    if best is None:
+        raise ValueError("no validation after the first step")
+    state = load_best(layout, int(best["step"]))
+    data = save({name: value.contiguous() for name, value in state.items()})
+    origin = task.choice.spec.weights
+    document = {
+        **spec_document(
+            task.spec,
+            task.labels,
+            sha256=hashlib.sha256(data).hexdigest(),
+            licence=origin.licence if origin else "that of the weights it began from",
+        ),
+        "parent": {
+            "name": task.choice.title,
+            "weights_sha256": task.choice.weights_sha256,
+            "kind": task.choice.weights_kind,
+        },
+        "training": _facts(task, progress),
+        "scores": _scores(task, int(best["epoch"])),
+        "before": _scores(task, 0),
+    }
+    layout.write(f"{FOLDER}/{WEIGHTS}", data)
+    labels = json.dumps(task.labels.to_dict(), ensure_ascii=False, indent=1)
+    layout.write(f"{FOLDER}/{LABELS}", labels.encode())
+    layout.write(f"{FOLDER}/{PAGE}", _page(document).encode())
+    text = json.dumps(document, ensure_ascii=False, indent=1)
+    layout.write(f"{FOLDER}/{CARD}", text.encode())
+    return document
+
+
+def _scores(task: TrainingTask, epoch: int) -> dict[str, Any]:
+    return scores_of(validation_rows(task.layout, epoch), task.labels, epoch)
+
+
+def scores_of(rows: pa.Table, labels: LabelMap, epoch: int) -> dict[str, Any]:
+    """mIoU and the IoU of each class on the validation pictures, with 95 % intervals."""
+    vectors = _vectors(rows, labels)
+    layout = TotalsLayout.of(labels)
+    bootstrap = Bootstrap(len(vectors), layout.size)
+    bootstrap.feed(vectors)
+    whole, drawn = layout.split(vectors.sum(axis=0)), layout.split(bootstrap.sums())
+    per_class = METRICS["iou"].per_class
+    if per_class is None:
+        raise TypeError("IoU is per class")
+    classes, intervals = per_class(whole), per_class(drawn)
+    return {
+        "epoch": epoch,
+        "images": len(vectors),
+        "miou": _scored(METRICS["miou"].score(whole), METRICS["miou"].score(drawn)),
+        "iou": {
+            name: _scored(classes[index], intervals[:, index])
+            for index, name in enumerate(labels.names)
+        },
+    }
+
+
+def _vectors(rows: pa.Table, labels: LabelMap) -> Any:
+    layout = TotalsLayout.of(labels)
+    found = [
+        matrix_to_vector(summed([row], len(labels.classes)), layout) for row in rows.to_pylist()
+    ]
+    return np.stack(found)
+
+
+def _scored(value: Any, drawn: Any) -> dict[str, float | None]:
+    interval = interval_of(np.atleast_1d(drawn))
+    known = bool(np.isfinite(value))
+    return {
+        "value": float(value) if known else None,
+        "low": interval.low if known else None,
+        "high": interval.high if known else None,
+    }
+
+
+def _facts(task: TrainingTask, progress: Progress) -> dict[str, Any]:
+    recipe = task.recipe
+    return {
+        "fingerprint": task.fingerprint,
+        "data": task.data.request.source,
+        "samples": task.samples,
+        "steps": progress.step,
+        "epochs": task.epochs,
+        "best_epoch": progress.best["epoch"] if progress.best else None,
+        "best": progress.best["monitor"] if progress.best else None,
+        "ended": progress.ended,
+        "monitor": recipe.monitor,
+        "seed": recipe.seed,
+        "crop_size": task.crop,
+        "batch_size": recipe.batch_size,
+        "learning_rate": task.learning_rate,
+        "optimizer": recipe.optimizer,
+        "loss": recipe.loss,
+        "batch_norm": task.batch_norm,
+        "precision": task.precision,
+        "device": task.device,
+        "tool_version": tool_version(),
+    }
+
+
+def _page(card: Mapping[str, Any]) -> str:
+    """The model card, for people."""
+    training, parent = card["training"], card["parent"]
+    lines = [
+        f"# {card['name']}",
+        "",
+        f"{card['architecture']}, fine-tuned by maskmill {training['tool_version']} from "
+        f"{parent['name']}"
+        + (f" (sha256 {parent['weights_sha256']})." if parent["weights_sha256"] else "."),
+        "",
+        f"Licence of the weights it began from: {card['licence']}. The data it learnt from has a "
+        "licence of its own, which is not known here.",
+        "",
+        f"Weights: `{card['weights']}`, sha256 {card['sha256']}.",
+        "Use: `maskmill prelabel SOURCE OUT --model FOLDER` with this folder.",
+        "",
+        f"Learnt from {training['samples']} pictures in {training['steps']} steps; the weights are",
+        f"those of epoch {training['best_epoch']}, the best by {training['monitor']} on "
+        f"{card['scores']['images']} other pictures.",
+        "Since they chose the epoch, the scores flatter it a little: audit it on pictures that it "
+        "has never met.",
+        "",
+        "| class | IoU before | IoU after | 95 % interval |",
+        "|---|---|---|---|",
+        _score_line("all (mean)", card["before"]["miou"], card["scores"]["miou"]),
+        *(
+            _score_line(name, card["before"]["iou"][name], score)
+            for name, score in card["scores"]["iou"].items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _score_line(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    low, high = (_shown(after[end]) for end in ("low", "high"))
+    cell = name.replace("|", "\\|")
+    return f"| {cell} | {_shown(before['value'])} | {_shown(after['value'])} | {low} to {high} |"
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
