@@ -15,7 +15,6 @@ from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import ErrorCode, FileFailure, ImageFailure
-from maskmill.schemas.tables.audit import AUDIT
 
 _INDEXED: Final = [
     "pair_id", "key", "block", "status", "error_code", "error_message", "width", "height",
@@ -44,7 +43,7 @@ class AuditedRun:
         self.layout: RunLayout | None = layout
         self.source, self.identity, self.labels = layout.root, record.fingerprint, settings.labels
         self._maps = ClassMaps(settings)
-        self._rows = CommittedRows(layout, AUDIT.names, "pair_id")
+        self._rows = CommittedRows(layout, "pair_id")
 
     def standing(self) -> Standing:
         """As run.json has it now."""

@@ -20,9 +20,8 @@ HEAVY: Final = frozenset({"segments", "regions", "cells", "record", "levels", "t
 class CommittedRows:
     """Blocks of a run, read from its folder; ``id_column`` names the images' ids."""
 
-    def __init__(self, layout: RunLayout, columns: Sequence[str], id_column: str) -> None:
+    def __init__(self, layout: RunLayout, id_column: str) -> None:
         self.layout = layout
-        self._columns = [name for name in columns if name not in HEAVY]
         self._id = id_column
         self._blocks: OrderedDict[tuple[int, str], dict[int, dict[str, Any]]] = OrderedDict()
         self._lock = Lock()
@@ -57,7 +56,8 @@ class CommittedRows:
         with self._lock:
             found = self._blocks.get(key)
         if found is None:
-            table = self.layout.committed_block(item.block, self._columns)
+            table = self.layout.committed_block(item.block)  # whatever columns its version had
+            table = table.drop_columns([name for name in table.column_names if name in HEAVY])
             found = {row[self._id]: row for row in table.to_pylist()}
             self._keep(key, found)
         if item.n not in found:

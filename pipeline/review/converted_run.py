@@ -18,7 +18,6 @@ from maskmill.pipeline.runs.record import RunRecord
 from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import FileFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.convert import CONVERSION
 
 _INDEXED: Final = [
     "image_id", "key", "block", "status", "error_code", "error_message", "width", "height",
@@ -48,7 +47,7 @@ class ConvertedRun:
         self.layout: RunLayout | None = layout
         self.source, self.identity, self.labels = layout.root, identity, plan.mapping.target
         self._reader, self._layout = SampleReader(plan), layout
-        self._rows = CommittedRows(layout, CONVERSION.names, "image_id")
+        self._rows = CommittedRows(layout, "image_id")
 
     def standing(self) -> Standing:
         """As run.json has it now."""

@@ -17,7 +17,6 @@ from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import ErrorCode, ImageFailure, MaskFailure
 from maskmill.schemas.labels import LabelMap
-from maskmill.schemas.tables.prelabel import METADATA
 
 MAX_FILE_BYTES: Final = 2 << 30
 _INDEXED: Final = [
@@ -46,7 +45,7 @@ class LabellingRun:
         self.labels = LabelMap.from_dict(record.label_map)
         self.has_truth = truths is not None
         self._layout, self._truths = layout, truths
-        self._rows = CommittedRows(layout, METADATA.names, "image_id")
+        self._rows = CommittedRows(layout, "image_id")
 
     def standing(self) -> Standing:
         """As run.json has it now."""

@@ -1,5 +1,6 @@
 """A run to look at, and the server over it as `maskmill view` starts it."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,12 +11,16 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from maskmill.pipeline.prelabel.writers.mask_file import mask_to_png
+from maskmill.schemas.labels import builtin
 from tests.jobs.conftest import ROOT, command_line
 from tests.jobs.in_process import run_in_process
 
+VOC = builtin("voc")
 NASTY = "<img src=x onerror=alert(1)> & 'quoted' \"name\".png"
 
 
@@ -38,8 +43,30 @@ def made(tmp_path_factory):
     """(pictures, run): a labelled collection with random weights; nobody writes to it."""
     folder = tmp_path_factory.mktemp("viewed")
     write_pictures(folder / "pictures")
-    run_in_process(folder / "pictures", folder / "run", writers=("masks", "soft"))
+    layout = run_in_process(folder / "pictures", folder / "run", writers=("masks", "soft"))
+    for block in layout.committed_blocks():
+        rows = layout.committed_block(block)
+        painted = [painted_row(layout, row) for row in rows.to_pylist()]
+        layout.write_table(layout.block_path(block), pa.Table.from_pylist(painted, rows.schema))
     return folder / "pictures", folder / "run"
+
+
+def painted_row(layout, row):
+    """The row with a mask of three classes: random weights may see one everywhere."""
+    if row["status"] != "ok":
+        return row
+    mask = np.zeros((row["height"], row["width"]), np.uint8)
+    mask[8:45, 15:55] = 15
+    mask[20:50, 60 : 62 + row["image_id"]] = 3
+    data = mask_to_png(mask, VOC)
+    layout.write(row["mask_path"], data)
+    classes = [
+        {"index": index, "name": VOC.names[index], "category_id": index or None,
+         "pixels": int((mask == index).sum()), "fraction": float((mask == index).mean()),
+         "mean_confidence": 0.5, "bbox": None, "components": 1}
+        for index in (0, 3, 15)
+    ]  # fmt: skip
+    return {**row, "classes": classes, "mask_sha256": hashlib.sha256(data).hexdigest()}
 
 
 class Served:

@@ -186,9 +186,11 @@ def test_review_by_keyboard_alone(tab, looked_at):
     server, _ = looked_at
     tab.goto(f"{server.root}/?sort=key&status=ok")
     until(tab, "document.querySelectorAll('.card').length === 7")
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("ArrowRight")
+    until(tab, "document.querySelector('#f-sort') !== null")
     order = keys_of(tab)
+    tab.keyboard.press("ArrowRight")
+    until(tab, "key => document.activeElement.dataset.key === key", arg=order[0])
+    tab.keyboard.press("ArrowRight")
     assert tab.evaluate("document.activeElement.dataset.key") == order[1]
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#panes[data-ready]")
@@ -224,7 +226,7 @@ def test_review_by_keyboard_alone(tab, looked_at):
     tab.keyboard.press("Escape")
     tab.keyboard.press("Escape")
     tab.wait_for_selector(".card")
-    assert tab.evaluate("document.activeElement.dataset.key") == order[2]
+    until(tab, "key => document.activeElement.dataset.key === key", arg=order[2])
     assert re.search(r"\d+ reviewed, \d+ left", tab.inner_text("#progress"))
     tab.keyboard.press("/")
     assert tab.evaluate("document.activeElement.id") == "f-text"
