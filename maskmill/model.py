@@ -146,19 +146,16 @@ class Model:
         return self._labeller.label(shown, answers)
 
     def _shown(self, image: Picture) -> ShownPicture:
+        labeller = self._labeller
         if isinstance(image, str | PathLike):
             path = fspath(image)
-            decoded = self._labeller.decode(read_bytes(path), path)
-            return self._labeller.show(decoded.pixels, decoded.reduction)
-        return self._labeller.show(_rgb_of(image))
-
-
-def _rgb_of(image: Picture) -> RgbImage:
-    if isinstance(image, np.ndarray):
-        return _checked_array(image)
-    if hasattr(image, "getexif"):
-        return pillow_to_rgb(image)
-    raise SettingsError(f"a picture is a path, a Pillow picture or an array, not {type(image)}")
+            decoded = labeller.decode(read_bytes(path), path)
+            return labeller.show(decoded.pixels, decoded.reduction)
+        if isinstance(image, np.ndarray):
+            return labeller.show(_checked_array(image))
+        if hasattr(image, "getexif"):
+            return labeller.show(pillow_to_rgb(image))
+        raise SettingsError(f"a picture is a path, a Pillow picture or an array, not {type(image)}")
 
 
 def _checked_array(array: npt.NDArray[np.uint8]) -> RgbImage:
