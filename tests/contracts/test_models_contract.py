@@ -100,7 +100,7 @@ def test_logits_stand_on_the_grid_that_the_spec_tells(name):
     one = untrained(name)
     assert not any(module.training for module in one.network.modules())
     picture = pictures(spec, ((SIZE, SIZE),))[0]
-    whole = one._logits([picture])
+    whole = np.asarray(one._logits([picture]))
     points = -(-SIZE // spec.grid_stride)
     assert whole.shape == (1, one.num_classes, points, points)
     assert whole.dtype == np.float32
@@ -136,7 +136,7 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
     ]
     one = untrained(name)
     alone = [one._logits([picture])[0] for picture in group]
-    together = one._logits(group)
+    together = np.asarray(one._logits(group))
     for single, batched in zip(alone, together, strict=True):
         limit = 1e-3 * max(1.0, float(np.abs(single).max()))
         assert np.abs(single - batched).max() <= limit
