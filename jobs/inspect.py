@@ -90,7 +90,7 @@ def _censuses(path: str, names: Sequence[str], workers: int) -> "Iterable[FileCe
     spawned = get_context("spawn")  # forking a process that has threads is not safe
     with (
         ProcessPoolExecutor(workers, mp_context=spawned, initializer=end_with_parent) as pool,
-        progress_meter(len(names), 0, "inspect") as meter,
+        progress_meter(len(names), 0, "inspect", "files") as meter,
     ):
         for census in pool.map(work, names, chunksize=16):
             meter.advance(1, int(bool(census.failure)))
@@ -102,7 +102,9 @@ def _say(found: "Inspection") -> None:
     likely = printable(f"{found.convention.name}: {found.convention.reason}")
     if not found.files:
         click.echo(f"{printable(found.path)}: no masks, but {likely}")
-        click.echo(printable(f"next: {found.next}"))
+        _say_findings(found)
+        if found.next:
+            click.echo(printable(f"next: {found.next}"))
         return
     modes = ", ".join(f"{mode} {count}" for mode, count in report["modes"].items())
     palettes = ", ".join(f"{kind} {count}" for kind, count in report["palettes"].items())
@@ -116,16 +118,20 @@ def _say(found: "Inspection") -> None:
     elif found.is_unnamed:
         click.secho("classes are unnamed: give --labels FILE", fg="yellow")
     _say_values(report["values"])
+    _say_findings(found)
+    if not found.findings:
+        click.secho("nothing odd", fg="green")
+    if found.next:
+        click.echo(printable(f"next: {found.next}"))
+
+
+def _say_findings(found: "Inspection") -> None:
     for kind, count in found.kinds().items():
         of_kind = [one for one in found.findings if one.kind == kind]
         color = "red" if of_kind[0].severity == "sick" else "yellow"
         click.secho(f"{of_kind[0].severity} {kind}: {count:,}", fg=color)
         for one in of_kind[:SHOWN_PER_KIND]:
             click.echo(printable(f"  {one.file}{': ' if one.file else ''}{one.sentence}"))
-    if not found.findings:
-        click.secho("nothing odd", fg="green")
-    if found.next:
-        click.echo(printable(f"next: {found.next}"))
 
 
 def _say_values(rows: list[dict[str, Any]]) -> None:

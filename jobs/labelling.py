@@ -24,12 +24,16 @@ def carry_out(
     from maskmill.pipeline.prelabel.job import PrelabelJob
     from maskmill.pipeline.prelabel.settings import PrelabelSettings
 
-    how = run_options(options)
+    how, wants_page = run_options(options), options.pop("report")
     job = PrelabelJob(PrelabelSettings(**options), command)
     if dry_run:
         _say_plan(job, as_json)
         return
     outcome = run(job, how)
+    if wants_page:
+        from maskmill.pipeline.reports.page import write_report
+
+        outcome.result["report"] = write_report(job.settings.out)
     advice = "each failed image is a row with its reason; --retry-failed does them again"
     if as_json:
         say_json(outcome_dict(outcome, files=outcome.result))

@@ -8,7 +8,7 @@ import click
 
 from maskmill.schemas.errors import SettingsError
 
-NOT_SETTINGS = ("as_json", "dry_run", "allow_failures", "list_formats", "source", "out")
+NOT_SETTINGS = ("as_json", "dry_run", "allow_failures", "list_formats", "report", "source", "out")
 """Parameters of commands that say how to print and to exit, or that functions take as arguments."""
 
 

@@ -14,10 +14,10 @@ LINE_SECONDS = 10.0
 
 
 class ProgressMeter:
-    """Counts images; draws a bar on a terminal and prints a line now and then elsewhere."""
+    """Counts items; draws a bar on a terminal and prints a line now and then elsewhere."""
 
-    def __init__(self, total: int, done: int, what: str) -> None:
-        self._total, self._before, self._what = total, done, what
+    def __init__(self, total: int, done: int, what: str, noun: str) -> None:
+        self._total, self._what, self._noun = total, what, noun
         self._done, self._failed = done, 0
         self._first: float | None = None
         self._first_done = done
@@ -37,7 +37,7 @@ class ProgressMeter:
             self._bar.start()
 
     def advance(self, done: int, failed: int) -> None:
-        """``done`` more images have a committed row, ``failed`` of them a failed one."""
+        """``done`` more items have a committed row, ``failed`` of them a failed one."""
         self._done += done
         self._failed += failed
         if self._first is None:  # start-up is not part of the rate
@@ -50,7 +50,7 @@ class ProgressMeter:
 
     @property
     def rate(self) -> float:
-        """Images per second since the first committed block; 0.0 until there are two."""
+        """Items per second since the first committed block; 0.0 until there are two."""
         elapsed = time.monotonic() - self._first if self._first is not None else 0.0
         return (self._done - self._first_done) / elapsed if elapsed > 0 else 0.0
 
@@ -58,9 +58,8 @@ class ProgressMeter:
         """Rate, time left and failures in words."""
         pace = "measuring the rate"
         if self.rate:
-            pace = (
-                f"{self.rate:.1f} images/s, {_clock((self._total - self._done) / self.rate)} left"
-            )
+            left = _clock((self._total - self._done) / self.rate)
+            pace = f"{self.rate:.1f} {self._noun}/s, {left} left"
         storage = RETRIES.sentence()
         return f"{pace}, {self._failed} failed" + (f", {storage}" if storage else "")
 
@@ -71,9 +70,9 @@ class ProgressMeter:
 
 
 @contextmanager
-def progress_meter(total: int, done: int, what: str) -> Iterator[ProgressMeter]:
-    """A meter that is put away however the work ends."""
-    meter = ProgressMeter(total, done, what)
+def progress_meter(total: int, done: int, what: str, noun: str) -> Iterator[ProgressMeter]:
+    """A meter that is put away however the work ends; ``noun`` is what it counts."""
+    meter = ProgressMeter(total, done, what, noun)
     try:
         yield meter
     finally:

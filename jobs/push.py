@@ -176,8 +176,9 @@ def _send(job: "PushJob", as_json: bool, *, retry_failed: bool, allow_failures: 
     from maskmill.pipeline.runs.layout import RunLayout
     from maskmill.pipeline.runs.lock import run_lock
 
-    place = RunLayout(job.root.rpartition("/")[0])
-    with run_lock(place):  # two batches for one project would not see each other's images
+    with run_lock(
+        RunLayout(job.place)
+    ):  # two batches for one project would not see each other's images
         outcome = run_job(job, SerialOptions(retry_failed=retry_failed))
     _say(outcome, job, as_json)
     if outcome.result.gone or (outcome.ledger.failed and not allow_failures):

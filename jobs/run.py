@@ -76,7 +76,10 @@ class Job(Protocol[AnyPlan, Result]):
         """Names that every ok row must have in its column ``files``."""
 
     def resolve(self, plan: AnyPlan, workers: Workers) -> AnyPlan:
-        """The plan with its whole identity, and what the workers had to say as notes."""
+        """The plan with its whole identity, and what the workers had to say as notes.
+
+        A manifest that is not written yet may be cut into other blocks.
+        """
 
     def on_gpu(self, plan: AnyPlan) -> bool:
         """Whether the network of a resolved plan runs on GPUs."""
@@ -152,20 +155,17 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
     with run_lock(layout) as lock, ExitStack() as stack:
         _say([lock.note] if lock.note else [])
         plan, record = _planned(job)
-        pending = pending_blocks(
-            layout,
-            plan.sizes,
-            job.table,
-            retry_failed=options.retry_failed,
-            outputs=job.needed_files(plan),
-        )
+        pending = _pending(job, plan, options)
         name = choose_engine(options, layout, pending, local_items=job.local_items)
-        _say(engine_notes(options, name) if pending.num_rows else [])
+        _say(engine_notes(options, name, pending.num_rows) if pending.num_rows else [])
         workers = LazyWorkers(options.start(name, layout), stack)
         session = _Session(name if pending.num_rows else "")
         is_fresh = bool(pending.num_rows) or record is None or record.state != "finished"
         if record is None or pending.num_rows:
+            before = plan.sizes
             plan, record = _opened(job, plan, record, workers)
+            if plan.sizes != before:  # workers of another kind take other blocks
+                pending = _pending(job, plan, options)
             _work(job, plan, pending, workers, session, lock.check, options.stall_minutes)
         lock.check()
         ledger = _balanced(job, plan, record, session)
@@ -183,6 +183,17 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
         seconds=session.seconds,
         rate=session.rate,
         examples=session.examples,
+    )
+
+
+def _pending(job: Job[AnyPlan, Any], plan: AnyPlan, options: RunOptions) -> pa.Table:
+    """What is to do, a row of schema PENDING for each block."""
+    return pending_blocks(
+        job.layout,
+        plan.sizes,
+        job.table,
+        retry_failed=options.retry_failed,
+        outputs=job.needed_files(plan),
     )
 
 
@@ -240,7 +251,7 @@ def _work(
     stages = job.stages(plan, uuid.uuid4().hex)
     done = plan.inputs - num_items(pending)
     with (
-        progress_meter(plan.inputs, done, job.command) as meter,
+        progress_meter(plan.inputs, done, job.command, job.noun) as meter,
         watchdog(job.layout, pending["block"].to_pylist(), stall_minutes) as dog,
     ):
         for tally in workers.engine.blocks(stages, pending, on_gpu=job.on_gpu(plan)):

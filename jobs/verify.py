@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from maskmill.pipeline.runs.layout import RunLayout
 
 MAX_SHOWN = 20
+NOUNS = {"convert": "samples", "audit": "pairs"}
+"""What a run of these commands counts; the others count images."""
 
 
 @click.command()
@@ -29,7 +31,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     anew, the COCO document made again and compared byte for byte. OUT of `convert`: every file of
     every row, the ledger and the documents. OUT of `finetune`: every step once, the model's hash,
     and its scores from the rows. OUT of `audit`: pairs = rows, and that the confusion
-    matrix is their sum.
+    matrix is their sum. OUT of `pull`: rows and masks.
 
     \b
     Example:
@@ -41,6 +43,7 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     from maskmill.jobs.progress import progress_meter
     from maskmill.pipeline.audit.proof import verify_audit
     from maskmill.pipeline.convert.proof import verify_conversion
+    from maskmill.pipeline.exchange.proof import verify_pull
     from maskmill.pipeline.prelabel.proof import verify_run
     from maskmill.pipeline.runs.layout import RunLayout
     from maskmill.pipeline.runs.record import load_record
@@ -52,12 +55,13 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     proofs = {
         "convert": lambda: verify_conversion(layout),
         "audit": lambda: verify_audit(out),
+        "pull": lambda: verify_pull(layout),
         "finetune": lambda: _verify_finetune(layout),
     }
     steps = proofs.get(command, lambda: verify_run(layout, inputs=inputs))()
     problems: list[str] = []
     checked = 0
-    with progress_meter(total, 0, "verify") as meter:
+    with progress_meter(total, 0, "verify", NOUNS.get(command, "images")) as meter:
         for step in steps:
             checked += step.items
             problems += step.problems

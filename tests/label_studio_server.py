@@ -100,6 +100,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(folder / "files"),
+        "ML_BLOCK_LOCAL_IP": "false",  # backends of tests are on loopback
+        "SSRF_PROTECTION_ENABLED": "false",  # as is the webhook made of each of them
         "LABEL_STUDIO_DEBUG": "false",
     }
 

@@ -1,11 +1,19 @@
 """The simulator obeys what can be computed by hand; the page says what it says."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.graph_simulator import Machines, StageCost, check, simulate, table
+from benchmarks.graph_simulator import (
+    Machines,
+    StageCost,
+    check,
+    simulate,
+    table,
+    whole_block_graph,
+)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 
@@ -52,6 +60,21 @@ def test_a_gpu_that_waits_for_its_host_is_idle_meanwhile():
 
 def test_the_machine_that_was_measured_is_predicted_within_a_tenth():
     assert check()["ratio"] == pytest.approx(1, abs=0.1)
+
+
+def test_whole_blocks_on_cores_take_the_sum_of_what_is_done_to_an_image():
+    stages, machines = whole_block_graph(cores=4, forward=0.030, load=0.002, save=0.0045)
+    found = simulate(stages, machines, block_images=32)
+    assert found.images_per_second == pytest.approx(4 / 0.040, rel=0.02)
+
+
+def test_blocks_that_wait_for_a_gpu_are_there_when_it_is_free():
+    """More of them under way change nothing where all stages are steady, and never slow it."""
+    rates = [
+        rate(stage("load", 0.001, 4), replace(stage("predict", 0.001, gpu=0.003), in_flight=many))
+        for many in (2, 4)
+    ]
+    assert rates == pytest.approx([250, 250], rel=0.02)
 
 
 def test_the_page_says_what_the_simulation_says():

@@ -61,12 +61,20 @@ class RunOptions:
             )
 
 
-def engine_notes(options: RunOptions, name: str) -> list[str]:
-    """What the user should hear about the engine."""
-    address = os.environ.get("RAY_ADDRESS")
-    if name == "local" or options.address or not address:
+def engine_notes(options: RunOptions, name: str, blocks: int) -> list[str]:
+    """What the user should hear about the engine that is to do so many blocks."""
+    if name == "local":
         return []
-    return [f"RAY_ADDRESS={address} is left aside: --address auto joins that cluster"]
+    notes, address = [], os.environ.get("RAY_ADDRESS")
+    if address and not options.address:
+        notes.append(f"RAY_ADDRESS={address} is left aside: --address auto joins that cluster")
+    if options.workers is not None and options.workers > blocks:
+        there = "1 block is" if blocks == 1 else f"{blocks:,} blocks are"
+        notes.append(
+            f"--workers {options.workers} is lowered to {blocks:,}: {there} to do, and a block is "
+            "done by one worker"
+        )
+    return notes
 
 
 def choose_engine(

@@ -19,16 +19,13 @@ from pathlib import Path
 from types import ModuleType
 
 from maskmill.jobs.engines.gpus import Gpus, count_gpus
-from maskmill.jobs.engines.machine import local_cores
+from maskmill.jobs.engines.machine import local_cores, object_store_bytes
 from maskmill.jobs.engines.native_stderr import native_stderr_in_file
 from maskmill.jobs.engines.watch import Watch
 from maskmill.jobs.temporary_root import short_temporary_root
 from maskmill.schemas.errors import RunFailed, SettingsError
 from maskmill.search_path import clean_environment
 from maskmill.signals import handlers_kept
-
-OBJECT_STORE_BYTES = 1 << 30
-"""Shared memory of a cluster of our own. Parcels are some 30 MB and only a few are under way."""
 
 SPARE_CPUS = 2
 """Logical CPUs beside the workers': loading and saving must never wait for a network's CPU."""
@@ -103,7 +100,7 @@ def _own() -> Iterator[Watch]:
             ray.init(
                 address="local",
                 num_cpus=local_cores() + SPARE_CPUS,
-                object_store_memory=OBJECT_STORE_BYTES,
+                object_store_memory=object_store_bytes(),
                 include_dashboard=False,
                 _system_config=KEEP_IDLE_WORKERS,
                 _temp_dir=folder,

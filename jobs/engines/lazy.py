@@ -45,7 +45,7 @@ class LazyWorkers:
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
         """As of the engine, with a progress display that has the last stage's name."""
-        with progress_meter(num_items(pending), 0, stages[-1].name) as meter:
+        with progress_meter(num_items(pending), 0, stages[-1].name, "items") as meter:
             for tally in self.engine.blocks(stages, pending, on_gpu=on_gpu):
                 meter.advance(len(tally), sum(bool(row["error_code"]) for row in tally))
                 yield tally

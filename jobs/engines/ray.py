@@ -3,13 +3,17 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 
+import click
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
 from maskmill.jobs.engines.gpus import KIND_PREFIX
+from maskmill.jobs.engines.nodes import NodesChanged, NodeWatch, recounted, remember_executor
 from maskmill.jobs.engines.placement import holders_of, light_processes
 from maskmill.jobs.engines.room import rooms
 from maskmill.jobs.engines.stage_process import StageProcess, retries_of, with_share_of_gpu
@@ -85,8 +89,9 @@ class RayEngine:
         import ray
 
         self._await_room(LIGHT_CPUS, self._share(on_gpu))
-        options = {"num_cpus": LIGHT_CPUS, "num_gpus": self._share(on_gpu)}
-        answer = ray.remote(**options)(function).remote(*arguments)
+        share = self._share(on_gpu)
+        options = {"num_cpus": LIGHT_CPUS, "num_gpus": share}
+        answer = ray.remote(**options)(with_share_of_gpu).remote(share, function, *arguments)
         import ray.data  # takes a second, which the worker spends on imports of its own
 
         return self._watched(lambda: iter([ray.get(answer)])).__next__()
@@ -124,7 +129,29 @@ class RayEngine:
     ) -> Iterator[list[dict[str, Any]]]:
         """Do every row of a PENDING table; after each block, its TALLY rows.
 
+        Where nodes leave a joined cluster, or come to it, what is left is begun anew.
+        """
+        left, done = pending, set[int]()
+        while left.num_rows:
+            try:
+                for tally in self._layout_of(stages, left, on_gpu):
+                    done.update(row["block"] for row in tally)
+                    yield tally
+                return
+            except NodesChanged as change:
+                left = left.filter(pc.invert(pc.is_in(left["block"], pa.array(done, pa.int64()))))
+                self._cluster = recounted(self._cluster)
+                click.echo(f"note: {change}; what is left is begun anew", err=True)
+
+    def _layout_of(
+        self, stages: Sequence[Stage], pending: pa.Table, on_gpu: bool
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The stages laid out over the cluster as it is now.
+
         A row is a whole block and stays one row to the end, so that a block is never split.
+
+        Raises:
+            NodesChanged: the cluster is another one now.
         """
         import ray.data
 
@@ -150,9 +177,19 @@ class RayEngine:
                 **ONE_BLOCK,
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
-        for table in self._watched(lambda: iter(dataset.iter_batches(**batches))):
-            RETRIES.add(retries_of(table), 0)
-            yield table.to_pylist()
+        executors = remember_executor(dataset)
+        nodes = NodeWatch(self._cluster)
+        look = partial(nodes.check, blocks_left=pending.num_rows / holders)
+        try:
+            for table in self._watched(lambda: iter(dataset.iter_batches(**batches)), look):
+                RETRIES.add(retries_of(table), 0)
+                yield table.to_pylist()
+        except NodesChanged:
+            for executor in executors:
+                executor.shutdown(force=True)
+            raise
+        finally:
+            nodes.stop()
 
     def _placing(
         self, stage: Stage, stages: Sequence[Stage], holders: int, share: float
@@ -190,8 +227,12 @@ class RayEngine:
         kind = {f"{KIND_PREFIX}{self._kind}": KIND_SHARE} if gpus and self._kind else {}
         return {**({"CPU": cpus} if cpus else {}), **({"GPU": gpus} if gpus else {}), **kind}
 
-    def _watched(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    def _watched(
+        self, start: Callable[[], Iterator[Any]], look: Callable[[], None] = lambda: None
+    ) -> Iterator[Any]:
         """What an iterator gives, read by a thread, so that a dead cluster does not hold us up.
+
+        ``look`` is called now and then, and may raise.
 
         Raises:
             RunFailed: the cluster died, the machine failed, or a stage hit a bug.
@@ -216,6 +257,8 @@ class RayEngine:
                 raise RunFailed(self._cluster.watch.failure)
             if kind == "result":
                 yield value
+            if kind in ("result", "nothing"):
+                look()
             elif kind == "end":
                 return
             elif kind == "error":

@@ -14,6 +14,7 @@ CONTESTED: Final = "contested"
 OTHER_RESULTS: Final = "other_results"
 UNLISTED: Final = "unlisted"
 UNUSABLE: Final = "unusable"
+UNLABELLED: Final = "unlabelled"
 TO_BACKGROUND: Final = "to_background"
 TO_IGNORE: Final = "to_ignore"
 PICTURES: Final = "pictures"
@@ -29,6 +30,7 @@ KINDS: Final[Mapping[str, str]] = {
     OTHER_RESULTS: "results of other annotators of the same picture",
     UNLISTED: "annotations of pictures that the document does not list",
     UNUSABLE: "entries that lack a field each must have, or repeat an id",
+    UNLABELLED: "pictures without a label file",
     TO_BACKGROUND: "pixels that became background",
     TO_IGNORE: "pixels that became ignore",
     PICTURES: "pictures that were not found",

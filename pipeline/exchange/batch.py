@@ -15,7 +15,9 @@ from maskmill.pipeline.datasets.samples import DatasetIndex, ReadContext, ReadOp
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.prelabel.review_order import review_order
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.text_list import read_lines
+from maskmill.pipeline.storage.filesystems import join_uri
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.exchange import PUSH_MANIFEST
@@ -27,7 +29,8 @@ RARITY: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunImages:
-    """The labelled images of a finished run, in the order of the push. ``model`` made the masks."""
+    """The labelled images of a finished run, in the order of the push. ``model`` made the masks;
+    ``failed`` images of the run have none."""
 
     run: str
     labels: LabelMap
@@ -35,6 +38,7 @@ class RunImages:
     tree: FileTree
     items: tuple[SampleItem, ...]
     extras: Mapping[str, Any]
+    failed: int = 0
 
     @property
     def digest(self) -> str:
@@ -72,8 +76,10 @@ def run_images(
         keys = keys[:limit]
     if not keys:
         raise SettingsError(f"{run} has no labelled image to push")
+    record = load_record(RunLayout(run))
+    failed = int(record.ledger.get("failed", 0)) if record and only is None else 0
     return RunImages(
-        run=run, labels=index.labels, model=str(index.extras["model"]), tree=tree,
+        run=run, failed=failed, labels=index.labels, model=str(index.extras["model"]), tree=tree,
         items=tuple(items[key] for key in keys), extras=index.extras,
     )  # fmt: skip
 
@@ -97,27 +103,41 @@ def _ordered(run: str, items: Mapping[str, SampleItem], only: str | None, order:
 
 def batch_layout(run: str, place: str, digest: str) -> RunLayout:
     """Where the ledger of one batch is: a place is a project of a server."""
-    return RunLayout(f"{place_layout(run, place).root}/{digest}")
+    return RunLayout(join_uri(run, f"{FOLDER}/{place}/{digest}"))
 
 
 def place_layout(run: str, place: str) -> RunLayout:
     """Where the ledgers of all batches of a project are."""
-    return RunLayout(f"{run.rstrip('/')}/{FOLDER}/{place}")
+    return RunLayout(join_uri(run, f"{FOLDER}/{place}"))
+
+
+def ledgers(run: str, place: str) -> Iterator[RunLayout]:
+    """The ledgers of all batches of a project, by name; with a wildcard at its end, of several."""
+    for name in _names(RunLayout(join_uri(run, FOLDER))):
+        if name == place or (place.endswith("*") and name.startswith(place[:-1])):
+            for digest in _names(place_layout(run, name)):
+                layout = batch_layout(run, name, digest)
+                if layout.exists(layout.manifest):
+                    yield layout
+
+
+def _names(layout: RunLayout) -> list[str]:
+    selector = fs.FileSelector(layout.path(""), allow_not_found=True)
+    return sorted(info.base_name for info in layout.filesystem.get_file_info(selector))
 
 
 def sent_before(run: str, place: str, digest: str) -> dict[str, str]:
     """Keys that earlier batches have sent, or begun to send, to a project; by which batch."""
-    layout = place_layout(run, place)
-    selector = fs.FileSelector(layout.path(""), allow_not_found=True)
-    names = [info.base_name for info in layout.filesystem.get_file_info(selector)]
     found: dict[str, str] = {}
-    for name in sorted(names):
-        other = RunLayout(f"{layout.root}/{name}")
-        if name == digest or not other.exists(other.manifest):
+    own = batch_layout(run, place, digest).root
+    for other in ledgers(run, place):
+        if other.root == own:
             continue
         keys = other.read_table(other.manifest, ["image_id", "key"])
         failed = set(_failed(other))
-        found |= {row["key"]: name for row in keys.to_pylist() if row["image_id"] not in failed}
+        found |= {
+            row["key"]: other.root for row in keys.to_pylist() if row["image_id"] not in failed
+        }
     return found
 
 

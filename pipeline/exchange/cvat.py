@@ -55,7 +55,18 @@ class Cvat:
         config = Config(status_check_period=self.period)
         client = Client(self.url, logger=logger, config=config, check_server_version=False)
         client.login(AccessTokenCredentials(self.token.read()))
+        self._limit(client.api_client.rest_client)
         return client
+
+    def _limit(self, rest: Any) -> None:
+        """Uploads and exports of the SDK wait for ever otherwise: it hands no limit through."""
+        plain, seconds = rest.request, (CONNECT_SECONDS, self.seconds)
+
+        def request(*arguments: Any, **more: Any) -> Any:
+            more["_request_timeout"] = more.get("_request_timeout") or seconds
+            return plain(*arguments, **more)
+
+        rest.request = request
 
     def ask(self, api: str, operation: str, *arguments: Any, **more: Any) -> Any:
         """The JSON that an operation of one of the SDK's APIs answers with; None where empty.
@@ -68,12 +79,7 @@ class Cvat:
         """
         with self._told(f"{api} {operation}"):
             function = getattr(getattr(self._client.api_client, f"{api}_api"), operation)
-            _, response = function(
-                *arguments,
-                **more,
-                _parse_response=False,
-                _request_timeout=(CONNECT_SECONDS, self.seconds),
-            )
+            _, response = function(*arguments, **more, _parse_response=False)
             data = response.data
         return json.loads(data) if data else None
 

@@ -19,6 +19,7 @@ from maskmill.pipeline.datasets.formats.cvat_images import image_to_sample
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, SampleItem
 from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.exchange.batch import ledgers
 from maskmill.pipeline.exchange.cvat import Cvat, Document
 from maskmill.pipeline.exchange.label_studio_pull import PulledRun, pushed_run
 from maskmill.pipeline.exchange.pages import Page, PageFiles
@@ -26,6 +27,7 @@ from maskmill.pipeline.exchange.pull_job import Placed, PullJob, safe_key
 from maskmill.pipeline.exchange.pulled_masks import (
     change_columns,
     mask_columns,
+    sent_mask,
     told_counts,
     told_left_out,
 )
@@ -66,8 +68,7 @@ def cvat_pull(cvat: Cvat, project_name: str, out: str, run: str) -> PullJob:
 def _pushed_keys(run: str) -> dict[str, str]:
     """Keys by "task/picture", of every push of the run to any CVAT."""
     keys: dict[str, str] = {}
-    for ledger in sorted(Path(run).glob("push/cvat-*/*/run.json")):
-        layout = RunLayout(str(ledger.parent))
+    for layout in ledgers(run, "cvat-*"):
         for table in layout.committed_rows(["key", "task_id", "picture"]):
             for row in table.to_pylist():
                 if row["task_id"] is not None:
@@ -195,9 +196,12 @@ class PaintImages:
         if key is None or key not in self.pushed.masks:
             return None
         payload: Document = {"mask": self.pushed.masks[key], "image": None, "scores": []}
-        context = ReadContext(tree=open_tree(self.run), labels=self.pushed.labels)
+        labels = self.pushed.labels
+        context = ReadContext(tree=open_tree(self.run), labels=labels)
         try:
             reader = dataset_format("prelabel").load_reader()
-            return reader.read(SampleItem(key=key, payload=payload), context).mask
+            return sent_mask(
+                reader.read(SampleItem(key=key, payload=payload), context).mask, labels
+            )
         except FileFailure:
             return None

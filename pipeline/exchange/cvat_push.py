@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from maskmill.pipeline.datasets.samples import SampleItem
-from maskmill.pipeline.exchange.batch import batch_layout, push_manifest, run_images, sent_before
+from maskmill.pipeline.exchange.batch import (
+    batch_layout,
+    place_layout,
+    push_manifest,
+    run_images,
+    sent_before,
+)
 from maskmill.pipeline.exchange.cvat import Cvat
 from maskmill.pipeline.exchange.cvat_delivery import CvatDelivery
 from maskmill.pipeline.exchange.label_studio_push import place_name, standing_notes
@@ -45,6 +51,7 @@ def cvat_push(request: CvatRequest, cvat: Cvat) -> PushJob:
     blocks, names = _tasks(items, request.task_images, by_folder=request.order == "key")
     labels = _labels_there(cvat, project, images.labels)
     return PushJob(
+        place=place_layout(request.run, place).root,
         root=batch_layout(request.run, place, images.digest).root,
         images=images,
         manifest=push_manifest(items, blocks, names),
@@ -53,7 +60,7 @@ def cvat_push(request: CvatRequest, cvat: Cvat) -> PushJob:
         pictures={"by": "upload"},
         shapes="mask",
         chunk=request.task_images,
-        notes=(*notes, *standing_notes(len(images.items) - len(items), cvat.url)),
+        notes=(*notes, *standing_notes(len(images.items) - len(items), images.failed, cvat.url)),
     )
 
 

@@ -34,6 +34,15 @@ def mask_columns(
     }  # fmt: skip
 
 
+def sent_mask(mask: LabelMask, labels: LabelMap) -> LabelMask:
+    """A mask as annotators saw it: what was ignored had no shape, and is background for them."""
+    if labels.background_index is None:
+        return mask
+    seen = mask.copy()
+    seen[mask == labels.ignore_index] = labels.background_index
+    return seen
+
+
 def change_columns(
     mask: LabelMask, prediction: LabelMask | None, *, is_new: bool
 ) -> dict[str, Any]:

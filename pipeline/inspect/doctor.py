@@ -1,7 +1,6 @@
 """The mask doctor: which files are masks, their census, the diagnosis, what to run next."""
 
 import posixpath
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from maskmill.pipeline.datasets.recognition import Recognition, recognise, recog
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import MASK_LAYOUTS, likely_convention
+from maskmill.pipeline.inspect.documents import conversion, holds_boxes_alone
 from maskmill.pipeline.inspect.evidence import Convention
 from maskmill.pipeline.inspect.known_sets import WHOLE_VISTAS
 from maskmill.pipeline.inspect.mask_files import mask_names, may_be_masks, picture_sizes
@@ -206,13 +206,14 @@ def _without_masks(
         SettingsError: none that is read here; it is named, else ``otherwise`` is said.
     """
     if document is not None:
-        command = f"maskmill convert {shlex.quote(path)} OUT --from {document.format}"
+        boxes = holds_boxes_alone(tree, document)
         return Inspection(
             path=path,
             files=(),
             convention=Convention(document.format, document.format, "", document.reason),
             naming=Naming(),
-            next=f"{command} --to indexed --check",
+            findings=(Finding("boxes", "odd", "", boxes),) if boxes else (),
+            next="" if boxes else conversion(path, document),
         )
     foreign = foreign_document(tree)
     raise SettingsError(f"{path} holds no mask; {foreign.sentence if foreign else otherwise}")

@@ -46,6 +46,11 @@ class ModelChoice:
         return f"{name} (untrained)" if self.weights_kind == "untrained" else name
 
 
+def model_version(title: str, sha256: str | None) -> str:
+    """One text that tells a model with its weights from others, as annotators' tools keep it."""
+    return f"{title}@sha256:{sha256[:12]}" if sha256 else title  # random ones, or people, have none
+
+
 def choose_model(
     name: str | None = None,
     weights: str | None = None,

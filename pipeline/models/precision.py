@@ -21,9 +21,10 @@ DTYPES: dict[str, torch.dtype] = {
 def resolve_precision(
     wanted: str, device: str, suited: Sequence[str] = ("fp32", "bf16", "fp16")
 ) -> Precision:
-    """``auto`` -> bf16 where the device computes in it natively, else fp16 on CUDA, fp32 on CPU.
+    """``auto`` -> on a CPU bf16 where it computes in it natively, on CUDA what keeps labels best.
 
-    ``suited`` are the formats in which a model's labels stay the same (ModelSpec.precisions).
+    ``suited`` are the formats in which a model's labels stay the same (ModelSpec.precisions); on
+    CUDA the first half format of them is taken that the GPU has. Elsewhere fp32.
 
     Raises:
         SettingsError: an unknown name, one that does not suit the model, fp16 on a CPU (no
@@ -31,8 +32,9 @@ def resolve_precision(
     """
     on_cuda = torch.device(device).type == "cuda"
     if wanted == "auto":
-        fast = _fast_on_cuda() if on_cuda else _fast_on_cpu()
-        return fast if fast in suited else "fp32"
+        there = _halves_of_gpu() if on_cuda else _halves_of_cpu()
+        fast = [one for one in there if one in suited]
+        return min(fast, key=suited.index, default="fp32")
     if wanted not in DTYPES:
         raise SettingsError(f"unknown precision {wanted!r}; choose one of {', '.join(PRECISIONS)}")
     check_precision(wanted, suited)
@@ -43,16 +45,16 @@ def resolve_precision(
     return wanted  # type: ignore[return-value]
 
 
-def _fast_on_cuda() -> Precision:
-    return "bf16" if _cuda_has_bf16() else "fp16"
+def _halves_of_gpu() -> tuple[Precision, ...]:
+    return ("fp16", "bf16") if _cuda_has_bf16() else ("fp16",)
 
 
 def _cuda_has_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def _fast_on_cpu() -> Precision:
-    return "bf16" if cpu_has_bf16() else "fp32"
+def _halves_of_cpu() -> tuple[Precision, ...]:
+    return ("bf16",) if cpu_has_bf16() else ()
 
 
 def cpu_has_bf16() -> bool:

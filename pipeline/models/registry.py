@@ -1,7 +1,7 @@
 """MODELS: every model by name. Adding one = a builder somewhere and one entry here; no torch."""
 
 from maskmill.pipeline.models.model_folder import folder_spec
-from maskmill.pipeline.models.spec import ModelSpec, WeightsOrigin
+from maskmill.pipeline.models.spec import BOUNDED, ModelSpec, WeightsOrigin
 from maskmill.pipeline.models.weights.imported import imported_models
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import SettingsError
@@ -107,6 +107,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
         preprocessing=_TF_SQUARE_513,
         labels="voc",
+        precisions=BOUNDED,
         output_stride=8,
         grid_stride=8,
         alignment="align_corners",
@@ -133,6 +134,7 @@ MODELS: dict[str, ModelSpec] = {
         ),
         preprocessing=_TF_SQUARE_513,
         labels="voc",
+        precisions=BOUNDED,
         output_stride=8,
         grid_stride=8,
         alignment="align_corners",

@@ -66,7 +66,8 @@ class ModelSpec:
     ``alignment`` says how grid points lie under the network's input (see
     geometry.onto_grid). ``output_stride`` is that of the encoder, ``grid_stride``
     that of the logits. ``precisions`` are the number formats that ``auto`` may choose, those in
-    which the labels stay the same. Models without ``weights`` must be trained or given a file.
+    which the labels stay the same; of two that a GPU has, the first. A model without
+    ``weights`` must be trained or given a file.
     ``stride_asked``: the user asked for this output stride, so that another project's checkpoint,
     which does not tell its own, is to be run at it. ``layout``: the project in
     weights.foreign_layouts that names the tensors of its file; empty where that is this one.
@@ -101,6 +102,11 @@ class ModelSpec:
     def fetched(self) -> bool:
         """Whether they can be had without the user bringing a file."""
         return self.weights is not None and self.weights.kind != "file"
+
+
+BOUNDED = ("fp32", "fp16", "bf16")
+"""Of networks whose ReLU6 keeps what they pass on below 6: fp16, which ends at 65,504, has three
+bits more than bf16 for it."""
 
 
 def labels_of(spec: ModelSpec) -> LabelMap:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskmill.pipeline.models.adaptation import check_class_count
+from maskmill.pipeline.models.choice import model_version
 from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter
 from maskmill.pipeline.models.torch_settings import best_device, exact_settings
 from maskmill.pipeline.models.worker_facts import gpu_title, torch_version
@@ -124,14 +125,15 @@ class Labeller:
         """
         usual = PrelabelSettings(untrained=self.settings.untrained, source="", out="")
         mine = _label_settings(self.settings)
-        settings = [] if mine == _label_settings(usual) else [f"settings {digest_of(mine)[:8]}"]
-        parts = [self.choice.title, self.choice.weights_sha256[:12], *settings]
-        return " ".join(part for part in parts if part)
+        settings = "" if mine == _label_settings(usual) else f" settings {digest_of(mine)[:8]}"
+        return model_version(self.choice.title, self.choice.weights_sha256) + settings
 
     def provenance(self) -> Provenance:
         """What the files of a fresh `prelabel` run with these settings, here, would carry."""
         known = known_identity(
-            self.settings, self.choice, default_block_images(self.settings.views)
+            self.settings,
+            self.choice,
+            default_block_images(self.settings.views, device=self.segmenter.device.type),
         )
         resolved = resolved_identity(
             device=self.segmenter.device.type,

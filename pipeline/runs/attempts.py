@@ -183,5 +183,5 @@ def _read(layout: RunLayout, block: int) -> Note:
     try:
         values: dict[str, Any] = json.loads(layout.read(layout.attempts_path(block)))
         return Note(**values)
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return Note()

@@ -200,10 +200,14 @@ class RunLayout:
 
     def committed_blocks(self) -> list[int]:
         """Numbers of the blocks whose rows are on disk, ascending."""
+        return sorted(self.committed_stamps())
+
+    def committed_stamps(self) -> dict[int, str]:
+        """Number of every committed block -> size and time of change of its file."""
         selector = fs.FileSelector(self.path(self.metadata), allow_not_found=True)
-        names = (info.base_name for info in self.filesystem.get_file_info(selector))
-        found = (_BLOCK_FILE.fullmatch(name) for name in names)
-        return sorted(int(match[1]) for match in found if match is not None)
+        infos = self.filesystem.get_file_info(selector)
+        found = ((info, _BLOCK_FILE.fullmatch(info.base_name)) for info in infos)
+        return {int(match[1]): f"{info.size} {info.mtime_ns}" for info, match in found if match}
 
     def committed_rows(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed rows, one table per block, in block order (= image_id order).

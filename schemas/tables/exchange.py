@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from maskmill.schemas.tables.columns import column
-from maskmill.schemas.tables.prelabel import CLASS_STATS
+from maskmill.schemas.tables.prelabel import CLASS_STATS, OUTPUT_FILE
 
 PUSH_MANIFEST = pa.schema(
     [
@@ -30,6 +30,7 @@ PUSHED = pa.schema(
         column("frame", pa.int64(), "CVAT: position of the picture in its task, from 0"),
         column("picture", pa.string(), "what the server calls the picture"),
         column("regions", pa.int64(), "regions of the prediction that the server took"),
+        column("ignored_pixels", pa.int64(), "of the mask: not sent, background to annotators"),
         column("worker", pa.string(), "host:pid"),
     ]
 )
@@ -65,6 +66,7 @@ PULLED = pa.schema(
         column("attempts", pa.int32(), "how often the image's block was started"),
         column("mask_path", pa.string(), "relative to OUT"),
         column("mask_sha256", pa.string(), "of the mask's file"),
+        column("files", pa.list_(OUTPUT_FILE), "beside the mask: none"),
         column("classes", pa.list_(CLASS_STATS), "one per class in the mask; no confidences"),
         column("task_id", pa.int64(), "the server's number of the task"),
         column(

@@ -29,6 +29,8 @@ def _kinds(setting: Setting) -> dict[str, Callable[[Setting, int], Forward]]:
     """Ways to call the network on a full group that is on the device already."""
     every = {"fp32": _eager("fp32"), "as the worker": _worker}
     on_gpu = {
+        "fine in fp32, rest fp16": _own("fp16"),
+        "fine in fp32, rest bf16": _own("bf16"),
         "autocast fp16": _eager("fp16"),
         "autocast bf16": _eager("bf16"),
         "half": _half,
@@ -43,11 +45,28 @@ def _eager(precision: str) -> Callable[[Setting, int], Forward]:
 
         from maskmill.pipeline.models.precision import DTYPES
 
-        segmenter, pixels = _loaded(setting, precision, group)
+        segmenter, pixels = _loaded(setting, "fp32", group)
         dtype, half = DTYPES[precision], precision != "fp32"
 
         def forward() -> Any:
             with torch.inference_mode(), torch.autocast(pixels.device.type, dtype, enabled=half):
+                return segmenter.network(pixels)
+
+        return forward
+
+    return make
+
+
+def _own(precision: str) -> Callable[[Setting, int], Forward]:
+    """The network as the worker has it, its weights in half but for the finest and the last."""
+
+    def make(setting: Setting, group: int) -> Forward:
+        import torch
+
+        segmenter, pixels = _loaded(setting, precision, group)
+
+        def forward() -> Any:
+            with torch.inference_mode():
                 return segmenter.network(pixels)
 
         return forward

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.gpu.fake_device import FakeGraph, fake_device, smaller_than
 
 SCRIPT = Path(__file__).with_name("accept.py")
 STEPS = [
@@ -70,6 +73,38 @@ def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, c
     broken, good = map(json.loads, capsys.readouterr().out.splitlines()[-2:])
     assert "ZeroDivisionError" in broken["failed"]
     assert good["result"] == {}
+
+
+@pytest.mark.slow
+def test_the_steps_of_a_gpu_run_on_one_that_computes_nothing(tmp_path, monkeypatch, capsys):
+    """Every step but those that start processes of their own, which have no such GPU."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    script, rates = (importlib.import_module(name) for name in ("accept", "rates"))
+    answers = importlib.import_module("answers")
+    setting = script.Setting(device="cuda", quick=True)
+    monkeypatch.setattr(rates, "GROUPS", (1, 2))
+    monkeypatch.setenv("MASKMILL_CACHE", str(tmp_path))  # files of weights are for real devices
+    monkeypatch.setattr(
+        answers, "in_another_process", lambda *_: answers.of_child(setting)
+    )  # a child would have no GPU
+    names = ["versions", "hashes", "rates", "stages", "exhaustion"]
+    with fake_device() as gpu:
+        monkeypatch.setattr(torch.nn.Conv2d, "forward", smaller_than(gpu, 16).forward)
+        assert script.run(setting, tmp_path / "gpu.json", names)
+    found = {one["step"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert [name for name in names if "result" not in found[name]] == []
+    assert found["versions"]["result"]["gpu"].startswith("Some GPU, 7 multiprocessors")
+    for precision in ("fp32", "fp16", "bf16"):
+        cases = found["hashes"]["result"][precision]
+        assert {"memory pressure", "another process", "each alone"} < set(cases)
+    kinds = found["rates"]["result"]
+    assert {"as the worker", "autocast fp16", "half, graph"} < set(kinds)
+    failed = {kind: groups for kind, groups in kinds.items() if "failed" in str(groups)}
+    assert failed == {}
+    assert FakeGraph.replays > 0
+    assert found["exhaustion"]["result"] == {
+        "holds": True, "halved": 64, "failed": 0, "same_afterwards": True,
+    }  # fmt: skip
 
 
 @pytest.mark.slow

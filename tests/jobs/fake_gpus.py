@@ -27,7 +27,8 @@ from maskmill.schemas.errors import RunFailed, SettingsError
 from tests.jobs.in_process import SMALL
 from tests.sick_images import write_small_pictures
 
-GPUS = {"first": 2, "second": 1}
+GPUS = {"A100": 2, "L4": 1}
+"""Of each node, by their kind."""
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,13 @@ def two_nodes():
     os.environ.update(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_USAGE_STATS_ENABLED="0")
     nodes = Nodes()
     try:
-        for gpus in GPUS.values():
-            nodes.add_node(num_cpus=4, num_gpus=gpus, object_store_memory=200 << 20)
+        for kind, gpus in GPUS.items():
+            nodes.add_node(
+                num_cpus=4,
+                num_gpus=gpus,
+                resources={f"accelerator_type:{kind}": 1},
+                object_store_memory=200 << 20,
+            )
         ray.init(address=nodes.address, log_to_driver=False)
         yield ray
     finally:
@@ -81,6 +87,13 @@ def where_am_i(stage_name):
     return open_stage
 
 
+def which_gpu():
+    """Where a question was asked."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id(), int(ray.get_gpu_ids()[0])
+
+
 def three_stages():
     return [
         Stage(name=name, open=where_am_i(name), holds_network=name == "predict")
@@ -92,9 +105,25 @@ def blocks(count):
     return pa.table({"block": pa.array(range(count), pa.int64())})
 
 
-@pytest.mark.parametrize(("share", "at_most"), [(1.0, 1), (0.5, 2), (0.4, 2)])
-def test_workers_share_gpus_and_the_other_stages_have_none(cluster, share, at_most):
-    engine = RayEngine(cluster, workers=None, gpus_per_worker=share)
+def test_every_share_of_the_kind_is_asked_at_the_same_time(cluster):
+    def asked(kind):
+        engine = RayEngine(cluster, workers=None, gpus_per_worker=0.5, accelerator_type=kind)
+        return Counter(engine.ask_each(which_gpu))
+
+    on_large, on_small = asked("A100"), asked("L4")
+    assert (sorted(on_large.values()), sorted(on_small.values())) == ([2, 2], [2])
+    assert not {node for node, _ in on_large} & {node for node, _ in on_small}
+    with pytest.raises(SettingsError, match=r"several kinds: A100, L4; .* --accelerator-type"):
+        asked(None)
+    with pytest.raises(SettingsError, match="no such GPU; there are: A100, L4"):
+        asked("H100")
+
+
+@pytest.mark.parametrize(
+    ("share", "kind", "at_most"), [(1.0, None, 1), (0.5, "A100", 2), (0.4, None, 2)]
+)
+def test_workers_share_gpus_and_the_other_stages_have_none(cluster, share, kind, at_most):
+    engine = RayEngine(cluster, workers=None, gpus_per_worker=share, accelerator_type=kind)
     rows = [
         row for table in engine.blocks(three_stages(), blocks(24), on_gpu=True) for row in table
     ]
@@ -105,7 +134,9 @@ def test_workers_share_gpus_and_the_other_stages_have_none(cluster, share, at_mo
     assert all(len(one["gpus"]) == 1 for one in networks.values())
     on_each = Counter((one["node"], one["gpus"][0]) for one in networks.values())
     assert max(on_each.values()) <= at_most
-    assert len(networks) <= sum(GPUS.values()) * at_most
+    assert len(networks) <= (GPUS[kind] if kind else sum(GPUS.values())) * at_most
+    if kind:
+        assert len({one["node"] for one in networks.values()}) == 1
 
 
 def test_gpus_that_pytorch_cannot_use_are_refused_and_cores_take_their_place(
@@ -116,7 +147,7 @@ def test_gpus_that_pytorch_cannot_use_are_refused_and_cores_take_their_place(
     with pytest.raises(
         SettingsError, match=r"counts a GPU that PyTorch cannot use: .*per-worker 0"
     ):
-        run(PrelabelJob(settings), RunOptions(engine="ray"))
+        run(PrelabelJob(settings), RunOptions(engine="ray", accelerator_type="A100"))
     outcome = run(PrelabelJob(settings), RunOptions(engine="ray", gpus_per_worker=0))
     assert (outcome.ledger.ok, outcome.ledger.failed) == (4, 0)
     identity = json.loads(RunLayout(settings.out).read("run.json"))["identity"]
@@ -142,6 +173,9 @@ def test_a_busy_cluster_is_told_and_waited_for_only_so_long(
     busy = "0.25 CPU and 0.5 GPU on one node, and .* 0 of 3 GPUs are free"
     with pytest.raises(RunFailed, match=busy):
         engine.ask(process, on_gpu=True)
+    of_kind = RayEngine(cluster, workers=None, gpus_per_worker=0.5, accelerator_type="L4")
+    with pytest.raises(RunFailed, match=r"0\.5 GPU and a L4 on one node"):
+        of_kind.ask_each(process)
     assert "waiting for up to 2 s" in capsys.readouterr().err
     with pytest.raises(RunFailed, match="0 of 3 GPUs are free"):
         next(engine.blocks(three_stages(), blocks(2), on_gpu=True))

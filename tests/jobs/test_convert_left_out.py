@@ -115,6 +115,21 @@ def test_yolo_boxes_are_refused(tmp_path: Path) -> None:
     assert "no masks in this document: 2 boxes;" in done.stderr
 
 
+def test_pictures_without_labels_are_counted(tmp_path: Path) -> None:
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"in/images/train/{name}.jpg")
+    (tmp_path / "in/labels/train/a.txt").write_text("0 0.1 0.1 0.8 0.1 0.8 0.8\n")
+    (tmp_path / "in/data.yaml").write_text("names: [cat]\ntrain: images/train\n")
+    arguments = (tmp_path / "in", tmp_path / "out", "--from", "yolo", "--to", "indexed")
+    for options, code in (((), 0), (("--strict",), 3)):
+        done = convert(*arguments, *options)
+        assert done.exit_code == code, done.output
+        assert told(json.loads(done.stdout)) == {("unlabelled", ""): 2}
+    assert "2 pictures have no label file (for example images/train/b.jpg)" in done.stderr
+
+
 def test_the_summary_names_them_and_does_not_call_it_lossless(tmp_path: Path) -> None:
     source = write_coco(tmp_path / "coco.json", *EVERYTHING)
     line = ["convert", str(source), str(tmp_path / "out"), "--from", "coco", "--to", "indexed",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -100,7 +101,23 @@ def test_trouble_that_passes_leaves_everything_once(labels, cvat, place, path):
     is_whole(labels, cvat)
 
 
-@pytest.mark.parametrize("moment", [2, 4, 7])
+def test_a_server_that_takes_too_long_is_given_up_and_found_to_have_done_it(labels, cvat):
+    """The SDK itself would wait for ever."""
+    left = [1]
+
+    def mood(method, path):
+        if path.endswith(("/data/", "/annotations/")) and method != "GET" and left[0]:
+            left[0] -= 1
+            time.sleep(2.5)
+
+    cvat.after = mood
+    push(labels, cvat, "--timeout", "1")
+    is_whole(labels, cvat)
+
+
+@pytest.mark.parametrize(
+    "moment", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_nothing_is_twice_or_missing(labels, cvat, moment):
     reached, killed = threading.Event(), threading.Event()
     writes = [0]
@@ -126,6 +143,8 @@ def test_killed_and_resumed_nothing_is_twice_or_missing(labels, cvat, moment):
     killed.set()
     push(labels, cvat)
     is_whole(labels, cvat)
+    files = [path for path in labels.rglob("*") if path.is_file()]
+    assert len(files) > 5 and not any(TOKEN.encode() in path.read_bytes() for path in files)
 
 
 def test_shapes_that_do_not_arrive_are_named(labels, cvat):
@@ -194,5 +213,6 @@ def test_corrections_come_back_with_source_and_what_changed(labels, cvat, tmp_pa
     expected[20:24, 28:32] = 1
     assert np.array_equal(np.array(Image.open(tmp_path / "out" / one["mask_path"])), expected)
     assert one["origins"] == ["auto 1", "semi-auto 1"] and one["changed_pixels"] == 16
+    assert "5 images verified" in maskmill("verify", tmp_path / "out")
     audit = maskmill("audit", labels, tmp_path / "out", "--json", "--engine", "local")
     assert audit["corrections"]["predictions"] == {"changed": 1, "kept": 4}

@@ -23,7 +23,7 @@ def test_a_cluster_of_two_nodes_with_three_gpus() -> None:
     words = [sys.executable, "-m", "pytest", "-q", "tests/jobs/fake_gpus.py"]
     done = subprocess.run(words, cwd=ROOT, env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
-    assert "....." in done.stdout or "sssss" in done.stdout
+    assert "......" in done.stdout or "ssssss" in done.stdout
 
 
 @pytest.mark.parametrize("share", [-0.5, 1.5, 2])

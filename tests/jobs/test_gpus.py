@@ -1,9 +1,12 @@
 """Which GPUs of a cluster a run takes, how many workers they hold, and what is refused."""
 
+import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from maskmill.jobs.engines import machine
 from maskmill.jobs.engines.choice import RunOptions, choose_engine
 from maskmill.jobs.engines.cluster import Cluster
 from maskmill.jobs.engines.gpus import Gpus
@@ -96,6 +99,24 @@ def test_a_kind_of_gpu_means_a_cluster(tmp_path):
 def test_a_worker_has_a_core_of_its_own_where_there_are_enough(gpus, share, cpus):
     """The others get no less than half of any node."""
     assert gpus.cpus_of_worker(share) == cpus
+
+
+def test_the_object_store_grows_with_the_machine_where_it_has_gpus(monkeypatch):
+    monkeypatch.setattr(machine, "local_gpus", lambda: 0)
+    assert machine.object_store_bytes() == 1 << 30
+    monkeypatch.setattr(machine, "local_gpus", lambda: 8)
+    monkeypatch.setattr(machine, "local_memory", lambda: 1 << 40)
+    usage = SimpleNamespace(free=1 << 38)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
+    assert machine.object_store_bytes() == int(0.9 * (1 << 38))
+    usage.free = 1 << 40
+    assert machine.object_store_bytes() == int(0.3 * (1 << 40))
+    usage.free = 64 << 20  # as in a container that was given none
+    assert machine.object_store_bytes() == 1 << 30
+
+
+def test_memory_is_no_more_than_the_machine_has():
+    assert 0 < machine.local_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_what_is_left_is_split_between_loading_and_saving_by_their_cost():

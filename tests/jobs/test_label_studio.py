@@ -19,6 +19,7 @@ from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mas
 from maskmill.pipeline.datasets.formats.label_studio import task_to_sample
 from maskmill.pipeline.datasets.samples import ReadContext
 from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.prelabel.writers.mask_file import mask_to_png
 from maskmill.pipeline.runs.layout import RunLayout
 from tests.jobs.labelled_run import LABELS, SIZE, known_mask, labelled_run
 from tests.label_studio_double import (
@@ -107,6 +108,18 @@ def test_the_same_command_again_sends_nothing_and_says_what_is_gone(labels, stud
     assert len([one for one in studio.requests if one[0] == "POST"]) == sent
     key = studio.tasks.pop(7)["data"]["maskmill_key"]
     assert key in push(labels, studio, code=3)
+
+
+def test_what_is_not_sent_is_said(labels, studio):
+    """Images of the run without a mask, and pixels that it ignores."""
+    record = json.loads((labels / "run.json").read_text())
+    record["ledger"] = {"failed": 3}
+    (labels / "run.json").write_text(json.dumps(record))
+    ignored = known_mask(0)
+    ignored[20:22, 0:10] = LABELS.ignore_index
+    (labels / "masks/a/000.png").write_bytes(mask_to_png(ignored, LABELS))
+    output = push(labels, studio)
+    assert "3 images of the run failed" in output and "20 pixels that the run ignores" in output
 
 
 def test_order_limit_and_list_decide_what_annotators_get_first(labels, studio, tmp_path):
@@ -242,7 +255,9 @@ def test_a_personal_token_buys_access_and_buys_it_again(labels, studio):
     assert not any(PERSONAL in one for one in studio.authorizations)
 
 
-@pytest.mark.parametrize("moment", [1, 4, 5])
+@pytest.mark.parametrize(
+    "moment", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 5]
+)
 def test_killed_and_resumed_no_task_is_twice_or_missing(labels, studio, moment):
     """SIGKILL after the project is made, pictures are uploaded, tasks are there."""
     reached, killed = threading.Event(), threading.Event()
@@ -338,6 +353,7 @@ def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tm
     assert one["origins"] == ["prediction 1", "prediction-changed 1"]
     assert one["uri"] == str(labels.parent / "photos/b/001.png")
     assert rows["a/000.png"]["changed_pixels"] == 0 and rows["a/004.png"]["change"] == "new"
+    assert "3 images verified" in maskmill("verify", tmp_path / "out")
     audit = maskmill("audit", labels, tmp_path / "out", "--json", "--engine", "local")
     found = {entry["name"]: entry for entry in audit["corrections"]["classes"]}
     drawn = int((known_mask(0) == 1).sum())
@@ -345,6 +361,8 @@ def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tm
     assert found["cat"]["images"] == 2 and found["dog & co"]["images"] == 0
     assert audit["corrections"]["predictions"] == {"changed": 1, "kept": 1, "new": 1}
     assert audit["ledger"]["failed"] == 0  # nine images are to come
+    (tmp_path / "out" / one["mask_path"]).write_bytes(b"")
+    assert "another SHA-256" in maskmill("verify", tmp_path / "out", code=1)
     assert "holds the annotations as they were" in pull(tmp_path / "out", studio, "--run", labels)
 
 

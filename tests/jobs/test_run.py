@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -129,6 +130,16 @@ def test_a_bug_stays_loud_and_blames_nobody(job, monkeypatch):
     assert under_way(job.layout, range(4)) == []
     monkeypatch.undo()
     assert run(job, LOCAL).ledger.failures == {"empty_file": 1}
+
+
+def test_workers_may_have_the_manifest_cut_into_other_blocks(job, monkeypatch):
+    """Before it is written; then all of the new blocks are done, and no others."""
+    whole = replace(job, block=100)
+    monkeypatch.setattr(LettersJob, "resolve", lambda self, plan, workers: whole.plan(None))
+    outcome = run(job, LOCAL)
+    assert outcome.ledger.pending == 0
+    assert outcome.done_now == outcome.ledger.inputs
+    assert [path.name for path in Path(job.out, "metadata").iterdir()] == ["block-0000000.parquet"]
 
 
 def test_a_gpu_that_is_lost_to_a_process_costs_its_item_and_the_run_goes_on(job, capsys):

@@ -1,5 +1,6 @@
 """`maskmill serve`: the masks of `prelabel`, Label Studio's contract, and what it refuses."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import openapi_spec_validator
 import pytest
 import requests
 from PIL import Image
+from safetensors.torch import save_file
 
 from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mask
 from maskmill.pipeline.datasets.documents.label_studio_config import labeling_config
@@ -24,7 +26,7 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.labels import LabelMap
 from tests.jobs.in_process import run_in_process
 from tests.jobs.served import TOKEN, FileHost, Served, file_host, served
-from tests.pipeline.prelabel.pointwise_network import pointwise_spec
+from tests.pipeline.prelabel.pointwise_network import build, pointwise_spec
 from tests.sick_images import write_sick_images, write_small_pictures
 
 LABELS = LabelMap.from_names("five", ["ground", "cat", "dog", "car", "tree"])
@@ -162,6 +164,18 @@ def test_the_options_of_prelabel_are_its_own(
         for path, mask in zip(paths, masks, strict=True):
             key = path.relative_to(photos).as_posix()
             assert mask == (tmp_path / "run" / wanted[key]["mask_path"]).read_bytes()
+
+
+def test_the_version_tells_weights_and_settings_apart(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_file(build(len(LABELS.classes)).state_dict(), path)
+    own = {"weights": str(path), "untrained": False}
+    version = f"pointwise@sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    assert labeller(**own).version() == version
+    assert labeller(**own, batch_size=2).version() == version
+    others = {labeller(**own, min_area=one).version() for one in (5, 6)}
+    assert len(others) == 2 and all(one.startswith(f"{version} settings ") for one in others)
+    assert labeller().version() == "pointwise (untrained)"
 
 
 def test_tasks_get_regions_that_are_the_mask(

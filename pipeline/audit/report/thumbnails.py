@@ -12,13 +12,15 @@ from PIL import Image
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import resized_nearest
-from maskmill.pipeline.pictures.preview import preview_pixels
+from maskmill.pipeline.masks.outlines import draw_outlines
+from maskmill.pipeline.pictures.preview import fitted, jpeg_bytes, preview_pixels
 from maskmill.pipeline.storage.filesystems import read_bytes
-from maskmill.schemas.arrays import LabelMask
+from maskmill.schemas.arrays import LabelMask, RgbImage
 from maskmill.schemas.errors import FileFailure
 from maskmill.schemas.labels import VOID_COLOR, LabelMap
 
-SIDE = 224  # pixels of the longer side
+SIDE = 384  # pixels of the longer side: sharp when enlarged to half a page
+_OPACITY, _QUALITY = 0.5, 76
 _AGREE, _WRONG, _IGNORED = (46, 52, 64), (235, 64, 52), (150, 150, 150)
 
 Box = tuple[int, int, int, int]
@@ -27,7 +29,10 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """data: URIs; ``image`` is '' where no picture is known or it cannot be shown."""
+    """data: URIs; ``image`` is '' where no picture is known or it cannot be shown.
+
+    ``truth`` and ``prediction`` lie over the picture where there is one, else they are plain.
+    """
 
     image: str
     truth: str
@@ -42,6 +47,10 @@ class ThumbnailMaker:
         self._maps = ClassMaps(settings)
         self._num_classes = len(settings.labels.classes)
         self._colors = colors_of(settings.labels)
+        self._background = settings.labels.background_index
+        self._opacity = np.full(self._num_classes + 2, _OPACITY, np.float32)
+        if self._background is not None:
+            self._opacity[self._background] = 0
 
     def draw(self, row: dict[str, Any], box: Box | None = None) -> Thumbnails | None:
         """Thumbnails of a row that has the uris, or of a box of it; None where a file is gone."""
@@ -53,11 +62,22 @@ class ThumbnailMaker:
             prediction = resized_nearest(prediction, truth.shape)
         place = _slices(box, truth.shape)
         left, right = shrunk(truth[place]), shrunk(prediction[place])
+        picture = small_picture(row.get("image_uri"), truth.shape, place)
         return Thumbnails(
-            image=picture_of(row.get("image_uri"), truth.shape, place),
-            truth=png_uri(self._colors[left]), prediction=png_uri(self._colors[right]),
+            image=jpeg_uri(picture),
+            truth=self._shown(left, picture), prediction=self._shown(right, picture),
             difference=png_uri(_difference(left, right, self._num_classes)),
         )  # fmt: skip
+
+    def _shown(self, mask: LabelMask, picture: RgbImage | None) -> str:
+        """The classes over the picture, parted by outlines; alone where there is no picture."""
+        if picture is None:
+            return png_uri(self._colors[mask])
+        below = fitted(picture, (mask.shape[0], mask.shape[1])).astype(np.float32)
+        opacity = self._opacity[mask][..., None]
+        blended = np.rint(below + (self._colors[mask] - below) * opacity).astype(np.uint8)
+        draw_outlines(blended, mask, self._background)
+        return jpeg_uri(blended)
 
 
 def colors_of(labels: LabelMap) -> npt.NDArray[np.uint8]:
@@ -65,22 +85,31 @@ def colors_of(labels: LabelMap) -> npt.NDArray[np.uint8]:
     return np.concatenate([labels.color_table(), [VOID_COLOR, (255, 0, 255)]]).astype(np.uint8)
 
 
-def picture_of(uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]) -> str:
-    """A small JPEG of the picture, '' where it cannot be had or is not of the masks' size."""
+def small_picture(
+    uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]
+) -> RgbImage | None:
+    """A box of the picture, small; None where it cannot be had or is not of the masks' size."""
     if not uri:
-        return ""
+        return None
     try:
-        picture = Image.fromarray(preview_pixels(read_bytes(uri), name=uri))
+        whole = preview_pixels(read_bytes(uri), name=uri)
     except Exception:  # a picture that cannot be shown is no reason to lose the report
-        return ""
-    if (picture.height, picture.width) != tuple(shape):
-        return ""
-    rows, columns = place
-    picture = picture.crop((columns.start, rows.start, columns.stop, rows.stop))
+        return None
+    if whole.shape[:2] != tuple(shape):
+        return None
+    picture = Image.fromarray(whole[place])
     picture.thumbnail((SIDE, SIDE))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=72, optimize=True)
-    return _uri("jpeg", stream.getvalue())
+    return np.asarray(picture)
+
+
+def picture_of(uri: str | None, shape: tuple[int, ...], place: tuple[slice, slice]) -> str:
+    """The same as a data: URI, '' where there is none."""
+    return jpeg_uri(small_picture(uri, shape, place))
+
+
+def jpeg_uri(pixels: RgbImage | None) -> str:
+    """(H, W, 3) as a data: URI, '' for None."""
+    return "" if pixels is None else _uri("jpeg", jpeg_bytes(pixels, _QUALITY))
 
 
 def _slices(box: Box | None, shape: tuple[int, ...]) -> tuple[slice, slice]:

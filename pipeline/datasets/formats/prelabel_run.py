@@ -19,6 +19,7 @@ from maskmill.pipeline.datasets.samples import (
 )
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import parse_json
+from maskmill.pipeline.models.choice import model_version
 from maskmill.pipeline.runs.layout import shard_of, stretch_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -48,10 +49,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             f"{tree.uri} is not finished; repeat its {record.get('command')} command first"
         )
     model = record.get("model") or {}
-    weights = model.get("weights_sha256")  # people have none
-    version = str(model.get("name", "unknown")) + (
-        f"@sha256:{str(weights)[:12]}" if weights else ""
-    )
+    version = model_version(str(model.get("name", "unknown")), model.get("weights_sha256"))
     return DatasetIndex(labels=labels, items=_items(tree), extras={"model": version})
 
 

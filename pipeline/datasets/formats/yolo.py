@@ -23,7 +23,7 @@ from maskmill.pipeline.datasets.documents.data_yaml import (
 )
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
-from maskmill.pipeline.datasets.left_out import BOXES, Omission
+from maskmill.pipeline.datasets.left_out import BOXES, UNLABELLED, Omission
 from maskmill.pipeline.datasets.painting import Region, paint
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
 from maskmill.pipeline.datasets.samples import (
@@ -83,11 +83,13 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
                 payload={"name": name, "image": image},
             )
         )
+    unlabelled = set(pictures.values()) - met
     return DatasetIndex(
         labels=labels,
         items=items,
         extras={"classes": classes},
-        notes=_unlabelled(set(pictures.values()) - met),
+        notes=_unlabelled(unlabelled),
+        left_out=Counter({Omission(UNLABELLED): len(unlabelled)}),
     )
 
 

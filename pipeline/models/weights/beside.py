@@ -223,7 +223,7 @@ def _config_beside(path: Path | None, name: str) -> Mapping[str, Any] | None:
             return None
         text = config.read_text(encoding="utf-8")
         found = parse_yaml(text, name) if config.suffix == ".yaml" else json.loads(text)
-    except (OSError, ValueError, SettingsError):
+    except (OSError, ValueError, RecursionError, SettingsError):
         return None
     return found if isinstance(found, Mapping) else None
 

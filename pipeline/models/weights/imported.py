@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from maskmill.pipeline.models.spec import ModelSpec, WeightsOrigin
+from maskmill.pipeline.models.spec import BOUNDED, ModelSpec, WeightsOrigin
 from maskmill.pipeline.models.weights.cache import cache_dir, weights_sha256
 from maskmill.pipeline.models.weights.training_facts import Training
 from maskmill.pipeline.views.preprocessing import Preprocessing
@@ -108,7 +108,7 @@ def _read_card(folder: Path) -> ModelSpec:
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         return _card_to_spec(folder, _current(card))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{folder / _CARD} is broken ({error!r}); delete {folder} and import the model again"
         ) from error
@@ -134,7 +134,7 @@ def _card_to_spec(folder: Path, card: dict[str, Any]) -> ModelSpec:
         grid_stride=int(card["grid_stride"]),
         alignment=card["alignment"],
         description=f"imported from {card['file']}",
-        precisions=("fp32",) if options.get("rounded") else ("fp32", "bf16", "fp16"),
+        precisions=_precisions(card["builder"], is_rounded=bool(options.get("rounded"))),
         weights=WeightsOrigin(
             kind="imported",
             licence=card["licence"],
@@ -142,6 +142,12 @@ def _card_to_spec(folder: Path, card: dict[str, Any]) -> ModelSpec:
             member_sha256=((card["file"], card["sha256"]),),
         ),
     )
+
+
+def _precisions(builder: str, *, is_rounded: bool) -> tuple[str, ...]:
+    if is_rounded:
+        return ("fp32",)
+    return BOUNDED if builder == "mobilenetv2" else ("fp32", "bf16", "fp16")
 
 
 def _current(card: dict[str, Any]) -> dict[str, Any]:

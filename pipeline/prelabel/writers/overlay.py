@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from maskmill.pipeline.masks.outlines import draw_outlines
-from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
+from maskmill.pipeline.prelabel.writers.registry import OVERLAY_SIDE, ImageOutputs
 from maskmill.schemas.arrays import BoolMask, LabelMask, RgbImage
 from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 from maskmill.schemas.labels import Color, LabelMap
 
-LONGEST_SIDE = 1280  # an overlay is looked at, not measured: larger images are reduced
+LONGEST_SIDE = OVERLAY_SIDE
 _OPACITY, _FAINT = 140, 38  # of 255
 _JPEG_QUALITY = 88
 _GAP, _CAPTION = 12, 34  # pixels between pictures, and below each for its name
@@ -31,17 +31,20 @@ class _Entry:
     color: Color
 
 
-def overlay_image(image: RgbImage, mask: LabelMask, labels: LabelMap) -> RgbImage:
+def overlay_image(
+    image: RgbImage, mask: LabelMask, labels: LabelMap, *, opacity: int = _OPACITY
+) -> RgbImage:
     """(H, W, 3): classes blended over the image, background left as it is.
 
     Classes are parted by a dark and a light line. Ignored pixels become light stripes.
+    ``opacity`` is that of the classes, of 255.
     """
     table = np.array([*labels.color_table().tolist(), _IGNORED], np.uint8)
     codes = np.minimum(mask, len(table) - 1)  # ignore comes last in the table
-    opacity = np.full(len(table), _OPACITY, np.uint8)
+    opacities = np.full(len(table), opacity, np.uint8)
     if labels.background_index is not None:
-        opacity[labels.background_index] = 0
-    alpha = np.take(opacity, codes)
+        opacities[labels.background_index] = 0
+    alpha = np.take(opacities, codes)
     ignored = mask == labels.ignore_index
     np.copyto(alpha, _FAINT, where=ignored & ~_stripes(mask.shape))
     colors, below = Image.fromarray(np.take(table, codes, axis=0)), Image.fromarray(image)
@@ -61,10 +64,12 @@ def overlay_preview(image: RgbImage, mask: LabelMask, labels: LabelMap, side: in
 def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
     """JPEG of the overlay with a strip below that names the classes, largest first.
 
+    The image has the mask's size, or is reduced to a half, quarter or eighth of it, rounded up.
+
     Raises:
         MaskFailure: SIZE_MISMATCH where image and mask differ.
     """
-    if image.shape[:2] != mask.shape:
+    if image.shape[:2] not in [_part_of(mask.shape, factor) for factor in (1, 2, 4, 8)]:
         raise MaskFailure(
             ErrorCode.SIZE_MISMATCH,
             f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot lie under a mask of "
@@ -78,6 +83,10 @@ def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
     page.paste(picture, (0, 0))
     page.paste(strip, (0, picture.height))
     return _jpeg(page)
+
+
+def _part_of(size: tuple[int, ...], factor: int) -> tuple[int, ...]:
+    return tuple(-(-side // factor) for side in size)
 
 
 def write_overlay(outputs: ImageOutputs) -> bytes:

@@ -409,6 +409,27 @@ def test_a_dataset_without_masks_is_told_what_it_is(tmp_path: Path) -> None:
     assert "--from labelme" in found.next and not found.files
 
 
+@pytest.mark.parametrize(
+    "shapes, is_boxes",
+    [(["rectangle", "point"], True), (["rectangle", "polygon"], False), ([], False)],
+)
+def test_documents_of_boxes_have_no_next_step(
+    tmp_path: Path, shapes: list[str], is_boxes: bool
+) -> None:
+    """`convert` refuses them; pictures without any shape may be pictures of background."""
+    points = {"rectangle": [[1, 1], [4, 4]], "point": [[2, 2]], "polygon": [[1, 1], [5, 1], [5, 5]]}
+    drawn = [{"label": "cat", "shape_type": kind, "points": points[kind]} for kind in shapes]
+    document = {
+        "version": "5.0.1", "imagePath": "a.jpg", "imageHeight": 8, "imageWidth": 9,
+        "shapes": drawn,
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    found = inspect(tmp_path)
+    assert (found.next == "") == is_boxes
+    assert [one.kind for one in found.findings] == (["boxes"] if is_boxes else [])
+    assert not is_boxes or "have 2 boxes or key points and no mask" in found.findings[0].sentence
+
+
 def test_nothing_to_inspect(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(SettingsError, match="no mask"):

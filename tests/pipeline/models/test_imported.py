@@ -107,9 +107,10 @@ def test_broken_and_vanished_imports_say_what_to_do(graph_file, cache):
     with pytest.raises(ModelError, match="import it again"):
         resolve_weights(spec)
     card = cache / "models" / "imported" / "fruit" / "model.json"
-    card.write_text(json.dumps({"layout": {}}))
-    with pytest.raises(ModelError, match="import the model again"):
-        imported_models()
+    for broken in (json.dumps({"layout": {}}), "[" * 100_000):
+        card.write_text(broken)
+        with pytest.raises(ModelError, match="import the model again"):
+            imported_models()
 
 
 def test_cards_of_before_tensorflows_own_files_are_read(graph_file, cache):

@@ -5,6 +5,7 @@ import torch
 
 from maskmill.pipeline.models import precision
 from maskmill.pipeline.models.precision import resolve_precision
+from maskmill.pipeline.models.spec import BOUNDED
 from maskmill.schemas.errors import SettingsError
 
 
@@ -20,6 +21,15 @@ def test_auto_on_cuda(monkeypatch, native, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
     assert resolve_precision("auto", "cuda:0") == expected
     assert resolve_precision("auto", "cuda", ("fp32",)) == "fp32"
+    assert resolve_precision("auto", "cuda", BOUNDED) == "fp16"
+
+
+def test_bf16_is_refused_where_a_gpu_would_emulate_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert resolve_precision("bf16", "cuda") == "bf16"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    with pytest.raises(SettingsError, match="has no bf16: use --precision fp16 or fp32"):
+        resolve_precision("bf16", "cuda")
 
 
 def test_a_wish_is_kept_or_refused():

@@ -84,3 +84,11 @@ def test_where_one_thread_does_all_stages_the_first_note_stands_for_them(tmp_pat
         predict = begin_stage(layout, 0, "predict", "s")
         assert predict.is_deadly(7)
         assert predict.stage_of_death(7) == "predict"
+
+
+def test_a_note_that_is_none_counts_as_none(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    for torn in (b"", b"[" * 100_000, b'{"a": 1}', b"\xff"):
+        begin_stage(layout, 0, "load", "s")
+        layout.write(layout.attempts_path(0), torn)
+        assert begin_stage(layout, 0, "load", "s").starts == 1

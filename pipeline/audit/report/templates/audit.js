@@ -46,7 +46,27 @@ function filterGallery() {
   figures.sort((left, right) => (score(left) ?? 2) - (score(right) ?? 2));
   gallery.append(...figures);
   document.getElementById("shown").textContent = `${shown} of ${figures.length} shown`;
+  fold(gallery, chosenClass.value === "" && name === "");
 }
+
+// Long galleries begin with their first pictures; the others are a click away.
+const FIRST = innerWidth < 640 ? 3 : 8;
+function fold(pictures, isFolded) {
+  const button = pictures.parentNode.querySelector(`#${pictures.id} + .more`);
+  const figures = [...pictures.children];
+  const isShort = isFolded && !pictures.dataset.unfolded && figures.length > FIRST;
+  figures.forEach((figure, place) => figure.classList.toggle("beyond", isShort && place >= FIRST));
+  button.hidden = !isShort;
+  button.textContent = `Show all ${figures.length}`;
+  button.onclick = () => {
+    pictures.dataset.unfolded = "yes";
+    fold(pictures, true);
+    figures[FIRST].querySelector(".four").focus();
+  };
+}
+
+const suspects = document.getElementById("suspect-gallery");
+if (suspects) fold(suspects, true);
 
 if (gallery) {
   chosenClass.addEventListener("change", filterGallery);
@@ -54,9 +74,19 @@ if (gallery) {
   filterGallery();
 }
 
-// A click on the pictures of a pair shows them large, another one small again.
+// A click on the pictures of a pair, or Enter, shows them large, another one small again; with the
+// arrows the focus goes along the gallery.
 for (const pictures of document.querySelectorAll("figure .four")) {
-  pictures.addEventListener("click", () => pictures.parentNode.classList.toggle("large"));
+  const enlarge = () => pictures.parentNode.classList.toggle("large");
+  pictures.addEventListener("click", enlarge);
+  pictures.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key];
+    if (event.key === "Enter" || event.key === " ") enlarge();
+    else if (event.key === "Escape") pictures.parentNode.classList.remove("large");
+    else if (step) pictures.parentNode[step]?.querySelector(".four").focus();
+    else return;
+    event.preventDefault();
+  });
 }
 
 // Heatmap: rows truth, columns prediction, colour = share of the row; a tap or the mouse reads a cell.

@@ -54,7 +54,8 @@ def test_thumbnails_show_the_pair(audited):
     for uri in (drawn.image, drawn.truth, drawn.prediction, drawn.difference):
         _, data = re.fullmatch(r"data:image/(png|jpeg);base64,(.*)", uri).groups()
         sizes.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
-    assert sizes == {(SIDE, SIDE * 240 // 320)}
+    assert sizes == {(320, 240)} and SIDE > 320  # never enlarged
+    drawn = ThumbnailMaker(settings).draw({**row, "image_uri": None})  # the classes alone
     truth = np.asarray(
         Image.open(io.BytesIO(base64.b64decode(drawn.truth.split(",")[1]))).convert("RGB")
     )
@@ -112,8 +113,9 @@ def test_it_opens_without_console_errors(opened):
 
 def test_filters_by_class_and_name(opened):
     tab, problems = opened
-    everything = shown(tab).count()
-    assert everything == 10
+    assert shown(tab).count() == 8 and tab.inner_text("#gallery + .more") == "Show all 10"
+    tab.click("#gallery + .more")
+    assert shown(tab).count() == 10
     tab.select_option("#class-filter", "dog")
     scores = tab.evaluate(
         "[...document.querySelectorAll('#gallery figure:not([hidden])')]"
@@ -154,6 +156,13 @@ def test_pictures_can_be_enlarged_and_numbers_say_their_definition(opened, audit
     assert pictures.bounding_box()["width"] > 1.8 * small
     pictures.click()
     assert pictures.bounding_box()["width"] == small
+    tab.keyboard.press("Enter")
+    assert pictures.bounding_box()["width"] > 1.8 * small
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate(
+        "document.activeElement.parentNode === document.querySelectorAll('#gallery figure')[1]"
+    )
     card = tab.locator(".card").first
     card.locator("summary").click()
     assert audited[0]["metrics"]["miou"]["definition"] in card.inner_text()
@@ -178,3 +187,34 @@ def test_it_fits_a_phone(opened):
     widths = tab.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1]
     assert problems == []
+
+
+def test_the_mean_iou_comes_first_and_the_folded_page_is_not_long(opened, audited):
+    tab, problems = opened
+    metric = audited[0]["metrics"]["miou"]
+    headline = tab.locator(".headline b")
+    assert headline.inner_text() == f"{metric['value']:.4f}"
+    assert headline.bounding_box()["y"] < 120 and headline.bounding_box()["height"] > 40
+    assert not tab.locator("#definitions + details").evaluate("one => one.open")
+    assert tab.evaluate("document.documentElement.scrollHeight") <= 6000
+    assert problems == []
+
+
+def test_truth_and_prediction_lie_over_the_picture(audited):
+    document, settings = audited
+    row = document["worst_images"][0]
+    drawn = ThumbnailMaker(settings).draw(row)
+    assert drawn.truth.startswith("data:image/jpeg") and drawn.truth != drawn.image
+    seen = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))).astype(int)
+        for uri in (drawn.image, drawn.truth)
+    ]
+    truth = np.asarray(Image.open(row["truth_uri"]))
+    inside = np.zeros(truth.shape, bool)
+    inside[2:-2, 2:-2] = True  # where the ground lies with nothing else near, nothing is painted
+    for step in (-2, -1, 1, 2):
+        for axis in (0, 1):
+            inside &= np.roll(truth, step, axis) == 0
+    inside &= truth == 0
+    assert np.abs(seen[0] - seen[1])[inside].mean() < 12
+    assert np.abs(seen[0] - seen[1])[truth == 1].mean() > 25

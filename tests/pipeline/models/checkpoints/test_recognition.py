@@ -6,12 +6,16 @@ networks by up to 4e-3 of their spread, and not by the same on every processor.
 
 import json
 import lzma
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.nn import functional
 
+from maskmill.jobs.cli import main
 from maskmill.pipeline.models.choice import choose_model
 from maskmill.pipeline.models.loading import load_model
 from maskmill.pipeline.models.weights.foreign_state import renamed_state
@@ -116,3 +120,67 @@ def test_a_projects_checkpoint_answers_as_its_own_code(tmp_path, name):
     classes = len(case["logits"]) // (len(rows) * len(cols))
     assert len(choice.labels.classes) == classes > 1
     assert any(f"{classes} classes" in note for note in choice.notes)
+
+
+ALWAYS_PLUS = ("bubbliiiing", "hualin", "jfzhang", "yudewang")
+"""Projects that have DeepLabv3+ alone, and do not name their files by it."""
+
+ENCODERS = {
+    "mobilenetv3_large|mobilenet_v3_large": "MobileNetV3-Large",
+    "mobilenet|m-v2": "MobileNetV2",
+    "hrnetv2_32": "HRNetV2-W32",
+    "hrnetv2_48": "HRNetV2-W48",
+    "efficientnet-b": "EfficientNet-b",
+    "xception65": "Xception65",
+    "xception": "Xception",
+    "drn": "DRN-D-54",
+    "se_resnet50": "SE-ResNet-50",
+    "resnext50_32x4d": "ResNeXt-50 32x4d",
+    "resnet152": "ResNet-152",
+    "resnet18|r18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "resnet50|res50|r50|r53": "ResNet-50",
+    "resnet101|res101|r101|r103|kazuto|jfzhang-resnet": "ResNet-101",
+}
+SAVERS = {
+    "chenxi": "chenxi116",
+    "huggingface": "Hugging Face",
+    "mmseg": "mmsegmentation",
+    "smp": "segmentation-models-pytorch",
+}
+"""Projects that are called otherwise than their goldens."""
+
+
+def told_by_name(name, case):
+    """What the sentence must hold, from what the golden was made as."""
+    plus = "v3plus" in name or case["project"] in ALWAYS_PLUS
+    yield f"DeepLabv3{'+' if plus else ''} with "
+    words = (word for part, word in ENCODERS.items() if re.search(part, name))
+    yield f" with {next(words)}"
+    stride = case.get("output_stride") or next(iter(re.findall(r"(?:_os|-d)(8|16)", name)), None)
+    if stride and "hrnet" not in name:
+        yield f"output stride {stride},"
+    points = [len(axis) for axis in sampled_points(*case["size"])]
+    yield f" {len(case['logits']) // (points[0] * points[1])} classes, as "
+    yield SAVERS.get(case["project"], case["project"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_command_says_what_each_checkpoint_is(tmp_path):
+    wrong = []
+    for name in NAMES:
+        case, folder = golden(name), tmp_path / name
+        folder.mkdir()
+        command = ["models", "recognise", str(saved(case, folder))]
+        if "output_stride" in case:
+            command += ["--output-stride", str(case["output_stride"])]
+        for option in (*TWINS.get(name, ()), *case.get("options", ())):
+            command += ["--network-option", option]
+        result = CliRunner().invoke(main, command)
+        shutil.rmtree(folder)
+        said = result.output.partition("\n")[0].casefold()
+        missing = [one for one in told_by_name(name, case) if one.casefold() not in said]
+        if result.exit_code or missing:
+            wrong.append(f"{name}: {result.output} lacks {missing}")
+    assert wrong == []

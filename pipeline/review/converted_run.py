@@ -1,0 +1,128 @@
+"""A conversion, looked at: its rows, and its samples read from the source again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from maskmill.pipeline.convert.conversion import ConversionPlan, ConversionRequest, plan_conversion
+from maskmill.pipeline.datasets.package_limits import PackageLimits
+from maskmill.pipeline.review.committed_rows import CommittedRows
+from maskmill.pipeline.review.sampled_set import SampleReader
+from maskmill.pipeline.review.subject import Item, Standing
+from maskmill.pipeline.runs.identity import digest_of
+from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import row_group
+from maskmill.pipeline.runs.record import RunRecord
+from maskmill.schemas.arrays import ConfidenceMap, LabelMask
+from maskmill.schemas.errors import FileFailure, SettingsError
+from maskmill.schemas.labels import LabelMap
+
+_INDEXED: Final = [
+    "image_id", "key", "block", "status", "error_code", "error_message", "width", "height",
+    "ignore_pixels", "files_sha256", "classes",
+]  # fmt: skip
+_SELECTION: Final = """
+SELECT image_id AS n, key, block, status, error_code, error_message, width, height,
+  CAST(NULL AS DOUBLE) AS confidence, CAST(NULL AS DOUBLE) AS entropy,
+  CAST(NULL AS DOUBLE) AS margin, CAST(NULL AS DOUBLE) AS unsure,
+  ignore_pixels / greatest(CAST(width AS BIGINT) * height, 1) AS ignored,
+  CAST(NULL AS DOUBLE) AS miou, CAST(NULL AS DOUBLE) AS accuracy,
+  coalesce(left(files_sha256[1], 16), '') AS stamp,
+  [{{'class': c, 'share': CAST(NULL AS DOUBLE), 'sure': CAST(NULL AS DOUBLE)}}
+   FOR c IN classes] AS classes
+FROM {source}
+"""
+"""Of classes a conversion's rows know only that they are there."""
+
+
+class ConvertedRun:
+    """A conversion: its rows, and its samples read from the source again and mapped as it did."""
+
+    command = "convert"
+    has_truth = False
+
+    def __init__(self, layout: RunLayout, identity: str, plan: ConversionPlan) -> None:
+        self.layout: RunLayout | None = layout
+        self.source, self.identity, self.labels = layout.root, identity, plan.mapping.target
+        self._reader, self._layout = SampleReader(plan), layout
+        self._rows = CommittedRows(layout, "image_id")
+
+    def standing(self) -> Standing:
+        """As run.json has it now."""
+        return self._rows.standing()
+
+    def blocks(self) -> dict[int, str]:
+        """Committed blocks."""
+        return self._rows.blocks()
+
+    def selection(self) -> str:
+        """Of CONVERSION, which knows of classes only that they are there."""
+        return _SELECTION
+
+    def rows(self, blocks: Sequence[int]) -> list[str] | pa.Table:
+        """Without the documents' parts."""
+        return self._rows.rows(blocks, _INDEXED)
+
+    def row(self, item: Item) -> dict[str, Any]:
+        """The row."""
+        return self._rows.row(item)
+
+    def picture(self, item: Item) -> bytes:
+        """Where the source has it, or the folder of --images."""
+        return self._reader.picture(self._entry(item))
+
+    def mask(self, item: Item) -> LabelMask:
+        """In the target's classes."""
+        return self._reader.sample(self._entry(item)).mask
+
+    def truth(self, item: Item) -> LabelMask | None:
+        """None."""
+        return None
+
+    def confidence(self, item: Item, shape: tuple[int, ...]) -> ConfidenceMap | None:
+        """None."""
+        return None
+
+    def _entry(self, item: Item) -> dict[str, Any]:
+        rows = row_group(self._layout, self._layout.manifest, item.block)
+        return next(entry for entry in rows if entry["image_id"] == item.n)
+
+
+def planned_again(record: RunRecord) -> ConversionPlan:
+    """The plan that a conversion's record tells of, its source looked through again.
+
+    Raises:
+        SettingsError: the source is gone, or has other classes than it had.
+    """
+    settings = {
+        name: value
+        for name, value in record.settings.items()
+        if name not in ("out", "block_samples")
+    }
+    request = ConversionRequest(**{**settings, "limits": PackageLimits(**settings["limits"])})
+    target = LabelMap.from_dict(record.label_map)
+    told: Exception | None = None
+    for labels in (None, target):
+        try:
+            plan, _ = plan_conversion(replace(request, labels=labels))
+        except (SettingsError, FileFailure) as error:
+            told = error
+            continue
+        if _is_same(plan, record):
+            return plan
+    raise SettingsError(
+        "the source of this conversion cannot be read as it was"
+        + (f": {told}" if told else ": its classes are others now")
+        + "; look at what was written instead, the folder dataset/ of the run"
+    )
+
+
+def _is_same(plan: ConversionPlan, record: RunRecord) -> bool:
+    mapping, identity = plan.mapping, record.identity
+    return (
+        digest_of(mapping.source.to_dict()) == identity.get("source_labels")
+        and digest_of(mapping.target.to_dict()) == identity.get("labels")
+        and list(mapping.targets) == identity.get("mapping")
+    )

@@ -1,0 +1,256 @@
+"""The page in Chromium: by mouse and by keyboard, wide and narrow, light and dark."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import maskmill
+from tests.jobs.web.conftest import NASTY, Served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SCREENS = [(1280, 900, "light"), (390, 844, "dark")]
+IDS = ["wide and light", "narrow and dark"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian package 'chromium')")
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package 'playwright'")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """The rules of axe-core, fetched by npm; skips where there is none."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm, for axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    done = subprocess.run(
+        ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "axe-core@4"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if done.returncode or not script.is_file():
+        pytest.skip(f"axe-core cannot be fetched: {done.stderr[-200:]}")
+    return script.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def looked_at(made, tmp_path_factory):
+    """A server over a copy of the run, whose decisions are this module's."""
+    run = tmp_path_factory.mktemp("copy") / "run"
+    shutil.copytree(made[1], run, ignore=shutil.ignore_patterns("review"))
+    server = Served(run)
+    yield server, run
+    server.stop()
+
+
+@pytest.fixture(params=SCREENS, ids=IDS)
+def tab(request, browser, looked_at):
+    width, height, scheme = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=False
+    )
+    page = context.new_page()
+    problems = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("response", lambda answer: answer.status >= 400 and problems.append(answer.url))
+    page.on("dialog", lambda dialog: problems.append(f"dialog {dialog.message}"))
+    page.goto(looked_at[0].address)
+    page.wait_for_selector(".card")
+    yield page
+    assert problems == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+
+
+def keys_of(page):
+    return page.eval_on_selector_all(".card", "cards => cards.map(card => card.dataset.key)")
+
+
+def opened(page, key):
+    page.locator(f'.card[data-key="{key}"]').click()
+    page.wait_for_selector("#panes[data-ready]")
+
+
+def until(page, condition, arg=None, seconds=20):
+    """Playwright evaluates such a condition as text, which the page forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
+
+
+def unfold(page):
+    if not page.evaluate("document.querySelector('details.side').open"):
+        page.locator("details.side > summary").click()
+
+
+def pixels(page, selector="#panes canvas"):
+    """(H, W, 4) of what a canvas shows."""
+    uri = page.evaluate("one => document.querySelector(one).toDataURL('image/png')", selector)
+    data = base64.b64decode(uri.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+
+
+def test_the_gallery_by_mouse(tab, looked_at):
+    assert "8 images" in tab.inner_text("#total") and NASTY in keys_of(tab)
+    assert "not_an_image" in tab.locator(".card.failed").inner_text()
+    unfold(tab)
+    before = keys_of(tab)
+    bar = tab.locator("#class-bars button").last
+    expected = int(bar.locator("b").inner_text())
+    bar.click()
+    until(tab, f"document.querySelectorAll('.card').length === {expected}")
+    assert f"class={bar.get_attribute('data-class')}" in tab.url
+    tab.goto(tab.url)  # a link shows the same
+    until(tab, f"document.querySelectorAll('.card').length === {expected}")
+    tab.locator("#f-clear").click()
+    until(tab, "document.querySelectorAll('.card').length === 8")
+    tab.locator("#f-sort").select_option("key")
+    until(tab, "document.querySelector('.card').dataset.key.startsWith('<img')")
+    assert keys_of(tab) == sorted(before) and "sort=key" in tab.url
+    tab.locator("#f-order").click()
+    until(tab, "document.querySelector('.card').dataset.key.startsWith('zz')")
+    tab.locator("#f-text").fill("three")
+    tab.keyboard.press("Enter")
+    until(tab, "document.querySelectorAll('.card').length === 1")
+    tab.go_back()
+    until(tab, "document.querySelectorAll('.card').length === 8")
+    unfold(tab)
+    tab.locator("#f-status").select_option("failed")
+    until(tab, "document.querySelectorAll('.card').length === 1")
+    tab.locator("#f-clear").click()
+    until(tab, "document.querySelectorAll('.card').length === 8")
+    tab.locator("#f-entropy input").last.fill("0.001")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".empty")
+
+
+def test_one_image_by_mouse(tab, looked_at):
+    run = maskmill.open_run(looked_at[1])
+    opened(tab, "b/three.png")
+    shown, mask = pixels(tab), run.mask("b/three.png")
+    tab.locator("#toggle").click()
+    plain = pixels(tab)
+    assert (shown != plain).any()
+    scale = min(plain.shape[1] / mask.shape[1], plain.shape[0] / mask.shape[0])
+    top = round(plain.shape[0] / 2 - mask.shape[0] / 2 * scale)
+    left = round(plain.shape[1] / 2 - mask.shape[1] / 2 * scale)
+    photo = run.image("b/three.png")
+    at = [(y, x) for y in (5, 70, 90) for x in (5, 70, 85)]
+    for y, x in at:  # the photograph lies where the mask's pixels are
+        seen = plain[round(top + (y + 0.5) * scale), round(left + (x + 0.5) * scale), :3].astype(
+            int
+        )
+        assert np.abs(seen - photo[y, x].astype(int)).max() < 40
+    tab.locator("#toggle").click()
+    np.testing.assert_array_equal(pixels(tab), shown)
+    switch = tab.locator(".switch input:not([disabled])").first
+    switch.uncheck()
+    assert (pixels(tab) != shown).any()
+    switch.check()
+    tab.locator("#mode").select_option("outline")
+    outlined = pixels(tab)
+    assert (outlined != shown).any() and (outlined[..., :3] == 255).all(-1).any()
+    tab.locator("#mode").select_option("both")
+    tab.locator("#layer").select_option("confidence")
+    tab.wait_for_timeout(300)
+    assert (pixels(tab) != shown).any()
+    tab.locator("#layer").select_option("mask")
+    tab.locator('[aria-label="zoom in"]').click()
+    until(tab, "/^\\d+ \\d+,/.test(document.querySelector('#panes').dataset.ready)")
+    _, box = tab.get_attribute("#panes", "data-ready").split(" ")
+    assert len(box.split(",")) == 4 and int(box.split(",")[2]) <= mask.shape[1]
+    tab.locator('[aria-label="whole picture"]').click()
+    assert "png" in tab.locator("dd", has_text="three.png").first.inner_text()
+    assert tab.locator('[aria-label="copy mask"]').count() == 1
+    tab.locator("#back").click()
+    tab.wait_for_selector(".card")
+
+
+def test_review_by_keyboard_alone(tab, looked_at):
+    server, _ = looked_at
+    tab.goto(f"{server.root}/?sort=key&status=ok")
+    until(tab, "document.querySelectorAll('.card').length === 7")
+    until(tab, "document.querySelector('#f-sort') !== null")
+    order = keys_of(tab)
+    tab.keyboard.press("ArrowRight")
+    until(tab, "key => document.activeElement.dataset.key === key", arg=order[0])
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("document.activeElement.dataset.key") == order[1]
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#panes[data-ready]")
+    assert tab.inner_text("h1") == order[1]
+    before = pixels(tab)
+    tab.keyboard.press("Space")
+    assert (pixels(tab) != before).any()
+    tab.keyboard.press("Space")
+    tab.keyboard.press("1")
+    assert (pixels(tab) != before).any()
+    tab.keyboard.press("1")
+    for key, value in (("a", "accepted"), ("r", "rejected"), ("f", "flagged")):
+        now = tab.inner_text("h1")
+        tab.keyboard.press(key)
+        until(tab, "before => document.querySelector('h1').innerText !== before", arg=now)
+        row = next(row for row in server.ask("/api/page")["rows"] if row["key"] == now)
+        assert row["decision"] == value
+    assert tab.inner_text("h1") == order[4]
+    tab.keyboard.press("u")
+    until(tab, "key => document.querySelector('h1').innerText === key", arg=order[3])
+    assert tab.get_attribute('[data-decision="flagged"]', "aria-pressed") == "true"
+    tab.keyboard.press("f")  # again: taken back
+    tab.wait_for_selector('[data-decision="flagged"][aria-pressed="false"]')
+    tab.keyboard.press("n")
+    tab.keyboard.type("the edge, of all things")
+    tab.keyboard.press("Control+Enter")
+    tab.wait_for_selector(".noted")
+    assert "edge" in tab.inner_text(".noted")
+    tab.keyboard.press("ArrowLeft")
+    until(tab, "key => document.querySelector('h1').innerText === key", arg=order[2])
+    tab.keyboard.press("?")
+    assert "accept" in tab.inner_text("#help")
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector(".card")
+    until(tab, "key => document.activeElement.dataset.key === key", arg=order[2])
+    assert re.search(r"\d+ reviewed, \d+ left", tab.inner_text("#progress"))
+    tab.keyboard.press("/")
+    assert tab.evaluate("document.activeElement.id") == "f-text"
+
+
+def serious(page, axe):
+    """Faults that axe calls serious or critical, as text."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document)")
+    return [
+        f"{fault['id']}: {json.dumps([node['html'][:160] for node in fault['nodes']][:3])}"
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def test_axe_finds_no_serious_fault(tab, axe, looked_at):
+    unfold(tab)
+    assert serious(tab, axe) == []
+    tab.goto(f"{looked_at[0].root}/?image=b%2Fthree.png")
+    tab.wait_for_selector("#panes[data-ready]")
+    assert serious(tab, axe) == []
+    tab.keyboard.press("?")
+    assert serious(tab, axe) == []
+    tab.goto(f"{looked_at[0].root}/?tab=try")
+    tab.wait_for_selector("#trial-model option", state="attached")
+    assert serious(tab, axe) == []
