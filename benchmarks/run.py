@@ -27,6 +27,7 @@ BENCHMARKS = {
     "conversion_memory": ["conversion.py", "--memory", "500", "5000"],
     "audit_counting": ["audit_counting.py"],
     "audit_memory": ["audit_counting.py", "--memory", "500", "5000"],
+    "finetune": ["finetune.py"],
     "scale": ["graph_simulator.py"],
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],

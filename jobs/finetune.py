@@ -8,10 +8,8 @@ import click
 from maskmill.jobs.options import (
     EXIT_BELOW_THRESHOLD,
     EXIT_FAILED_ROWS,
-    engine_options,
     exits_cleanly,
     json_option,
-    run_options,
     say_json,
 )
 from maskmill.pipeline.datasets.registry import readable_formats
@@ -135,10 +133,10 @@ def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, f
 )
 @click.option(
     "--batch-norm",
-    type=click.Choice(["auto", "frozen", "train", "sync"]),
+    type=click.Choice(["auto", "frozen", "train"]),
     default="auto",
     show_default=True,
-    help="auto: frozen below 16 pictures per worker.",
+    help="auto: frozen below 16 pictures per batch.",
 )
 @click.option("--monitor", default="miou", show_default=True, help="Best by: miou, iou/NAME, …")
 @click.option("--patience", type=click.IntRange(0), default=0, help="End after N worse epochs.")
@@ -154,7 +152,6 @@ def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, f
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit with 4 below this --monitor.")
 @click.option("--retry-failed", is_flag=True, help="Look at the failed samples again.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
-@engine_options
 @json_option
 @exits_cleanly
 def finetune(as_json: bool, fail_under: float | None, **options: Any) -> None:
@@ -189,17 +186,14 @@ def finetune(as_json: bool, fail_under: float | None, **options: Any) -> None:
 
 
 def _job(options: dict[str, Any]) -> Any:
-    from dataclasses import replace
-
+    from maskmill.jobs.engines.choice import RunOptions
     from maskmill.jobs.training import train_here
     from maskmill.pipeline.convert.options import conversion_request
     from maskmill.pipeline.training.job import FinetuneJob
     from maskmill.pipeline.training.plan import HELD_AS, ModelWanted, Split
     from maskmill.pipeline.training.recipe import Recipe
 
-    how = run_options(options)
-    workers = how.workers or 1
-    is_ray = how.engine == "ray" or how.address is not None or workers > 1
+    how = RunOptions(engine="local", retry_failed=options.pop("retry_failed"))
     data = {name: options.pop(name) for name in _DATA if name in options}
     job = FinetuneJob(
         request=conversion_request(source=options.pop("source"), to_format=HELD_AS, **data),
@@ -209,9 +203,8 @@ def _job(options: dict[str, Any]) -> Any:
         recipe=Recipe(**options),
         trainer=train_here,
         say=_note,
-        workers=workers,
     )
-    return replace(how, engine="ray" if is_ray else "local", workers=how.workers), job
+    return how, job
 
 
 def _note(sentence: str) -> None:

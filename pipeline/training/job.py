@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from maskmill.pipeline.convert.conversion import ConversionRequest
 from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.model_folder import CARD
+from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import stage_weights
 from maskmill.pipeline.models.worker_facts import WorkerFacts
 from maskmill.pipeline.prelabel.job import describe_network
@@ -19,7 +21,6 @@ from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
-from maskmill.pipeline.training.batch_norm import check_sync
 from maskmill.pipeline.training.class_weights import class_weights
 from maskmill.pipeline.training.defaults import (
     default_batch_norm,
@@ -118,7 +119,6 @@ class FinetuneJob:
             MaskmillError: what a worker found wrong with model, weights or precision.
         """
         facts = self._facts(plan, workers)
-        check_sync(self.recipe.batch_norm, facts.device)
         threads = self.recipe.threads or plan.began.get("threads")
         resolved = {
             "device": facts.device,
@@ -174,17 +174,15 @@ class FinetuneJob:
         precision = self.recipe.precision
         if precision == "auto":
             precision = began.get("precision", "auto")
-        question = partial(
-            describe_network,
+        how = {"device": device, "precision": precision, "untrained": self.wanted.untrained}
+        found: WorkerFacts | MaskmillError = workers.ask(
+            described,
             self.layout,
             replace(choice.spec, precisions=plan.spec.precisions),
             choice.weights_path,
-            device=device,
-            precision=precision,
-            untrained=self.wanted.untrained,
+            how,
+            on_gpu=workers.has_gpu and device != "cpu",
         )
-        on_gpu = workers.has_gpu and device != "cpu"
-        found: WorkerFacts | MaskmillError = workers.ask(question, on_gpu=on_gpu)
         if isinstance(found, MaskmillError):
             raise found
         return found
@@ -251,6 +249,13 @@ class FinetuneJob:
             "out": self.out,
             **{name: plan.identity[name] for name in plan.identity if name != "inputs"},
         }
+
+
+def described(
+    layout: RunLayout, spec: ModelSpec, weights: Path | None, how: Mapping[str, Any]
+) -> WorkerFacts | MaskmillError:
+    """What a worker finds of the network it is to train; see :func:`describe_worker`."""
+    return describe_network(layout, spec, weights, **how)
 
 
 def _is_trained(choice: ModelChoice) -> bool:

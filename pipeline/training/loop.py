@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.weights.staging import local_weights
 from maskmill.pipeline.training.augmentation import Augmentation
-from maskmill.pipeline.training.batch_norm import set_batch_norm, synchronised
+from maskmill.pipeline.training.batch_norm import set_batch_norm
 from maskmill.pipeline.training.batches import (
     Batch,
     BatchMaker,
@@ -39,7 +39,7 @@ from maskmill.pipeline.training.losses import Loss
 from maskmill.pipeline.training.network import beginning
 from maskmill.pipeline.training.optimization import WeightAverage, optimizer_of
 from maskmill.pipeline.training.pairs import PairReader, ReducedPairs
-from maskmill.pipeline.training.peers import Alone, Distributed
+from maskmill.pipeline.training.peers import Alone
 from maskmill.pipeline.training.schedule import rate_factor
 from maskmill.pipeline.training.task import Entries, TrainingTask
 from maskmill.pipeline.training.validation import Monitor, Validator, summed
@@ -47,7 +47,7 @@ from maskmill.schemas.errors import FileFailure, RunFailed
 
 CHECKPOINT_SECONDS: Final = 300.0
 
-Peers: TypeAlias = "Alone | Distributed"
+Peers: TypeAlias = Alone
 Tell: TypeAlias = Callable[[dict[str, Any]], None]
 """Called after every step and validation with what people want to see of it."""
 
@@ -75,8 +75,6 @@ class Training:
         weights = local_weights(task.layout, task.choice.weights_path)
         begun = beginning(task.choice, weights, task.spec, task.labels, recipe.seed)
         self.network = begun.network.to(task.device).to(memory_format=torch.channels_last)
-        if task.batch_norm == "sync" and peers.world > 1:
-            self.network = synchronised(self.network)
         self.average = WeightAverage(self.network, recipe.average) if recipe.average else None
         self.optimizer = optimizer_of(task, self.network)
         self.scaler = torch.amp.GradScaler(task.device, enabled=task.precision == "fp16")

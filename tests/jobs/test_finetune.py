@@ -184,7 +184,6 @@ def test_masks_of_another_size_are_scaled_when_asked_for(tmp_path) -> None:
         (("--monitor", "ece"), "take one of"),
         (("--loss", "dice_bce"), "background and one class"),
         (("--class-weights", "nowhere.json"), "none, inverse, median"),
-        (("--batch-norm", "sync"), "needs GPUs"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(
