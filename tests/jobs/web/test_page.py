@@ -64,6 +64,7 @@ def tab(request, browser, looked_at):
         viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=False
     )
     page = context.new_page()
+    page.set_default_timeout(90_000)  # a busy machine is no failure
     problems = []
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -86,7 +87,7 @@ def opened(page, key):
     page.wait_for_selector("#panes[data-ready]")
 
 
-def until(page, condition, arg=None, seconds=20):
+def until(page, condition, arg=None, seconds=90):
     """Playwright evaluates such a condition as text, which the page forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition, arg):
