@@ -18,6 +18,7 @@ BENCHMARKS = {
     "throughput": ["prelabel_throughput.py"],
     "memory": ["prelabel_memory.py"],
     "large_picture": ["large_picture.py"],
+    "large_photographs": ["large_photographs.py"],
     "upsampling": ["upsampling.py"],
     "min_confidence": ["min_confidence.py"],
     "seams": ["seams.py"],
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "scale": ["graph_simulator.py"],
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],
+    "duplicates": ["duplicates.py"],
 }
 
 

@@ -16,11 +16,19 @@ from click.testing import CliRunner
 
 from maskmill.jobs.cli import COMMANDS, main
 from maskmill.pipeline.metrics.registry import METRICS
-from maskmill.schemas.tables import audit, convert, exchange, finetune, prelabel, review
+from maskmill.schemas.tables import (
+    audit,
+    convert,
+    exchange,
+    finetune,
+    prelabel,
+    review,
+    selection,
+)
 from maskmill.schemas.tables.columns import description_of, fields_of
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLES = (prelabel, audit, convert, finetune, exchange, review)
+TABLES = (prelabel, selection, audit, convert, finetune, exchange, review)
 
 
 def commands_page() -> str:

@@ -14,6 +14,8 @@ COMMANDS = {
     "cutout": "Keep the subject of every image: blur, remove or paint the background.",
     "verify": "Prove that rows, files, COCO and inputs of a run agree.",
     "rank": "Order the images of a run for review, most uncertain first.",
+    "select": "Choose the images of a run to annotate next.",
+    "duplicates": "Group the images of a run that are alike.",
     "view": "Look at a run or a data set in the browser, review it, try a model.",
     "review": "Write what was accepted, rejected and flagged in the view as files.",
     "report": "Write a run as one HTML page that needs no server.",

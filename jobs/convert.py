@@ -66,6 +66,11 @@ MAX_KINDS = 6
     show_default=True,
     help="IoU a polygon may lose to simplification; 0 keeps every pixel.",
 )
+@click.option(
+    "--only",
+    metavar="LIST",
+    help="Convert the samples whose pictures a text list names, and no others.",
+)
 @click.option("--images", metavar="DIR", help="Where the pictures are, if not in SOURCE.")
 @click.option(
     "--with-images",
@@ -124,6 +129,7 @@ def convert(as_json: bool, list_formats: bool, **options: Any) -> None:
       maskmill convert labels/ out/ --from prelabel --to cvat_mask --max-package-mb 100
       maskmill convert masks/ out/ --from masks --labels labels.json --to yolo --with-images
       maskmill convert coco.json out/ --from coco --to labelme --map classes.txt
+      maskmill convert labels/ out/ --from prelabel --to coco --only labels/selection/selected.txt
 
     \b
     Exit codes: 0 done, 1 the run broke or --check found what should be exact and is not, 2 usage,

@@ -6,8 +6,9 @@ import click
 
 from maskmill.jobs.labelling import carry_out
 from maskmill.jobs.options import engine_options, exits_cleanly, json_option
+from maskmill.jobs.video_options import video_options
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
-from maskmill.pipeline.prelabel.writers.registry import COCO, STORES, WRITERS
+from maskmill.pipeline.prelabel.writers.registry import COCO, SIDE_TABLES, STORES, VIDEO, WRITERS
 from maskmill.pipeline.views.plan import (
     AUTO_WINDOW,
     AUTO_WINDOW_PIXELS,
@@ -18,14 +19,15 @@ from maskmill.pipeline.views.plan import (
 )
 
 MIN_WINDOW = 64
+WRITTEN = (*WRITERS, *SIDE_TABLES, VIDEO)
 
 
 def _writers(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
-    unknown = [name for name in names if name not in WRITERS]
+    unknown = [name for name in names if name not in WRITTEN]
     if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(WRITERS)}")
-    return ("masks", *(name for name in WRITERS if name in names and name != "masks"))
+        raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(WRITTEN)}")
+    return ("masks", *(name for name in WRITTEN if name in names and name != "masks"))
 
 
 def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
@@ -81,6 +83,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     metavar="KIND",
     help="What SOURCE is, where the guess is wrong; see docs/sources.md.",
 )
+@video_options
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0, 1),
@@ -105,6 +108,11 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     "--image-size",
     type=click.IntRange(33, 4097),
     help="Network input size. [default: the model's own]",
+)
+@click.option(
+    "--exact-decode",
+    is_flag=True,
+    help="Decode all pixels of large JPEGs, also where the network needs fewer.",
 )
 @click.option(
     "--output-stride",
@@ -175,7 +183,7 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     show_default=True,
     callback=_writers,
     metavar="NAMES",
-    help=f"Comma-separated, of: {', '.join(WRITERS)}.",
+    help=f"Comma-separated, of: {', '.join(WRITTEN)}.",
 )
 @click.option("--report", is_flag=True, help="Write OUT/report/index.html too: a page to look at.")
 @click.option(
@@ -204,6 +212,17 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     callback=lambda _, __, megapixels: int(megapixels * 1e6),
     help="Larger images, by their header, become failed rows.",
 )
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="LIST|DATASET",
+    help="Leave out the images that a text list or a data set names. Can be given again.",
+)
+@click.option(
+    "--skip-duplicates",
+    is_flag=True,
+    help="Label one of several images that are alike; every picture is decoded once to find out.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images of the source.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed images of this run again.")
 @click.option(
@@ -219,8 +238,9 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
 def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any) -> None:
     """Label every image of SOURCE with a DeepLab model; masks, COCO and rows go to OUT.
 
-    SOURCE is a folder, a glob, an image, a text list of paths, a COCO json, a VOC ImageSets list,
-    or a URI of one of them. The same command again continues where it was; nothing is done twice.
+    SOURCE is a folder, a glob, an image, a video, a text list of paths, a COCO json, a VOC
+    ImageSets list, or a URI of one of them. Each frame of a video is an image. The same command
+    again continues where it was; nothing is done twice.
 
     \b
     Examples:
@@ -229,6 +249,8 @@ def prelabel(as_json: bool, dry_run: bool, allow_failures: bool, **options: Any)
       maskmill prelabel todo.txt labels/ --model deeplabv3_resnet101 --weights mine.pth
       maskmill prelabel photos/ labels/ --scales 0.75,1,1.25 --flip
       maskmill prelabel scans/ labels/ --window 1024 --max-pixels 400
+      maskmill prelabel photos/ labels/ --skip corrected/ --skip-duplicates
+      maskmill prelabel clip.mp4 labels/ --every 10 --write frames,video
       maskmill prelabel photos/ labels/ --retry-failed
 
     \b

@@ -55,15 +55,22 @@ class PrelabelKeywords(RunKeywords, ViewKeywords, RuleKeywords, total=False):
     weights: PathOrUri | None
     labels: PathOrUri | None
     source_kind: str | None
+    every: int | None
+    fps: float | str | None
+    from_time: float | str | None
+    to_time: float | str | None
     gpus_per_worker: float | None
     accelerator_type: str | None
     threads_per_worker: int
+    exact_decode: bool
     batch_size: int | None
     writers: Sequence[str]
     store: Literal["files", "shards"] | None
     coco: Literal["one", "blocks", "none"] | None
     block_images: int | None
     limit: int | None
+    skip: Sequence[PathOrUri]
+    skip_duplicates: bool
     extend: bool
 
 
@@ -74,6 +81,7 @@ class ConvertKeywords(RunKeywords, total=False):
     map_file: PathOrUri | None
     unknown: Literal["error", "ignore", "nearest"]
     max_loss: float
+    only: PathOrUri | None
     images: PathOrUri | None
     with_images: bool
     mask_suffix: str | None

@@ -13,9 +13,9 @@ from maskmill.keywords import ModelKeywords, PathOrUri
 from maskmill.pipeline.labelling.pixel_confidence import pixel_confidence
 from maskmill.pipeline.labelling.upsample import sample_bilinear
 from maskmill.pipeline.models.torch_settings import exact_settings
-from maskmill.pipeline.pictures.decoding import PillowImage, decode_image, pillow_to_rgb
+from maskmill.pipeline.pictures.decoding import PillowImage, pillow_to_rgb
 from maskmill.pipeline.prelabel.labelled_picture import LabelledPicture
-from maskmill.pipeline.prelabel.labeller import Labeller
+from maskmill.pipeline.prelabel.labeller import Labeller, ShownPicture
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask, RgbImage, ScoreMap
@@ -138,24 +138,24 @@ class Model:
         Raises:
             ImageFailure, SettingsError: as :meth:`predict`.
         """
-        pixels = _rgb_of(image, self._labeller.settings.max_pixels)
         with exact_settings():
-            shown = self._labeller.show(pixels)
+            shown = self._shown(image)
             answers = self._labeller.answer([shown])[0]
         if isinstance(answers, ImageFailure):
             raise answers
         return self._labeller.label(shown, answers)
 
-
-def _rgb_of(image: Picture, max_pixels: int) -> RgbImage:
-    if isinstance(image, str | PathLike):
-        path = fspath(image)
-        return decode_image(read_bytes(path), name=path, max_pixels=max_pixels).pixels
-    if isinstance(image, np.ndarray):
-        return _checked_array(image)
-    if hasattr(image, "getexif"):
-        return pillow_to_rgb(image)
-    raise SettingsError(f"a picture is a path, a Pillow picture or an array, not {type(image)}")
+    def _shown(self, image: Picture) -> ShownPicture:
+        labeller = self._labeller
+        if isinstance(image, str | PathLike):
+            path = fspath(image)
+            decoded = labeller.decode(read_bytes(path), path)
+            return labeller.show(decoded.pixels, decoded.reduction)
+        if isinstance(image, np.ndarray):
+            return labeller.show(_checked_array(image))
+        if hasattr(image, "getexif"):
+            return labeller.show(pillow_to_rgb(image))
+        raise SettingsError(f"a picture is a path, a Pillow picture or an array, not {type(image)}")
 
 
 def _checked_array(array: npt.NDArray[np.uint8]) -> RgbImage:

@@ -26,6 +26,9 @@ ConfidenceMap = npt.NDArray[np.float64]
 ConfusionCounts = npt.NDArray[np.int64]
 """(C + 1, C + 1) int64: rows truth, columns prediction, the last of each is ignore."""
 
+FeatureVector = npt.NDArray[np.float16]
+"""(D,) float16, length 1: a picture as a network sees it, by the channels before its classifier."""
+
 IGNORE_INDEX: Final = 255
 IGNORE_INDEX_16: Final = 65535
 

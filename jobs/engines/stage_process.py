@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from maskmill.jobs.engines.machine import local_gpus
 from maskmill.pipeline.runs.attempts import all_stages_here
 from maskmill.pipeline.runs.isolation import name_node, spread_over
 from maskmill.pipeline.runs.stages import Stage
@@ -77,7 +78,7 @@ def with_share_of_gpu(share: float, function: Callable[..., Any], *arguments: An
 
 
 def _bound_memory(gpu_share: float) -> None:
-    if 0 < gpu_share < 1:
+    if 0 < gpu_share < 1 and local_gpus():  # PyTorch is long in coming: not for nothing
         from maskmill.pipeline.models.torch_settings import keep_to_share_of_gpu
 
         keep_to_share_of_gpu(gpu_share)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from maskmill.jobs.engines.machine import local_cores
-from maskmill.pipeline.pictures.decoding import decode_image
 from maskmill.pipeline.prelabel.labelled_picture import LabelledPicture
 from maskmill.pipeline.prelabel.labeller import Labeller, ShownPicture
 from maskmill.pipeline.views.geometry import GridView
@@ -50,8 +49,8 @@ class Inference:
 
     def _label(self, read: Callable[[], bytes], name: str) -> LabelledPicture:
         labeller = self.labeller
-        image = decode_image(read(), name=name, max_pixels=labeller.settings.max_pixels)
-        shown = labeller.show(image.pixels)
+        image = labeller.decode(read(), name)
+        shown = labeller.show(image.pixels, image.reduction)
         answer = self._groups.ask(shown) if self._groups else labeller.answer([shown])[0]
         if isinstance(answer, ImageFailure):
             raise ImageFailure(answer.code, f"{name}: {answer}")

@@ -13,6 +13,7 @@ from maskmill.schemas.errors import SettingsError
 if TYPE_CHECKING:
     from maskmill.pipeline.models.choice import ModelChoice
     from maskmill.pipeline.models.segmenter import Segmenter
+    from maskmill.pipeline.pictures.decoding import DecodedImage
     from maskmill.pipeline.views.geometry import GridView
 
 MAX_PICTURE_BYTES: Final = 64 << 20
@@ -52,19 +53,18 @@ class Trial:
             ModelError: weights that are missing or do not fit.
         """
         from maskmill.pipeline.labelling.picture import ignore_unsure, label_picture
-        from maskmill.pipeline.pictures.decoding import decode_image
         from maskmill.pipeline.views.plan import ViewSettings, plan_views
 
         if not 0 <= threshold < 1:
             raise SettingsError(f"a threshold of {threshold}; it lies from 0 to below 1")
         started = time.perf_counter()
-        pixels = decode_image(data, name="the picture", max_pixels=MAX_PIXELS).pixels
-        size = (pixels.shape[0], pixels.shape[1])
-        plan = plan_views(size, ViewSettings())
         with self._lock:  # one network, on every core
             choice, segmenter = self._model(model)
             loaded = time.perf_counter()
-            answers, forward_ms = _answers(segmenter, pixels, plan)
+            image = _decoded(data, segmenter)
+            size = image.size_hw
+            plan = plan_views(size, ViewSettings())
+            answers, forward_ms = _answers(segmenter, image, plan)
         picture = label_picture(answers, plan, size, dtype=choice.labels.mask_dtype)
         if threshold:
             ignore_unsure(picture, threshold, choice.labels.ignore_index)
@@ -114,7 +114,26 @@ class Trial:
         return choice, segmenter
 
 
-def _answers(segmenter: "Segmenter", pixels: Any, plan: Any) -> "tuple[list[GridView], float]":
+def _decoded(data: bytes, segmenter: "Segmenter") -> "DecodedImage":
+    """As `prelabel` decodes it: a large JPEG at the size that the network needs."""
+    from maskmill.pipeline.pictures.decoding import decode_image
+    from maskmill.pipeline.views.pictures import needed_size
+    from maskmill.pipeline.views.plan import ViewSettings
+
+    spec = segmenter.spec
+    return decode_image(
+        data,
+        name="the picture",
+        max_pixels=MAX_PIXELS,
+        needed=lambda size_hw: needed_size(
+            size_hw, ViewSettings(), spec.preprocessing, image_size=None, alignment=spec.alignment
+        ),
+    )
+
+
+def _answers(
+    segmenter: "Segmenter", image: "DecodedImage", plan: Any
+) -> "tuple[list[GridView], float]":
     """What the network says to each view, and the milliseconds of it alone."""
     from maskmill.pipeline.models.torch_settings import exact_settings
     from maskmill.pipeline.views.geometry import GridView
@@ -124,7 +143,12 @@ def _answers(segmenter: "Segmenter", pixels: Any, plan: Any) -> "tuple[list[Grid
     spec, found, seconds = segmenter.spec, [], 0.0
     with exact_settings():
         for shown in view_pictures(
-            pixels, plan, spec.preprocessing, image_size=None, alignment=spec.alignment
+            image.pixels,
+            plan,
+            spec.preprocessing,
+            image_size=None,
+            alignment=spec.alignment,
+            reduction=image.reduction,
         ):
             started = time.perf_counter()
             answer = segmenter.forward([shown])[0]

@@ -19,7 +19,7 @@ from maskmill.pipeline.convert.check import (
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.trees import open_tree
-from maskmill.pipeline.pictures.names import stem_of
+from maskmill.pipeline.pictures.names import cvat_name, stem_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import row_group
 from maskmill.schemas.errors import SettingsError
@@ -172,7 +172,7 @@ def package_problems(plan: ConversionPlan, layout: RunLayout) -> list[str]:
 
 def _names_of(row: dict[str, Any]) -> Iterator[str]:
     """What a reader may call a sample; some cannot tell a split from a folder of the key."""
-    names = (row["key"], stem_of(row["key"]), row["output"])
+    names = (row["key"], stem_of(row["key"]), row["output"], cvat_name(stem_of(row["key"])))
     yield from names
     yield from (f"{row['split']}/{name}" for name in names)
 

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from maskmill.pipeline.convert.manifest import ManifestFile
+import numpy as np
+
+from maskmill.pipeline.convert.manifest import ManifestFile, refuse_keys
 from maskmill.pipeline.datasets.class_mapping import (
     ClassMapping,
     build_mapping,
@@ -14,6 +16,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     mapping_by_name,
 )
 from maskmill.pipeline.datasets.foreign_documents import naming_foreign_documents
+from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.left_out import LeftOut
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
@@ -21,6 +24,7 @@ from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, SampleI
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.masks.registry import Unknown
 from maskmill.pipeline.runs.identity import digest_of
+from maskmill.pipeline.selection.named_images import find_named, read_names
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -47,6 +51,7 @@ class ConversionRequest:
     shares: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     limits: PackageLimits = field(default_factory=PackageLimits)
+    only: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +139,19 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
         notes=index.notes,
         left_out=index.left_out,
     )
-    return plan, index.items
+    return (plan, index.items) if request.only is None else _only(plan, index.items, request.only)
+
+
+def _only(
+    plan: ConversionPlan, items: Iterable[SampleItem], names: str
+) -> tuple[ConversionPlan, Iterable[SampleItem]]:
+    """The samples that a list or a data set names, and what is to be said of the others."""
+    spool = items if isinstance(items, ItemSpool) else ItemSpool(items)
+    refuse_keys(spool.keys)
+    found = find_named(read_names(names), spool.keys, None, option="--only")
+    places = np.flatnonzero(found.chosen).tolist()
+    told = f"--only {names}: {len(places):,} of {len(spool):,} samples"
+    return replace(plan, notes=(*plan.notes, told, *found.notes)), (spool[at] for at in places)
 
 
 def choose_mapping(

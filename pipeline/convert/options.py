@@ -16,6 +16,7 @@ def conversion_request(
     labels: str | None = None,
     map_file: str | None = None,
     images: str | None = None,
+    only: str | None = None,
     split: str | None = None,
     max_package_images: int | None = None,
     max_package_mb: float | None = None,
@@ -29,6 +30,7 @@ def conversion_request(
     return ConversionRequest(
         source=local_path(source) or source,  # absolute: workers may stand in another folder
         images=(local_path(images) or images) if images else None,
+        only=(local_path(only) or only) if only else None,
         labels=load_label_map(labels) if labels else None,
         rules=told_rules(map_file) if map_file else None,
         shares=parse_shares(split) if split else {},

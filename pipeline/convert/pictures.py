@@ -9,7 +9,9 @@ from maskmill.pipeline.convert.conversion import ConversionPlan
 from maskmill.pipeline.datasets.picture_search import find_picture
 from maskmill.pipeline.datasets.samples import Sample
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.pictures.decoding import picture_header
+from maskmill.pipeline.pictures.decoding import decode_image, picture_header
+from maskmill.pipeline.pictures.frame_place import place_of_frame
+from maskmill.pipeline.pictures.jpeg import rgb_to_jpeg
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of
 from maskmill.pipeline.storage.filesystems import is_uri, read_bytes
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
@@ -31,7 +33,16 @@ class FoundPicture:
         """
         if self.data is not None:
             return self.data
-        return read_bytes(self.name) if self.tree is None else self.tree.read(self.name)
+        if self.tree is not None:
+            return self.tree.read(self.name)
+        data = read_bytes(self.name)
+        return data if place_of_frame(self.name) is None else _frame_to_jpeg(data, self.name)
+
+    @property
+    def extension(self) -> str:
+        """Of what :meth:`read` gives, with its dot."""
+        is_frame = self.tree is None and place_of_frame(self.name) is not None
+        return ".jpg" if is_frame else extension_of(self.name)
 
 
 def picture_of(plan: ConversionPlan, sample: Sample, near: str) -> FoundPicture | None:
@@ -75,10 +86,15 @@ def with_picture(sample: Sample, found: FoundPicture | None) -> Sample:
     """The sample with the picture that is copied. A key without extension gets the picture's."""
     if found is None:
         return replace(sample, image=None)
-    extension = extension_of(found.name)
+    extension = found.extension
     is_named = extension_of(sample.key) in (extension, *IMAGE_EXTENSIONS)
     key = sample.key if is_named else sample.key + extension
     return replace(sample, image=found.name, key=key)
+
+
+def _frame_to_jpeg(data: bytes, name: str) -> bytes:
+    """As ``prelabel --write frames`` keeps them."""
+    return rgb_to_jpeg(decode_image(data, name=name).pixels, name=name)
 
 
 def refuse_other_size(sample: Sample, name: str, data: bytes) -> None:

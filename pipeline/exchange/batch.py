@@ -15,6 +15,7 @@ from maskmill.pipeline.datasets.samples import DatasetIndex, ReadContext, ReadOp
 from maskmill.pipeline.datasets.trees import FileTree, open_tree
 from maskmill.pipeline.prelabel.review_order import review_order
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.text_list import read_lines
 from maskmill.pipeline.storage.filesystems import join_uri
 from maskmill.schemas.errors import SettingsError
@@ -28,7 +29,8 @@ RARITY: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunImages:
-    """The labelled images of a finished run, in the order of the push. ``model`` made the masks."""
+    """The labelled images of a finished run, in the order of the push. ``model`` made the masks;
+    ``failed`` images of the run have none."""
 
     run: str
     labels: LabelMap
@@ -36,6 +38,7 @@ class RunImages:
     tree: FileTree
     items: tuple[SampleItem, ...]
     extras: Mapping[str, Any]
+    failed: int = 0
 
     @property
     def digest(self) -> str:
@@ -73,8 +76,10 @@ def run_images(
         keys = keys[:limit]
     if not keys:
         raise SettingsError(f"{run} has no labelled image to push")
+    record = load_record(RunLayout(run))
+    failed = int(record.ledger.get("failed", 0)) if record and only is None else 0
     return RunImages(
-        run=run, labels=index.labels, model=str(index.extras["model"]), tree=tree,
+        run=run, failed=failed, labels=index.labels, model=str(index.extras["model"]), tree=tree,
         items=tuple(items[key] for key in keys), extras=index.extras,
     )  # fmt: skip
 

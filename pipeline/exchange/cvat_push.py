@@ -60,7 +60,7 @@ def cvat_push(request: CvatRequest, cvat: Cvat) -> PushJob:
         pictures={"by": "upload"},
         shapes="mask",
         chunk=request.task_images,
-        notes=(*notes, *standing_notes(len(images.items) - len(items), cvat.url)),
+        notes=(*notes, *standing_notes(len(images.items) - len(items), images.failed, cvat.url)),
     )
 
 

@@ -95,7 +95,10 @@ def label_studio_push(request: LabelStudioRequest, studio: LabelStudio) -> PushJ
         pictures=told,
         shapes=shapes,
         chunk=request.chunk,
-        notes=(*notes, *standing_notes(len(images.items) - len(items), studio.server.url)),
+        notes=(
+            *notes,
+            *standing_notes(len(images.items) - len(items), images.failed, studio.server.url),
+        ),
     )
 
 
@@ -156,13 +159,15 @@ def _project(
     return project, ()
 
 
-def standing_notes(sent_before: int, url: str) -> tuple[str, ...]:
+def standing_notes(sent_before: int, failed: int, url: str) -> tuple[str, ...]:
     """What is to be heard at the beginning of any push."""
     notes = []
     if sent_before:
         notes.append(
             f"{sent_before:,} images are in the project already, by earlier pushes: left out"
         )
+    if failed:
+        notes.append(f"{failed:,} images of the run failed and have no mask: not sent")
     if is_open_to_listeners(url):
         notes.append(f"{url} is not https: the token travels for everyone to read")
     return tuple(notes)

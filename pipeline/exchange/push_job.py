@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from maskmill.pipeline.datasets.registry import dataset_format
-from maskmill.pipeline.datasets.samples import ReadContext, SampleItem
+from maskmill.pipeline.datasets.samples import ReadContext, Sample, SampleItem
 from maskmill.pipeline.exchange.batch import RunImages
 from maskmill.pipeline.exchange.delivery import Annotators, Delivered, OutgoingImage, Settlement
 from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
@@ -61,12 +63,14 @@ class PushChunks:
         attempt = begin_stage(self.layout, block, FIRST_STAGE, self.session)
         entries = block_rows(self.layout, pending, ROWS.id)
         images, failures = self._read(entries)
+        ignored = {one.image_id: _ignored_pixels(one.sample) for one in images}
         chunk = f"{self.push}/{block}"
         told = self.annotators.deliver(chunk, entries[0]["task"], images) if images else {}
         rows = [
             {
                 **{name: entry[name] for name in ("image_id", "key", "block")},
                 "attempts": attempt.starts, "worker": worker_name(),
+                "ignored_pixels": ignored.get(entry["image_id"]),
                 **_columns({**told, **failures}[entry["image_id"]]),
             }
             for entry in entries
@@ -95,6 +99,10 @@ class PushChunks:
                     )
                 )  # fmt: skip
         return images, failures
+
+
+def _ignored_pixels(sample: Sample) -> int:
+    return int(np.count_nonzero(sample.mask == sample.labels.ignore_index))
 
 
 def _columns(told: Delivered | FileFailure) -> Row:
@@ -192,7 +200,14 @@ class PushJob:
             record.info["doubles_removed"] = (
                 record.info.get("doubles_removed", 0) + settlement.removed
             )
-        return settlement
+        return replace(settlement, notes=(*settlement.notes, *self._told_ignored()))
+
+    def _told_ignored(self) -> tuple[str, ...]:
+        tables = self.layout.committed_rows(["ignored_pixels"])
+        ignored = sum(pc.sum(table["ignored_pixels"]).as_py() or 0 for table in tables)
+        if not ignored:
+            return ()
+        return (f"{ignored:,} pixels that the run ignores were not sent: background to annotators",)
 
     @cached_property
     def push(self) -> str:

@@ -13,8 +13,8 @@ from maskmill.pipeline.pictures.names import extension_of
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.errors import ErrorCode, FileFailure, SettingsError
 
-SHOWN: Final = (".bmp", ".gif", ".jpg", ".jpeg", ".png", ".webp")
-"""Pictures that browsers show and Label Studio takes."""
+SHOWN: Final = tuple(f".{kind}" for kind in ["bmp", "gif", "jpg", "jpeg", "png", "webp"])
+"""Endings of pictures that browsers show and Label Studio takes: its list, not ours."""
 
 UPLOAD_BYTES: Final = 40 << 20
 UPLOAD_FILES: Final = 50

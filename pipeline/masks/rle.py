@@ -21,25 +21,42 @@ Runs = npt.NDArray[np.int64]
 """(N, 2) [start, stop) positions x * H + y of the pixels of one value, ascending."""
 
 MAX_PIXELS = 1 << 30  # a mask larger than this is not an image of this world
+_DENSE = 32  # pixels for one change down a column, below which a mask is turned as a whole
 _MAX_GROUPS = 7  # 35 bits: more than a difference of two 32-bit runs can need
 
 
 def class_runs(mask: LabelMask) -> dict[int, Runs]:
     """Runs of every value in ``mask``, ignore included, found in one pass; keys ascending."""
-    flat = mask.ravel("F")
-    if flat.size == 0:
+    if mask.size == 0:
         return {}
-    cuts = np.flatnonzero(flat[1:] != flat[:-1])
-    edges = np.empty(len(cuts) + 2, np.int64)
-    edges[0], edges[-1] = 0, flat.size
-    np.add(cuts, 1, out=edges[1:-1])
-    values = flat[edges[:-1]]
+    edges = _edges(mask)
+    columns, rows = np.divmod(edges[:-1], mask.shape[0])
+    values = mask[rows, columns]
     order = np.argsort(values, kind="stable")
     values = values[order]
     runs = np.stack([edges[:-1][order], edges[1:][order]], axis=1)
     first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
     parts = np.split(runs, first[1:])
     return {int(values[at]): part for at, part in zip(first, parts, strict=True)}
+
+
+def _edges(mask: LabelMask) -> npt.NDArray[np.int64]:
+    """Where runs begin, as x * H + y ascending, and the number of pixels at the end.
+
+    The mask lies in rows: each is held against the one before it, and only the few places that
+    differ are put in column order. Where these are many, turning the whole mask costs less.
+    """
+    height, width = mask.shape
+    changed = np.flatnonzero(mask[1:] != mask[:-1])
+    if len(changed) * _DENSE > mask.size:
+        flat = mask.ravel("F")
+        inner = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    else:
+        rows, columns = np.divmod(changed, width)
+        within = columns * height + rows + 1
+        between = (np.flatnonzero(mask[0, 1:] != mask[-1, :-1]) + 1) * height
+        inner = np.sort(np.concatenate([within, between]))
+    return np.concatenate([[0], inner, [mask.size]]).astype(np.int64, copy=False)
 
 
 def runs_to_counts(runs: Runs, num_pixels: int) -> Counts:

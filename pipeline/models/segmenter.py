@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +21,11 @@ from maskmill.pipeline.models.network_input import network_input as network_inpu
 from maskmill.pipeline.models.networks.fused_convolution import fuse_network
 from maskmill.pipeline.models.networks.half_blocks import halve_blocks
 from maskmill.pipeline.models.networks.tf_mobilenetv2 import TfMobileNetV2DeepLab
+from maskmill.pipeline.models.penultimate import FeatureTap
 from maskmill.pipeline.models.precision import DTYPES, resolve_precision
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.cache import weights_sha256
+from maskmill.pipeline.models.weights.state import classifier_name
 from maskmill.pipeline.views.geometry import AxisMap
 from maskmill.pipeline.views.preparation import (
     NetworkPicture,
@@ -40,12 +43,15 @@ class PictureLogits:
     ``logits`` is (C, h, w) float32, cropped to the grid points the picture reads. ``rows`` and
     ``cols`` map original pixels onto it. ``halved``: memory ran out and the picture was computed in
     a smaller group than asked for, so its last bits may differ from a run with more memory.
+    ``feature`` is (D,), what entered the classifier on average over the same points; None where it
+    was not asked for.
     """
 
     logits: LogitGrid
     rows: AxisMap
     cols: AxisMap
     halved: bool
+    feature: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +61,7 @@ class _Computed:
     picture: NetworkPicture
     grid: Tensor
     halved: bool
+    feature: Tensor | None  # (D,), on the device
 
 
 class Segmenter:
@@ -63,7 +70,8 @@ class Segmenter:
     ``group_size`` pictures go through the network at once, always exactly so many, so that a
     picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
     ``fitting_group``: where so many are known to fit into memory and no more, groups are cut into
-    such at once, and not after each has failed.
+    such at once, and not after each has failed. With ``features`` every answer has its feature,
+    and the same logits as without.
 
     Raises:
         ModelError: no weights (and not ``untrained``), or weights that do not fit.
@@ -83,6 +91,7 @@ class Segmenter:
         fitting_group: int | None = None,
         expected_sha256: str | None = None,
         untrained: bool = False,
+        features: bool = False,
     ) -> None:
         self._threads, self._thread = threads, threading.local()
         torch.set_num_threads(threads)
@@ -94,9 +103,11 @@ class Segmenter:
         model = load_model(spec, weights_path, untrained=untrained)
         self.spec, self.notes = model.spec, model.notes
         self.num_classes = num_classes_of(model.network)
+        classifier = classifier_name(model.network)
         self.network = self._placed(model.network)
         self._input = DeviceInput(self.spec.preprocessing, self.device)
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
+        self._tap = FeatureTap(model.network.get_submodule(classifier)) if features else None
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
             torch.backends.cudnn.deterministic = True  # and some of these add in any order
@@ -160,7 +171,11 @@ class Segmenter:
         grids = self._grids(group + [group[-1]] * (size - len(group)))
         if grids is not None:
             halved = size < self.group_size
-            return [_Computed(picture, grid, halved) for picture, grid in zip(group, grids)]  # noqa: B905
+            found: list[Tensor | None] = (
+                [None] * size if self._tap is None else self._tap.pooled(group, grids, self.spec)
+            )
+            computed = zip(group, grids, found)  # noqa: B905 - the group may be filled up
+            return [_Computed(picture, grid, halved, one) for picture, grid, one in computed]
         if size == 1:
             return [_too_large(picture, self.device) for picture in group]
         half = size // 2
@@ -200,6 +215,8 @@ class Segmenter:
             pixels = network_input(group, self.spec.preprocessing, self.device)
         else:
             pixels = self._input(group)
+        if self._tap is not None:
+            self._tap.start()
         with self._turn, with_autocast:
             logits = self.network(pixels).float()
         if self.device.type == "cpu":
@@ -224,18 +241,20 @@ class Segmenter:
         """The logits, or why they are none: half precision ends at 65,504."""
         grid: LogitGrid = computed.grid.numpy()
         if np.isfinite(grid.sum(dtype=np.float64)):
-            return self._cropped(computed.picture, grid, computed.halved)
+            return self._cropped(computed, grid)
         return ImageFailure(
             ErrorCode.NOT_FINITE,
             f"the network's answer in {self.precision} holds NaN or infinity; try --precision fp32 "
             "in another output folder",
         )
 
-    def _cropped(self, picture: NetworkPicture, grid: LogitGrid, halved: bool) -> PictureLogits:
+    def _cropped(self, computed: "_Computed", grid: LogitGrid) -> PictureLogits:
         grid_hw = (grid.shape[1], grid.shape[2])
-        rows, cols = grid_maps(picture, grid_hw, self.spec.alignment)
+        rows, cols = grid_maps(computed.picture, grid_hw, self.spec.alignment)
         (read_rows, rows), (read_cols, cols) = map(valid_part, (rows, cols), grid_hw)
-        return PictureLogits(grid[:, read_rows, read_cols], rows, cols, halved)
+        feature = None if computed.feature is None else computed.feature.cpu().numpy()
+        cropped = grid[:, read_rows, read_cols]
+        return PictureLogits(cropped, rows, cols, computed.halved, feature)
 
 
 def _has_hooks(network: nn.Module) -> bool:

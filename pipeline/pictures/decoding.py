@@ -5,6 +5,8 @@ and docs/sources.md. Several frames or pages: the first. Colour profiles are not
 networks were trained without. EXIF orientation is applied; XMP is not asked.
 
 JPEG with one or three components goes through torchvision (libjpeg-turbo), all else through Pillow.
+Where fewer pixels are needed than a JPEG has, Pillow decodes it at 1/2, 1/4 or 1/8 (``reduction``).
+HEIC and HEIF, which turn themselves, are read by pillow-heif.
 """
 
 import io
@@ -18,13 +20,15 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageCms, UnidentifiedImageError
+import pillow_heif
+from PIL import Image, UnidentifiedImageError
 
 from maskmill.pipeline.pictures.jpeg import jpeg_to_rgb
 from maskmill.pipeline.pictures.markers import ends_early, has_known_magic, jpeg_end
 from maskmill.pipeline.pictures.modes import array_to_rgb
-from maskmill.pipeline.pictures.orientation import orientation_of, shown_size, upright
+from maskmill.pipeline.pictures.orientation import orient, orientation_of, shown_size, upright
+from maskmill.pipeline.pictures.pillow_arrays import image_to_array
+from maskmill.pipeline.pictures.reduction import Needed, Reduction, decode_reduced, reduction_for
 from maskmill.schemas.arrays import RgbImage
 from maskmill.schemas.errors import ErrorCode, ImageFailure
 
@@ -34,11 +38,10 @@ PillowImage: TypeAlias = Image.Image
 MAX_PIXELS: Final = 128_000_000
 """Default limit of width x height, looked at in the header before anything is decoded."""
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF",
+                  "HEIF")  # fmt: skip
 """What is opened. Pillow's other readers run programs (EPS) or accept any bytes (TGA)."""
 
-_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _JPEG_LIKE = ("JPEG", "MPO")
 _GREY = 128  # what libjpeg paints where the data ended
 _BAND = 64  # columns copied at a time when a picture is turned: fits the cache
@@ -48,13 +51,28 @@ _pillow_settings = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """One picture. ``pixels`` is contiguous, orientation applied."""
+    """One picture. ``pixels`` is contiguous; orientation applied, unless it is a reduced one."""
 
     pixels: RgbImage  # (H, W, 3) uint8
     format: str  # Pillow's name: JPEG, PNG, MPO, …
     mode: str  # Pillow's mode of the file, before conversion
     exif_orientation: int  # 1..8; 1 where there is none
     notes: tuple[str, ...]  # what was decided on the way: "first of 12 frames"
+    reduction: Reduction | None = None  # what ``pixels`` are of the picture; None: all of it
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the whole picture as it is shown."""
+        if self.reduction is not None:
+            return self.reduction.shown_hw
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def upright(self) -> RgbImage:
+        """The pixels turned as they are to be shown, fewer than the picture has where reduced."""
+        if self.reduction is None:
+            return self.pixels
+        return _contiguous(orient(self.pixels, self.reduction.orientation))
 
 
 class PictureHeader(NamedTuple):
@@ -66,19 +84,23 @@ class PictureHeader(NamedTuple):
     mode: str
 
 
-def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def decode_image(
+    data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, needed: Needed | None = None
+) -> DecodedImage:
     """RGB pixels of an encoded picture.
 
     Args:
         data: the whole file.
         name: what messages call it.
         max_pixels: most pixels that the header may announce.
+        needed: (H, W) that suffice for a picture of (H, W) pixels, both as shown; a JPEG may then
+            come reduced. None: all pixels.
 
     Raises:
         ImageFailure: EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_MANY_PIXELS, OUT_OF_MEMORY.
     """
     try:
-        return _decode(data, name, max_pixels)
+        return _decode(data, name, max_pixels, needed)
     except MemoryError as error:
         raise ImageFailure(
             ErrorCode.OUT_OF_MEMORY,
@@ -94,7 +116,7 @@ def pillow_to_rgb(image: Image.Image) -> RgbImage:
     """
     with _typed_failures(b"", "the picture"):
         image.load()
-        array = _to_array(image)
+        array = image_to_array(image)
         orientation = orientation_of(image)
     pixels, _ = array_to_rgb(array, image.mode, image.info.get("transparency"))
     return _contiguous(upright(pixels, orientation, image.format))
@@ -111,16 +133,22 @@ def picture_header(data: bytes, *, name: str = "the picture") -> PictureHeader:
         return PictureHeader(width, height, str(image.format), image.mode)
 
 
-def _decode(data: bytes, name: str, max_pixels: int) -> DecodedImage:
+def _decode(data: bytes, name: str, max_pixels: int, needed: Needed | None) -> DecodedImage:
+    reduction = None
     with _open(data, name) as image:
         _refuse_size(image.size, name, max_pixels)
         file_format, mode = str(image.format), image.mode
         orientation = orientation_of(image, data)
         if file_format in _JPEG_LIKE and mode in ("L", "RGB"):
-            pixels, note = _decode_jpeg(data, name), ""
+            reduction = reduction_for(image.size, orientation, needed)
+            pixels, note = _decode_jpeg(data, name, image, reduction), ""
         else:
             pixels, note = _decode_by_pillow(image, data, name)
         notes = tuple(text for text in (note, _frame_note(image)) if text)
+    if reduction is not None:
+        return DecodedImage(
+            pixels, file_format, mode, orientation, (*notes, reduction.note), reduction
+        )
     turned = upright(pixels, orientation, file_format)
     return DecodedImage(_contiguous(turned), file_format, mode, orientation, notes)
 
@@ -145,8 +173,16 @@ def _open(data: bytes, name: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=_formats())
 
 
-def _decode_jpeg(data: bytes, name: str) -> RgbImage:
+def _decode_jpeg(
+    data: bytes, name: str, image: Image.Image, reduction: Reduction | None
+) -> RgbImage:
+    """All pixels, or the reduced ones; a picture that may have been cut is looked at in full."""
     with _typed_failures(data, name):
+        if reduction is not None:
+            block = 8 // reduction.factor
+            reduced = decode_reduced(image, reduction)
+            if not (reduced[-block:, -block:] == _GREY).all():
+                return reduced
         pixels = jpeg_to_rgb(data)
         if (pixels[-8:, -8:] == _GREY).all() and _is_cut(data, pixels):
             raise ImageFailure(
@@ -154,7 +190,7 @@ def _decode_jpeg(data: bytes, name: str) -> RgbImage:
                 f"{name}: the lower part of the JPEG is missing though it has an end marker; "
                 "fetch or copy it again",
             )
-    return pixels
+    return pixels if reduction is None else reduced
 
 
 def _is_cut(data: bytes, pixels: RgbImage) -> bool:
@@ -177,31 +213,8 @@ def _decode_by_pillow(image: Image.Image, data: bytes, name: str) -> tuple[RgbIm
     settings = _pillow_quiet() if image.format in ("TIFF", "GIF") else nullcontext()
     with _typed_failures(data, name), settings:
         image.load()
-        array = _to_array(image)
+        array = image_to_array(image)
     return array_to_rgb(array, mode, image.info.get("transparency"))
-
-
-def _to_array(image: Image.Image) -> npt.NDArray[np.generic]:
-    """Pixels of a loaded picture as (H, W, 3), (H, W, 4) with alpha, or (H, W) of wide values."""
-    if image.mode in _WIDE:
-        return np.array(image)
-    if image.mode == "LAB":
-        return np.array(_lab_to_rgb(image))
-    if image.mode == "La":  # Pillow knows no way from La to RGBA
-        image = image.convert("LA")
-    if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        return np.array(image.convert("RGBA"))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    transform = ImageCms.buildTransform(
-        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
-    )
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:
-        raise ValueError("LAB cannot be converted to RGB")
-    return converted
 
 
 def _frame_note(image: Image.Image) -> str:
@@ -210,7 +223,8 @@ def _frame_note(image: Image.Image) -> str:
             frames = int(getattr(image, "n_frames", 1))
     except Exception:  # the first frame is good; the others are not asked for
         return "first frame; the others cannot be counted"
-    return f"first of {frames} frames" if frames > 1 else ""
+    which = "main one" if image.format == "HEIF" else "first"
+    return f"{which} of {frames} frames" if frames > 1 else ""
 
 
 def _refuse_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
@@ -228,6 +242,7 @@ def _refuse_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 @lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
     Image.init()
+    pillow_heif.register_heif_opener(thumbnails=False)
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

@@ -7,8 +7,15 @@ from typing import Final
 IMAGE_EXTENSIONS: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff"),
     *(".gif", ".jp2", ".j2k", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".heic", ".heif", ".hif"),
 )
 """What is taken for a picture, in any case of letters; where one name has several, first wins."""
+
+VIDEO_EXTENSIONS: Final = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts"),
+    *(".wmv", ".asf", ".flv", ".3gp", ".ogv"),
+)
+"""What is taken for a video, in any case of letters. No ``.ts``: most of those are programs."""
 
 LOSSY_EXTENSIONS: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 """Pictures that never keep their pixels: photographs rather than masks. WebP and others may."""
@@ -45,3 +52,21 @@ def pictures_by_stem(names: Iterable[str]) -> dict[str, str]:
         if place is not None and (known is None or place < rank[extension_of(known)]):
             found[stem_of(name)] = name
     return found
+
+
+def frame_of_key(key: str) -> tuple[str, int] | None:
+    """(video, number of the frame) of a key such as ``clip.mp4/000123``; None for other keys."""
+    video, _, name = stem_of(key).rpartition("/")
+    is_frame = extension_of(video) in VIDEO_EXTENSIONS and name.isascii() and name.isdecimal()
+    return (video, int(name)) if is_frame else None
+
+
+def cvat_name(key: str) -> str:
+    """``clip.mp4/frame_000123`` for ``clip.mp4/000123``: what CVAT's importers count frames by.
+
+    Other keys stay as they are.
+    """
+    if frame_of_key(key) is None:
+        return key
+    video, _, name = key.rpartition("/")
+    return f"{video}/frame_{name}"

@@ -21,6 +21,8 @@ def orientation_of(image: "Image.Image", data: bytes = b"") -> int:
     if image.format == "TIFF":
         value = image.tag_v2.get(ORIENTATION_TAG, 1)  # type: ignore[attr-defined]
         return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    if image.format == "HEIF":  # it turns itself while it is decoded (ISO/IEC 23008-12: irot, imir)
+        return 1
     is_png = image.format == "PNG" and data
     return exif_orientation(png_exif(data) if is_png else image.info.get("exif", b""))
 

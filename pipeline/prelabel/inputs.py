@@ -13,10 +13,19 @@ from maskmill.pipeline.runs.manifest import (
     case_twins,
     extend_manifest,
     manifest_sha256,
+    put_manifest,
+)
+from maskmill.pipeline.selection.skipping import TABLE as SKIPPED_TABLE
+from maskmill.pipeline.selection.skipping import (
+    Remainder,
+    whole,
+    without_copies,
+    without_named,
 )
 from maskmill.pipeline.sources.registry import Listing, list_source
 from maskmill.schemas.errors import RunRefused
 
+MAX_FILE_BYTES = 2 << 30
 GROWN = (
     "The source has changed: --extend adds its new images to this run; removed ones need a new "
     "output folder."
@@ -28,9 +37,18 @@ class Inputs:
     """The manifest of a run (schema MANIFEST), and how the listing behind it went."""
 
     manifest: pa.Table
-    listing: Listing
+    rest: Remainder
     is_new: bool  # not on disk in this form yet
     has_grown: bool = False  # beyond what the run began with
+
+    @property
+    def listing(self) -> Listing:
+        """The source without what was left out."""
+        return self.rest.listing
+
+    def not_considered(self) -> dict[str, int]:
+        """What of the source is no input: by extension, and by the reason it was left out for."""
+        return {**self.listing.not_considered, **self.rest.counts()}
 
     def notes(self) -> tuple[str, ...]:
         """What the user should hear before the run."""
@@ -39,11 +57,20 @@ class Inputs:
             left_out = self.listing.not_considered.items()
             counts = ", ".join(f"{name} {count}" for name, count in left_out)
             notes.append(f"not considered, by extension: {counts}")
+        if self.rest.skipped.num_rows:
+            counts = ", ".join(f"{name} {count:,}" for name, count in self.rest.counts().items())
+            notes.append(f"not considered, as asked for: {counts}; {SKIPPED_TABLE} lists them")
+        notes += self.rest.notes
         twins = case_twins(self.manifest["output"].to_pylist())
         if twins:
             first = " and ".join(twins[0])
             notes.append(f"{len(twins)} outputs differ in case only, first {first}")
         return tuple(notes)
+
+    def put(self, layout: RunLayout) -> None:
+        """The manifest into the run folder, and beside it what was left out."""
+        self.rest.put(layout)
+        put_manifest(layout, self.manifest)
 
     def identity(self) -> str:
         """Number and hash of the images."""
@@ -59,21 +86,41 @@ def list_inputs(
         RunRefused: the source is not what the run began with, and --extend was not given.
         SettingsError: the source cannot be listed, or its names collide.
     """
-    listing = list_source(settings.source, kind=settings.source_kind, exclude=(settings.out,))
-    if settings.limit is not None:
-        listing = replace(listing, table=listing.table.slice(0, settings.limit))
+    old = layout.read_table(layout.manifest) if continues else None
+    rest = _remainder(settings, layout, old)
+    listing = rest.listing
     blocks: dict[str, Any] = {"block_images": block_images, "block_bytes": BLOCK_BYTES}
     fresh = build_manifest(listing, **blocks)
-    if not continues:
-        return Inputs(manifest=fresh, listing=listing, is_new=True)
-    old = layout.read_table(layout.manifest)
+    if old is None:
+        return Inputs(manifest=fresh, rest=rest, is_new=True)
     is_same = _same_images(old, fresh)
     if is_same and old["uri"].combine_chunks().sort() == fresh["uri"].combine_chunks().sort():
-        return Inputs(manifest=old, listing=listing, is_new=False)
+        return Inputs(manifest=old, rest=rest, is_new=False)
     if not is_same and not settings.extend:
         raise RunRefused(_what_changed(layout, old, fresh))
     now = extend_manifest(old, listing, **blocks)  # the source may have moved, too
-    return Inputs(manifest=now, listing=listing, is_new=True, has_grown=not is_same)
+    return Inputs(manifest=now, rest=rest, is_new=True, has_grown=not is_same)
+
+
+def _remainder(settings: PrelabelSettings, layout: RunLayout, old: pa.Table | None) -> Remainder:
+    """The source as listed now, without what is to be left out; ``old`` is the run's manifest."""
+    listing = list_source(
+        settings.source,
+        kind=settings.source_kind,
+        exclude=(settings.out,),
+        frames=settings.frames,
+    )
+    rest = whole(listing)
+    if settings.skip:
+        rest = without_named(rest, settings.skip)
+    if settings.limit is not None:
+        table = rest.listing.table.slice(0, settings.limit)
+        rest = replace(rest, listing=replace(rest.listing, table=table))
+    if settings.skip_duplicates:
+        kept = [] if old is None else old["key"].to_pylist()
+        limits = {"max_pixels": settings.max_pixels, "max_bytes": MAX_FILE_BYTES}
+        rest = without_copies(rest, layout, kept, **limits)
+    return rest
 
 
 def _same_images(old: pa.Table, fresh: pa.Table) -> bool:

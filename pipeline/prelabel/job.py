@@ -11,6 +11,7 @@ from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import local_weights, stage_weights
 from maskmill.pipeline.models.worker_facts import WorkerFacts, agreed_facts, describe_worker
 from maskmill.pipeline.prelabel.documents import BLOCKS_FOLDER, write_documents
+from maskmill.pipeline.prelabel.inputs import MAX_FILE_BYTES
 from maskmill.pipeline.prelabel.load import LoadImages
 from maskmill.pipeline.prelabel.plan import (
     REMEDIES,
@@ -25,7 +26,8 @@ from maskmill.pipeline.prelabel.plan import (
 from maskmill.pipeline.prelabel.predict import PredictMasks, WorkerSettings
 from maskmill.pipeline.prelabel.save import Provenance, SavePrelabels
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
-from maskmill.pipeline.prelabel.writers.registry import FINISHERS
+from maskmill.pipeline.prelabel.videos import FOLDER, write_videos
+from maskmill.pipeline.prelabel.writers.registry import FINISHERS, SIDE_TABLES
 from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitSaved
 from maskmill.pipeline.runs.identity import settings_fingerprint_of
@@ -33,9 +35,9 @@ from maskmill.pipeline.runs.layout import SHARDS, RunLayout
 from maskmill.pipeline.runs.record import RunRecord, tool_version
 from maskmill.pipeline.runs.shards import sweep_shards
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
+from maskmill.pipeline.selection.feature_table import NAME as FEATURES
+from maskmill.pipeline.selection.skipping import TABLE as SKIPPED
 from maskmill.schemas.errors import MaskmillError
-
-MAX_FILE_BYTES = 2 << 30
 
 LOAD_MS, SAVE_MS = 4.25, 5.75
 """Of a core for a picture of 640x480, Ray's part included (docs/benchmarks.md): where GPUs do the
@@ -114,6 +116,7 @@ class PrelabelJob:
         self, plan: PrelabelPlan, record: RunRecord, workers: Workers, *, is_fresh: bool
     ) -> dict[str, str]:
         """Documents from the committed rows; where everything lies, by name."""
+        plan.inputs_listed.rest.put(self.layout)  # the source may hold more copies than before
         if is_fresh:
             record.info = {
                 "description": "semantic segmentation pre-labels",
@@ -125,19 +128,32 @@ class PrelabelJob:
         record.settings["coco"] = plan.coco  # it may be asked for when all is done
         labels = plan.choice.labels
         write_documents(self.layout, plan.coco, labels, record.info, is_fresh=is_fresh)
-        return {**self._places(plan), "rows": self.layout.path(self.layout.metadata) + "/"}
+        left_out = plan.inputs_listed.rest.skipped.num_rows
+        skipped = {"skipped": self.layout.path(SKIPPED)} if left_out else {}
+        rows = {"rows": self.layout.path(self.layout.metadata) + "/"}
+        return {**self._places(plan), **self._videos(plan, is_fresh), **rows, **skipped}
 
     def _places(self, plan: PrelabelPlan) -> dict[str, str]:
         """Where files and documents are, by name."""
         folders = {one.spec.name: one.spec.folder for one in plan.outputs_used}
         if plan.store == "shards":
             folders = {SHARDS: SHARDS}
+        folders |= {name: SIDE_TABLES[name].folder for name in plan.side_tables}
         if plan.coco == "blocks":
             folders["coco"] = BLOCKS_FOLDER
         places = {name: self.layout.path(folder) + "/" for name, folder in folders.items()}
         if plan.coco == "one":
             places |= {name: self.layout.path(spec.path) for name, spec in FINISHERS.items()}
         return places
+
+    def _videos(self, plan: PrelabelPlan, is_fresh: bool) -> dict[str, str]:
+        """Videos of the masks where they are asked for, or were and rows have changed since."""
+        if not self.settings.writes_video and not self.layout.exists(FOLDER):
+            return {}
+        write_videos(
+            self.layout, plan.choice.labels, max_pixels=self.settings.max_pixels, again=is_fresh
+        )
+        return {"videos": self.layout.path(FOLDER) + "/"}
 
     def _facts(self, plan: PrelabelPlan, workers: Workers) -> WorkerFacts:
         choice, began = plan.choice, plan.began
@@ -178,6 +194,8 @@ class PrelabelJob:
             views=self.settings.views,
             max_pixels=self.settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
+            fingerprints=FEATURES in plan.side_tables,
+            exact_decode=self.settings.exact_decode,
         )
 
     def _network(self, plan: PrelabelPlan) -> WorkerSettings:
@@ -193,6 +211,7 @@ class PrelabelJob:
             fitting_group=plan.fitting_group,
             gpu=plan.identity.get("gpu"),
             flip=self.settings.flip,
+            features=FEATURES in plan.side_tables,
         )
 
     def _save(self, plan: PrelabelPlan, session: str) -> SavePrelabels:
@@ -216,6 +235,7 @@ class PrelabelJob:
             store=plan.store,
             max_pixels=settings.max_pixels,
             max_bytes=MAX_FILE_BYTES,
+            features=FEATURES in plan.side_tables,
         )
 
 

@@ -9,6 +9,8 @@ from maskmill.pipeline.models.choice import model_version
 from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter
 from maskmill.pipeline.models.torch_settings import best_device, exact_settings
 from maskmill.pipeline.models.worker_facts import gpu_title, torch_version
+from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
+from maskmill.pipeline.pictures.reduction import Reduction
 from maskmill.pipeline.prelabel.labelled_picture import (
     LabelledPicture,
     LabelRules,
@@ -26,7 +28,7 @@ from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.runs.identity import deciding_settings, digest_of, settings_fingerprint_of
 from maskmill.pipeline.runs.record import tool_version
 from maskmill.pipeline.views.geometry import GridView
-from maskmill.pipeline.views.pictures import mirrored, view_pictures
+from maskmill.pipeline.views.pictures import mirrored, needed_size, view_pictures
 from maskmill.pipeline.views.plan import ViewPlan, plan_views
 from maskmill.pipeline.views.preparation import NetworkPicture
 from maskmill.schemas.arrays import RgbImage
@@ -87,9 +89,22 @@ class Labeller:
         """What the commands would say of the weights."""
         return (*self.choice.notes, *self.segmenter.notes)
 
-    def show(self, pixels: RgbImage) -> ShownPicture:
-        """Scale (H, W, 3) uint8 pixels for the network, once per view."""
-        size = (pixels.shape[0], pixels.shape[1])
+    def decode(self, data: bytes, name: str) -> DecodedImage:
+        """The pixels of a file, a large JPEG at the size that the network needs.
+
+        Raises:
+            ImageFailure: no picture, or one that is too large.
+        """
+        return decode_image(
+            data,
+            name=name,
+            max_pixels=self.settings.max_pixels,
+            needed=None if self.settings.exact_decode else self._needed,
+        )
+
+    def show(self, pixels: RgbImage, reduction: Reduction | None = None) -> ShownPicture:
+        """Scale (H, W, 3) uint8 pixels, whole or reduced, for the network, once per view."""
+        size = reduction.shown_hw if reduction else (pixels.shape[0], pixels.shape[1])
         plan = plan_views(size, self.settings.views)
         spec = self.segmenter.spec
         shown = view_pictures(
@@ -98,11 +113,22 @@ class Labeller:
             spec.preprocessing,
             image_size=self.settings.image_size,
             alignment=spec.alignment,
+            reduction=reduction,
         )
         views = [
             one for part in shown for one in ((part, mirrored(part)) if plan.flip else (part,))
         ]
         return ShownPicture(size, plan, tuple(views))
+
+    def _needed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        spec = self.segmenter.spec
+        return needed_size(
+            size_hw,
+            self.settings.views,
+            spec.preprocessing,
+            image_size=self.settings.image_size,
+            alignment=spec.alignment,
+        )
 
     def answer(self, shown: Sequence[ShownPicture]) -> list[tuple[GridView, ...] | ImageFailure]:
         """What the network says to each picture; views of several pictures share its groups."""

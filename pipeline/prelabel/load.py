@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
+from maskmill.pipeline.pictures.fingerprints import fingerprint_of
+from maskmill.pipeline.pictures.frame_place import place_of_frame
 from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, each_image, pack
 from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import block_rows
 from maskmill.pipeline.storage.readahead import Read, read_ahead
-from maskmill.pipeline.views.pictures import view_pictures
+from maskmill.pipeline.views.pictures import needed_size, view_pictures
 from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.errors import FileFailure
@@ -38,6 +40,8 @@ class LoadImages:
     views: ViewSettings
     max_pixels: int
     max_bytes: int
+    fingerprints: bool = False  # tell what each picture looks like, for the side table
+    exact_decode: bool = False
 
     def __call__(self, pending: pa.Table) -> pa.Table:
         """A table of schema PENDING in, one of schema PARCEL out."""
@@ -59,9 +63,17 @@ class LoadImages:
         try:
             data = read(item.uri, self.max_bytes)
             facts = replace(facts, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-            image = decode_image(data, name=item.key, max_pixels=self.max_pixels)
+            image = decode_image(
+                data,
+                name=item.key,
+                max_pixels=self.max_pixels,
+                needed=None if self.exact_decode else self._needed,
+            )
             facts = _facts_of(image, facts)
-            plan = plan_views((image.pixels.shape[0], image.pixels.shape[1]), self.views)
+            seen = fingerprint_of(image.pixels) if self.fingerprints else None
+            if place_of_frame(item.uri) is not None:
+                facts = replace(facts, format="VIDEO")  # PPM is only how a frame comes here
+            plan = plan_views(image.size_hw, self.views)
             pictures = tuple(
                 view_pictures(
                     image.pixels,
@@ -69,16 +81,28 @@ class LoadImages:
                     self.preprocessing,
                     image_size=self.image_size,
                     alignment=self.alignment,
+                    reduction=image.reduction,
                 )
             )
         except FileFailure as failure:
             return replace(item, facts=facts).failing(failure.code, str(failure))
         facts = replace(facts, decode_ms=(time.perf_counter() - started) * 1000)
-        return replace(item, facts=_noting_windows(facts, plan), pictures=pictures)
+        facts = _noting_windows(facts, plan)
+        return replace(item, facts=facts, pictures=pictures, fingerprint=seen)
+
+    def _needed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """What suffices of a picture."""
+        return needed_size(
+            size_hw,
+            self.views,
+            self.preprocessing,
+            image_size=self.image_size,
+            alignment=self.alignment,
+        )
 
 
 def _facts_of(image: DecodedImage, facts: ImageFacts) -> ImageFacts:
-    height, width = image.pixels.shape[:2]
+    height, width = image.size_hw
     return replace(
         facts,
         format=image.format,

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
+from maskmill.pipeline.pictures.fingerprints import PictureFingerprint
 from maskmill.pipeline.runs.attempts import BlockAttempt
 from maskmill.pipeline.runs.isolation import death_notice, each_item
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.preparation import NetworkPicture
+from maskmill.schemas.arrays import FeatureVector
 from maskmill.schemas.errors import ErrorCode
 from maskmill.schemas.tables.blocks import PARCEL
 
@@ -39,7 +41,7 @@ class Item:
     """One image of a block.
 
     ``pictures`` are filled by loading and emptied by prediction, which fills ``views``: the
-    network's answer to each picture.
+    network's answer to each picture. ``fingerprint`` and ``feature`` are for the side table.
     """
 
     image_id: int
@@ -51,6 +53,8 @@ class Item:
     facts: ImageFacts = field(default_factory=ImageFacts)
     pictures: tuple[NetworkPicture, ...] = ()
     views: tuple[GridView, ...] = ()
+    fingerprint: PictureFingerprint | None = None
+    feature: FeatureVector | None = None
     infer_ms: float | None = None
     worker: str | None = None
 

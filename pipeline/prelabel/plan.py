@@ -1,6 +1,6 @@
 """What a `prelabel` command will do, known before any worker has started; also its --dry-run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,19 +13,23 @@ from maskmill.pipeline.prelabel.documents import BLOCKS_FOLDER
 from maskmill.pipeline.prelabel.inputs import GROWN, Inputs, list_inputs
 from maskmill.pipeline.prelabel.keeping import SHARD_BLOCK_IMAGES
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
-from maskmill.pipeline.prelabel.writers.registry import FINISHERS, Coco, Output, Store, with_earlier
+from maskmill.pipeline.prelabel.writers.registry import (
+    FINISHERS,
+    SIDE_TABLES,
+    VIDEO,
+    Coco,
+    Output,
+    Store,
+    with_earlier,
+)
 from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
 from maskmill.pipeline.runs.layout import SHARDS, RunLayout
-from maskmill.pipeline.runs.manifest import (
-    BLOCK_IMAGES,
-    build_manifest,
-    put_manifest,
-    sizes_of,
-)
+from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, build_manifest, sizes_of
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable
+from maskmill.pipeline.selection.skipping import TABLE as SKIPPED
 from maskmill.pipeline.views.plan import ViewSettings
 from maskmill.schemas.tables.prelabel import METADATA
 
@@ -55,6 +59,7 @@ class PrelabelPlan(Plan):
     inputs_listed: Inputs
     choice: ModelChoice
     outputs_used: tuple[Output, ...]
+    side_tables: tuple[str, ...]
     store: Store
     coco: Coco
     began: Mapping[str, Any]
@@ -81,17 +86,17 @@ def plan_prelabel(
     )
     listed = list_inputs(settings, layout, block_images, continues=record is not None)
     choice = adapted_choice(settings)
-    outputs = with_earlier(settings.outputs, record.outputs if record else {})
+    earlier = record.outputs if record else {}
+    outputs = with_earlier(settings.outputs, earlier)
+    tables = tuple(one for one in SIDE_TABLES if one in settings.side_tables or one in earlier)
     known = {} if listed.has_grown else {"inputs": listed.identity()}
     return PrelabelPlan(
         sizes=sizes_of(listed.manifest),
         identity={**known, **known_identity(settings, choice, block_images)},
         notes=(*listed.notes(), *choice.notes),
-        put_manifest=(lambda there: put_manifest(there, listed.manifest))
-        if listed.is_new
-        else None,
+        put_manifest=listed.put if listed.is_new else None,
         settings={**settings.to_dict(), "store": store, "coco": coco},
-        outputs={output.spec.name: output.to_dict() for output in outputs},
+        outputs=_told(outputs, tables),
         facts={
             "label_map": choice.labels.to_dict(),
             "model": {
@@ -105,10 +110,17 @@ def plan_prelabel(
         inputs_listed=listed,
         choice=choice,
         outputs_used=outputs,
+        side_tables=tables,
         store=store,
         coco=coco,
         began=began,
     )
+
+
+def _told(outputs: Sequence[Output], tables: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings of what is written beside the rows, by the name that rows have of it."""
+    files = {output.spec.name: output.to_dict() for output in outputs}
+    return {**files, **{name: {} for name in tables}}
 
 
 def default_block_images(views: ViewSettings, store: Store = "files", device: str = "cpu") -> int:
@@ -127,12 +139,13 @@ def blocks_for_gpus(plan: PrelabelPlan, settings: PrelabelSettings) -> PrelabelP
         return plan
     images = default_block_images(settings.views, plan.store, "cuda")
     manifest = build_manifest(plan.inputs_listed.listing, block_images=images)
+    listed = replace(plan.inputs_listed, manifest=manifest)
     return replace(
         plan,
         sizes=sizes_of(manifest),
         identity={**plan.identity, "block_images": images},
-        put_manifest=lambda there: put_manifest(there, manifest),
-        inputs_listed=replace(plan.inputs_listed, manifest=manifest),
+        put_manifest=listed.put,
+        inputs_listed=listed,
     )
 
 
@@ -213,7 +226,7 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
         "blocks": len(plan.sizes),
         "already_done": plan.inputs - to_do,
         "to_do": to_do,
-        "not_considered": listing.not_considered,
+        "not_considered": plan.inputs_listed.not_considered(),
         "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))[
             "key"
         ].to_pylist(),
@@ -226,10 +239,13 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
                 if plan.store == "files"
             ),
             *([f"{SHARDS}/…tar"] if plan.store == "shards" else []),
+            *(f"{SIDE_TABLES[name].folder}/…parquet" for name in plan.side_tables),
             "metadata/…parquet",
             *([spec.path for spec in FINISHERS.values()] if plan.coco == "one" else []),
             *([f"{BLOCKS_FOLDER}/…json"] if plan.coco == "blocks" else []),
+            *(["videos/…mp4", "videos/…mkv"] if VIDEO in plan.settings["writers"] else []),
             "run.json",
+            *([SKIPPED] if plan.inputs_listed.rest.skipped.num_rows else []),
         ],
     }
 

@@ -16,6 +16,7 @@ from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, pack, u
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.isolation import worker_name
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.selection.feature_table import mean_feature
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.pictures import mirrored
 from maskmill.pipeline.views.preparation import NetworkPicture
@@ -42,6 +43,7 @@ class WorkerSettings:
     gpu: str | None = None  # the kind of GPU the run keeps to
     untrained: bool = False
     flip: bool = False  # show each picture a second time, mirrored
+    features: bool = False  # keep what the logits are made of, pooled
 
     def load(self, layout: RunLayout) -> "Segmenter":
         """The network, ready.
@@ -70,6 +72,7 @@ class WorkerSettings:
             fitting_group=self.fitting_group,
             expected_sha256=self.weights_sha256 or None,
             untrained=self.untrained,
+            features=self.features,
         )
 
 
@@ -122,13 +125,20 @@ class PredictMasks:
     def _answered(
         self, item: Item, results: "list[PictureLogits | ImageFailure]", milliseconds: float
     ) -> Item:
-        views = []
+        views, features = [], []
         for result in results:
             if isinstance(result, ImageFailure):
                 return item.failing(result.code, f"{item.key}: {result}")
             views.append(GridView(result.logits, result.rows, result.cols))
+            if result.feature is not None:
+                features.append(result.feature)
             if result.halved:
                 item = replace(item, facts=item.facts.noting(HALVED_NOTE))
         return replace(
-            item, pictures=(), views=tuple(views), infer_ms=milliseconds, worker=worker_name()
+            item,
+            pictures=(),
+            views=tuple(views),
+            feature=mean_feature(features) if features else None,
+            infer_ms=milliseconds,
+            worker=worker_name(),
         )

@@ -13,7 +13,7 @@ from pyarrow import fs
 from maskmill.pipeline.masks.rle import decode
 from maskmill.pipeline.prelabel.documents import documents_of
 from maskmill.pipeline.prelabel.writers.mask_file import png_to_mask
-from maskmill.pipeline.prelabel.writers.registry import WRITERS
+from maskmill.pipeline.prelabel.writers.registry import SIDE_TABLES, WRITERS
 from maskmill.pipeline.runs.checks import (
     Checked,
     ExpectedRows,
@@ -24,6 +24,7 @@ from maskmill.pipeline.runs.checks import (
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.shards import stray_shards
+from maskmill.pipeline.selection.feature_table import feature_problems
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import FileFailure, RunFailed
@@ -59,6 +60,7 @@ def _check_block(
     table = layout.committed_block(block)
     problems = list(expected.problems(block, table))
     rows = table.to_pylist()
+    problems += feature_problems(layout, block, rows)
     with ThreadPoolExecutor(THREADS) as threads:  # hashing, PNG and RLE release the lock
         checks = threads.map(lambda row: list(_row_problems(layout, row, labels, inputs)), rows)
         problems += [
@@ -77,6 +79,8 @@ def _row_problems(
     if inputs:
         yield from _input_problems(row)
     for file in row["files"] or ():
+        if file["name"] in SIDE_TABLES:  # of the whole block: looked at once
+            continue
         yield from _checked_bytes(layout, file["path"], file["sha256"])[1]
     data, problems = _checked_bytes(layout, row["mask_path"], row["mask_sha256"])
     yield from problems

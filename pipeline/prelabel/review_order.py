@@ -1,6 +1,5 @@
 """Which images people should look at first: the uncertain ones, and those with rare classes."""
 
-import math
 import tempfile
 from collections import Counter
 from typing import BinaryIO, cast
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.selection.scores import rarities, standing
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.prelabel import REVIEW_ORDER
 from maskmill.schemas.text import inert_cell
@@ -103,9 +103,8 @@ def _ranked(images: pa.Table, classes: _Classes, rarity_weight: float) -> pa.Tab
     total = images.num_rows
     names, counts, places = classes.by_rarity()
     rarest = _least(places, images["named"].combine_chunks(), len(names))
-    shares = np.append(total / counts, 1.0)  # the last for images without any class
-    rarity = np.log(shares[rarest]) / math.log(total) if total > 1 else np.zeros(total)
-    score = _places(images["mean_entropy"].to_numpy()) + rarity_weight * rarity
+    rarity = np.append(rarities(counts, total), 0.0)[rarest]  # the last: images without any class
+    score = standing(images["mean_entropy"].to_numpy()) + rarity_weight * rarity
     order = np.lexsort((images["image_id"].to_numpy(), -score))
     columns = {
         "rank": np.arange(1, total + 1),
@@ -130,9 +129,3 @@ def _least(places: IntArray, named: pa.ListArray, none: int) -> IntArray:
     offsets = named.offsets.to_numpy() - named.offsets[0].as_py()
     least = np.minimum.reduceat(flat, offsets[:-1])
     return np.where(np.diff(offsets) == 0, none, least)
-
-
-def _places(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Where each value stands among all: 0 for the smallest, 1 for the largest, ties alike."""
-    below = np.searchsorted(np.sort(values), values, side="left")
-    return below / max(1, len(values) - 1)

@@ -1,6 +1,7 @@
 """SavePrelabels: logit grids -> masks on disk and METADATA rows."""
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,12 +14,20 @@ from maskmill.pipeline.labelling.picture import average_answer
 from maskmill.pipeline.masks.rle import runs_area
 from maskmill.pipeline.masks.segments import Per, class_statistics
 from maskmill.pipeline.pictures.decoding import decode_image
+from maskmill.pipeline.pictures.frame_place import place_of_frame
 from maskmill.pipeline.prelabel.keeping import Keeper, keeper
 from maskmill.pipeline.prelabel.labelled_picture import LabelRules, labelled_picture
 from maskmill.pipeline.prelabel.parcels import Item, Parcel, each_image, unpack
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs, Output, Store
 from maskmill.pipeline.runs.attempts import begin_stage
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.selection.feature_table import NAME as FEATURES
+from maskmill.pipeline.selection.feature_table import (
+    feature_row,
+    features_path,
+    put_features,
+    row_sha256,
+)
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.pipeline.views.geometry import GridView
 from maskmill.pipeline.views.plan import ViewPlan, ViewSettings, plan_views
@@ -68,6 +77,7 @@ class SavePrelabels:
     store: Store = "files"
     max_pixels: int
     max_bytes: int
+    features: bool = False  # keep the side table of features, too
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema METADATA out, blocks whole and in order."""
@@ -77,6 +87,7 @@ class SavePrelabels:
     def _save_block(self, parcel: Parcel) -> list[dict[str, Any]]:
         attempt = begin_stage(self.layout, parcel.block, "save", self.session)
         results: dict[int, dict[str, Any]] = {}
+        features: list[dict[str, Any]] = []
         kept = keeper(self.store, self.layout, parcel.block)
 
         def save(item: Item) -> Item:
@@ -85,6 +96,8 @@ class SavePrelabels:
                 values = self.save(item, kept)
             except FileFailure as failure:
                 return item.failing(failure.code, str(failure))
+            if self.features:
+                features.append(feature_row(item.image_id, item.fingerprint, item.feature))
             values["write_ms"] = (time.perf_counter() - started) * 1000
             results[item.image_id] = values
             return item
@@ -93,9 +106,21 @@ class SavePrelabels:
         kept.close(results)
         if attempt.starts > 1:
             self._remove_leftovers(item for item in items if item.failed)
+        if self.features:
+            self._keep_features(parcel, features, results)
         attempt.finish()
         block = {"block": parcel.block, "attempts": attempt.starts}
         return [{**self._facts(item), **block, **results.get(item.image_id, {})} for item in items]
+
+    def _keep_features(
+        self, parcel: Parcel, features: list[dict[str, Any]], results: dict[int, dict[str, Any]]
+    ) -> None:
+        """The block's side table, whole, before its rows, which say what it holds of them."""
+        put_features(self.layout, parcel.block, [item.image_id for item in parcel.items], features)
+        path = features_path(parcel.block)
+        for row in features:
+            entry = {"name": FEATURES, "path": path, "sha256": row_sha256(row)}
+            results[row["image_id"]]["files"].append(entry)
 
     def _remove_leftovers(self, items: Iterable[Item]) -> None:
         """Files of an earlier start that died before it could commit their rows."""
@@ -109,6 +134,7 @@ class SavePrelabels:
             "image_id": item.image_id,
             "key": item.key,
             "uri": item.uri,
+            **_frame_columns(item),
             **asdict(item.facts),
             "status": "failed" if item.failed else "ok",
             "error_code": item.error_code.value if item.error_code else None,
@@ -200,7 +226,29 @@ class SavePrelabels:
             raise ImageFailure(
                 ErrorCode.VANISHED, f"{item.key}: the file changed while the run was reading it"
             )
-        return decode_image(data, name=item.key, max_pixels=self.max_pixels).pixels
+        return decode_image(
+            data, name=item.key, max_pixels=self.max_pixels, needed=self._needed
+        ).upright
+
+    def _needed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """What the writers need of a picture: all of it, or so much that the longest side does."""
+        sides = [output.spec.image_side for output in self.outputs if output.spec.needs_image]
+        share = min(1.0, max(sides) / max(size_hw)) if all(sides) else 1.0
+        return math.ceil(size_hw[0] * share), math.ceil(size_hw[1] * share)
+
+
+def _frame_columns(item: Item) -> dict[str, Any]:
+    """Which frame of which video an image is; nothing for what is none."""
+    place = place_of_frame(item.uri)
+    if place is None:
+        return {}
+    return {
+        "video": item.key.rpartition("/")[0],
+        "frame": place.index,
+        "pts": place.pts,
+        "time_base": f"{place.time_base.numerator}/{place.time_base.denominator}",
+        "seconds": place.seconds,
+    }
 
 
 def _size_of(item: Item) -> tuple[int, int]:

@@ -6,6 +6,9 @@ from typing import Any
 
 from maskmill.pipeline.masks.segments import Per
 from maskmill.pipeline.prelabel.writers.registry import (
+    SIDE_TABLES,
+    VIDEO,
+    WRITERS,
     Coco,
     Output,
     Store,
@@ -13,9 +16,10 @@ from maskmill.pipeline.prelabel.writers.registry import (
     outputs_of,
 )
 from maskmill.pipeline.runs.identity import setting
+from maskmill.pipeline.sources.frame_choice import FrameChoice, frame_choice
 from maskmill.pipeline.views.plan import DEFAULT_OVERLAP, ViewSettings
 
-_TUPLES = ("writers", "scales", "network_options")
+_TUPLES = ("writers", "scales", "network_options", "skip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,8 @@ class PrelabelSettings:
     """The options, as given; see `maskmill prelabel --help` for each.
 
     Those that enter a run's identity resolved (device, precision, group size, hashes, output
-    stride, windows) say here that they decide nothing, and so do places and names.
+    stride, windows) say here that they decide nothing, and so do places and names, and which
+    frames of videos are taken: these are the inputs.
     """
 
     source: str = setting(decides=False)
@@ -33,9 +38,14 @@ class PrelabelSettings:
     labels: str | None = setting(None, decides=False)
     untrained: bool = setting(False, decides=True)
     source_kind: str | None = setting(None, decides=False)
+    every: int | None = setting(None, decides=False)
+    fps: str | None = setting(None, decides=False)
+    from_time: str | None = setting(None, decides=False)
+    to_time: str | None = setting(None, decides=False)
     threads_per_worker: int = setting(1, decides=True)
     batch_size: int | None = setting(None, decides=False)
     image_size: int | None = setting(None, decides=True)
+    exact_decode: bool = setting(False, decides=True)
     output_stride: int | None = setting(None, decides=False)
     network_options: tuple[str, ...] = setting((), decides=False)
     scales: tuple[float, ...] = setting((1.0,), decides=True)
@@ -56,6 +66,8 @@ class PrelabelSettings:
     block_images: int | None = setting(None, decides=False)
     max_pixels: int = setting(128_000_000, decides=True)
     limit: int | None = setting(None, decides=False)
+    skip: tuple[str, ...] = setting((), decides=False)
+    skip_duplicates: bool = setting(False, decides=False)
     extend: bool = setting(False, decides=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +84,26 @@ class PrelabelSettings:
         )
 
     @property
+    def frames(self) -> FrameChoice:
+        """Which frames of videos are taken.
+
+        Raises:
+            SettingsError: what is asked for cannot be.
+        """
+        return frame_choice(self.every, self.fps, self.from_time, self.to_time)
+
+    @property
     def outputs(self) -> tuple[Output, ...]:
         """What is written per image."""
-        return outputs_of(self.writers, self.writer_settings)
+        names = [name for name in self.writers if name in WRITERS]
+        return outputs_of(names, self.writer_settings)
+
+    @property
+    def side_tables(self) -> tuple[str, ...]:
+        """What is written per block beside the rows, by name."""
+        return tuple(name for name in SIDE_TABLES if name in self.writers)
+
+    @property
+    def writes_video(self) -> bool:
+        """Whether videos are to be made of the labelled frames of videos."""
+        return VIDEO in self.writers

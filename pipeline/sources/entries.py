@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, extension_of
+from maskmill.pipeline.sources.frame_choice import FrameChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class SourceEntry:
 class SourceRequest:
     """What to list: a path, glob or URI; ``root`` overrules where relative names start.
 
-    ``exclude`` are folders never entered: an output folder that lies inside the source.
+    ``exclude`` are folders never entered: an output folder that lies inside the source. ``frames``
+    says which frames of videos are taken; None: videos are no pictures.
     """
 
     source: str
     root: str | None = None
     exclude: tuple[str, ...] = ()
+    frames: FrameChoice | None = None
 
 
 @dataclass(slots=True)
@@ -46,13 +49,13 @@ class LazyListing:
     entries: Iterator[SourceEntry]
 
 
-def is_image_name(name: str, tally: Tally) -> bool:
-    """True for a name with a picture's extension; any other is counted in ``tally``.
+def is_image_name(name: str, tally: Tally, *, videos: bool = False) -> bool:
+    """True for a name with a picture's extension, or a video's; any other is counted in ``tally``.
 
     Folders, globs and archives ask; lists take all.
     """
     extension = extension_of(name)
-    if extension in IMAGE_EXTENSIONS:
+    if extension in IMAGE_EXTENSIONS or (videos and extension in VIDEO_EXTENSIONS):
         return True
     tally.not_considered[extension or "no extension"] += 1
     return False

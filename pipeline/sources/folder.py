@@ -30,14 +30,14 @@ def list_folder(request: SourceRequest, tally: Tally) -> LazyListing:
         SettingsError: not a folder, or a folder below it cannot be read (while iterating).
     """
     root = request.source if local_path(request.source) is None else local_path(request.source)
-    return LazyListing(str(root), _pictures(str(root), request.exclude, tally))
+    return LazyListing(str(root), _pictures(str(root), request, tally))
 
 
-def _pictures(root: str, exclude: tuple[str, ...], tally: Tally) -> Iterator[SourceEntry]:
-    for key, size in walk(root, exclude=exclude, tally=tally):
+def _pictures(root: str, request: SourceRequest, tally: Tally) -> Iterator[SourceEntry]:
+    for key, size in walk(root, exclude=request.exclude, tally=tally):
         if is_hidden(key):
             tally.not_considered["hidden"] += 1
-        elif is_image_name(key, tally):
+        elif is_image_name(key, tally, videos=request.frames is not None):
             yield SourceEntry(storable(key), join_uri(root, key), size)
 
 

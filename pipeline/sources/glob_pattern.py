@@ -40,7 +40,7 @@ def list_glob(request: SourceRequest, tally: Tally) -> LazyListing:
 def _pictures(request: SourceRequest, tally: Tally) -> Iterator[SourceEntry]:
     root, _ = split_pattern(request.source)
     for key, size in matches(request.source, exclude=request.exclude, tally=tally):
-        if is_image_name(key, tally):
+        if is_image_name(key, tally, videos=request.frames is not None):
             yield SourceEntry(storable(key), join_uri(root, key), size)
 
 

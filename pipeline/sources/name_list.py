@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from maskmill.pipeline.sources.entries import LazyListing, SourceEntry, Tally
 from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path
+from maskmill.pipeline.storage.members import is_member
 from maskmill.schemas.errors import SettingsError
 
 
@@ -39,7 +40,9 @@ def place_of(name: str, folder: str) -> str:
     """The absolute local path or the URI of a name, without ``.`` and ``..`` on the way."""
     if is_uri(name):
         path = local_path(name)
-        return _normal_uri(name) if path is None else path
+        if path is not None:
+            return path
+        return name if is_member(name) else _normal_uri(name)
     if is_uri(folder) and not name.startswith("/"):
         return _normal_uri(join_uri(folder, posixpath.normpath(name)))
     return posixpath.normpath(posixpath.join(folder, name))

@@ -7,14 +7,16 @@ from pkgutil import resolve_name
 
 import pyarrow as pa
 
-from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, extension_of
 from maskmill.pipeline.sources.entries import (
     LazyListing,
     SourceEntry,
     SourceRequest,
     Tally,
 )
+from maskmill.pipeline.sources.frame_choice import FrameChoice
 from maskmill.pipeline.sources.glob_pattern import has_wildcard
+from maskmill.pipeline.sources.videos import with_frames
 from maskmill.pipeline.sources.voc_list import is_voc_list
 from maskmill.pipeline.storage.filesystems import is_uri, local_path, reason_of, resolve
 from maskmill.schemas.errors import SettingsError
@@ -29,6 +31,7 @@ SOURCES: dict[str, str] = {
     "zip": "maskmill.pipeline.sources.archive_members:list_zip",
     "tar": "maskmill.pipeline.sources.archive_members:list_tar",
     "parquet": "maskmill.pipeline.sources.parquet_rows:list_parquet",
+    "video": "maskmill.pipeline.sources.videos:list_video",
 }
 """Kind -> ``(SourceRequest, Tally) -> LazyListing``. Imported when used."""
 
@@ -41,6 +44,7 @@ KIND_OF_EXTENSION: dict[str, str] = {
     ".tgz": "tar",  # refused there, with the remedy
     ".gz": "tar",
     ".parquet": "parquet",
+    **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
 }
 """Which kind a file is when it is no picture."""
 
@@ -79,15 +83,23 @@ class Listing:
 
 
 def list_source(
-    source: str, *, kind: str | None = None, root: str | None = None, exclude: tuple[str, ...] = ()
+    source: str,
+    *,
+    kind: str | None = None,
+    root: str | None = None,
+    exclude: tuple[str, ...] = (),
+    frames: FrameChoice | None = None,
 ) -> Listing:
     """List a source of any kind; only names and sizes are read, never a picture.
+
+    Videos, where they are taken, are read once: each of their frames is an entry.
 
     Args:
         source: a path, glob or URI.
         kind: a key of SOURCES; None to find out.
         root: where relative names of a list start, and keys with them.
         exclude: folders never entered, such as the output folder.
+        frames: which frames of videos are taken; None where videos are no pictures.
 
     Raises:
         SettingsError: the source does not exist, holds no picture, or is not of that kind.
@@ -96,10 +108,10 @@ def list_source(
     if kind not in SOURCES:
         raise SettingsError(f"no kind of source {kind!r}; there are: {', '.join(SOURCES)}")
     tally = Tally()
-    request = SourceRequest(source=str(source), root=root, exclude=exclude)
+    request = SourceRequest(source=str(source), root=root, exclude=exclude, frames=frames)
     try:
         lazy = _lister(kind)(request, tally)
-        table = _to_table(lazy.entries)
+        table = _to_table(with_frames(lazy.entries, request, tally))
     except OSError as error:
         raise SettingsError(f"cannot list {source} as {kind}: {reason_of(error)}") from error
     if not table.num_rows:
@@ -128,7 +140,7 @@ def kind_of(source: str) -> str:
     if kind is None:
         raise SettingsError(
             f"cannot tell what {source} is: {extension or 'no extension'} is neither a picture "
-            f"({', '.join(sorted(IMAGE_EXTENSIONS))}) nor a work list or container "
+            f"({', '.join(sorted(IMAGE_EXTENSIONS))}) nor a video, work list or container "
             f"({', '.join(sorted(KIND_OF_EXTENSION))})"
         )
     return "voc" if kind == "list" and is_voc_list(source) else kind
@@ -163,6 +175,7 @@ def _to_table(entries: Iterator[SourceEntry]) -> pa.Table:
 def _nothing_found(source: str, tally: Tally) -> str:
     others = sum(tally.not_considered.values())
     if not others:
-        return f"no image found in {source}: it is empty, or nothing matches"
+        told = f" ({'; '.join(tally.notes)})" if tally.notes else ""
+        return f"no image found in {source}: it is empty, or nothing matches{told}"
     counts = ", ".join(f"{name} {count}" for name, count in tally.not_considered.most_common())
     return f"no image found in {source}; {others} files of other kinds not considered: {counts}"

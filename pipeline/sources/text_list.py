@@ -1,16 +1,20 @@
 """A text file with one path, or URI, per line; blank lines and lines that start with # are skipped.
 
 Relative paths start at the folder of the list. Every line is taken, whatever its extension; a file
-that is missing becomes a failed row of the run.
+that is missing becomes a failed row of the run. A first line ``# root: FOLDER`` says where keys
+start; `select` and `duplicates` write it, so that images keep the keys they have in their run.
 """
 
 import posixpath
 from pathlib import Path
+from typing import Final
 
 from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
 from maskmill.pipeline.sources.name_list import entries_of_names, place_of
 from maskmill.pipeline.storage.filesystems import is_uri, local_path, read_bytes
 from maskmill.schemas.errors import FileFailure, SettingsError
+
+ROOT_MARK: Final = "# root: "
 
 
 def list_text(request: SourceRequest, tally: Tally) -> LazyListing:
@@ -19,12 +23,23 @@ def list_text(request: SourceRequest, tally: Tally) -> LazyListing:
     Raises:
         SettingsError: not text in UTF-8, no path in it, or paths that start somewhere else.
     """
-    names = read_lines(request.source)
+    names, told = lines_and_root(request.source)
     folder = folder_of(request.source) if request.root is None else request.root
     _refuse_wrong_start(names, folder, request.source)
-    return entries_of_names(
-        names, folder=folder, root=request.root, document=request.source, tally=tally
-    )
+    root = told if request.root is None else request.root
+    return entries_of_names(names, folder=folder, root=root, document=request.source, tally=tally)
+
+
+def lines_and_root(source: str) -> tuple[list[str], str | None]:
+    """The lines of a list, and where it says that keys start.
+
+    Raises:
+        SettingsError: as :func:`read_lines`.
+    """
+    text = read_text(source)
+    first = text.partition("\n")[0].strip()
+    root = first.removeprefix(ROOT_MARK) if first.startswith(ROOT_MARK) else None
+    return _lines(text, source), root
 
 
 def read_lines(source: str) -> list[str]:
@@ -33,7 +48,10 @@ def read_lines(source: str) -> list[str]:
     Raises:
         SettingsError: it cannot be read, is not UTF-8, or holds no such line.
     """
-    text = read_text(source)
+    return _lines(read_text(source), source)
+
+
+def _lines(text: str, source: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:

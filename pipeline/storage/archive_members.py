@@ -5,17 +5,20 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import IO
 
 from maskmill.pipeline.storage.archives import ArchiveMember, TarArchive, ZipArchive
 from maskmill.pipeline.storage.filesystems import (
     bucket_place,
-    local_path,
     refuse_beyond,
     resolve,
 )
-from maskmill.pipeline.storage.members import member_uri, open_container, split_member_uri
+from maskmill.pipeline.storage.members import (
+    container_state,
+    member_uri,
+    open_container,
+    split_member_uri,
+)
 from maskmill.pipeline.storage.parts import Stretch, part_uri
 from maskmill.schemas.errors import ArchiveFailure, ErrorCode
 
@@ -58,16 +61,7 @@ def open_archive(scheme: str, container: str) -> OpenArchive:
         ArchiveFailure: it is broken or unsafe.
         OSError: it is missing or cannot be read.
     """
-    return _open(scheme, container, _state(container), os.getpid())
-
-
-def _state(container: str) -> tuple[int, int] | None:
-    """What changes when a local archive is replaced."""
-    path = local_path(container)
-    if path is None:
-        return None
-    status = Path(path).stat()
-    return status.st_size, status.st_mtime_ns
+    return _open(scheme, container, container_state(container), os.getpid())
 
 
 @lru_cache(maxsize=4)

@@ -33,6 +33,7 @@ CONTAINERS: dict[str, str] = {
     "zip": "maskmill.pipeline.storage.archive_members:read_member",
     "tar": "maskmill.pipeline.storage.archive_members:read_member",
     "parquet": "maskmill.pipeline.storage.parquet_members:read_row",
+    "video": "maskmill.pipeline.pictures.video_frames:read_frame",
     "part": "maskmill.pipeline.storage.parts:read_part",
 }
 """URI scheme of a file inside another file -> who reads it: ``(uri, limit) -> bytes``."""

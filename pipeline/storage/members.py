@@ -4,16 +4,22 @@
 inside; both parts quoted, so that a ``!`` in a name is no end.
 """
 
+from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote, unquote
 
-from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.pipeline.storage.filesystems import local_path, resolve
 from maskmill.schemas.errors import SettingsError
 
 
 def member_uri(scheme: str, container: str, inner: str) -> str:
     """The URI of a picture inside a container."""
     return f"{scheme}://{quote(container, safe='/:')}!/{quote(inner)}"
+
+
+def is_member(uri: str) -> bool:
+    """Whether a URI names a file inside a container: normalising it would lose its ``!/``."""
+    return uri.partition("://")[0] in ("zip", "tar", "parquet") and "!/" in uri
 
 
 def split_member_uri(uri: str) -> tuple[str, str]:
@@ -36,3 +42,16 @@ def open_container(container: str) -> IO[bytes]:
     """
     filesystem, path = resolve(container)
     return cast(IO[bytes], filesystem.open_input_file(path))
+
+
+def container_state(container: str) -> tuple[int, int] | None:
+    """What changes when a local container is replaced: bytes and time; None for a remote one.
+
+    Raises:
+        OSError: it is missing.
+    """
+    path = local_path(container)
+    if path is None:
+        return None
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns

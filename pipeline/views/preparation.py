@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from maskmill.pipeline.pictures.orientation import is_turned, orient
+from maskmill.pipeline.pictures.reduction import Reduction
 from maskmill.pipeline.views.geometry import AxisMap, onto_grid, resized
 from maskmill.pipeline.views.preprocessing import Preprocessing
 from maskmill.schemas.arrays import RgbImage
@@ -31,19 +33,29 @@ class NetworkPicture:
 
 
 def prepare(
-    image: RgbImage, preprocessing: Preprocessing, *, image_size: int | None = None
+    image: RgbImage,
+    preprocessing: Preprocessing,
+    *,
+    image_size: int | None = None,
+    reduction: Reduction | None = None,
 ) -> NetworkPicture:
     """Scale a picture by a spec's rule; ``image_size`` replaces the rule's own size.
+
+    ``reduction`` says what the pixels of a reduced picture are. Size and maps are those of the
+    whole picture: a pixel of it lies where it would lie without.
 
     Bilinear (a letterbox: bicubic) and antialiased on uint8 with half-pixel centres, by PyTorch's
     integer kernel, which gives the same values whatever the number of threads.
     """
     rule = preprocessing.sized(image_size)
-    height, width = image.shape[:2]
+    height, width = image.shape[:2] if reduction is None else reduction.shown_hw
     size_hw = resized_hw((height, width), rule)
     boxed = rule.resize == "letterbox"
     mode = "bicubic" if boxed else "bilinear"
-    pixels = image if size_hw == (height, width) else resize_picture(image, size_hw, mode)
+    if reduction is not None:
+        pixels = _resize_reduced(image, size_hw, mode, reduction)
+    else:
+        pixels = image if size_hw == (height, width) else resize_picture(image, size_hw, mode)
     network_hw = (max(rule.size, size_hw[0]), max(rule.size, size_hw[1])) if rule.pad else size_hw
     place = ((network_hw[0] - size_hw[0]) // 2, (network_hw[1] - size_hw[1]) // 2)
     return NetworkPicture(
@@ -112,6 +124,27 @@ def pixel_tensor(pixels: RgbImage) -> "Tensor":
     import torch
 
     return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
+
+
+def _resize_reduced(
+    image: RgbImage, size_hw: tuple[int, int], mode: str, reduction: Reduction
+) -> RgbImage:
+    """By the scale from the whole picture: the reduced one may end a little beyond it.
+
+    It is turned last, when it is small; so what lies beyond is at the end of either axis.
+    """
+    import torch
+
+    target = size_hw[::-1] if is_turned(reduction.orientation) else size_hw
+    scales = [
+        wanted * reduction.factor / side
+        for wanted, side in zip(target, reduction.stored_hw, strict=True)
+    ]
+    operator = getattr(torch.ops.aten, f"_upsample_{mode}2d_aa").default
+    tensor = pixel_tensor(image).unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W) view
+    scaled = operator(tensor, list(target), False, *scales)
+    turned = orient(scaled.squeeze(0).permute(1, 2, 0).numpy(), reduction.orientation)
+    return np.ascontiguousarray(turned)
 
 
 def resize_picture(image: RgbImage, size_hw: tuple[int, int], mode: str = "bilinear") -> RgbImage:

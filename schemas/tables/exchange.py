@@ -30,6 +30,7 @@ PUSHED = pa.schema(
         column("frame", pa.int64(), "CVAT: position of the picture in its task, from 0"),
         column("picture", pa.string(), "what the server calls the picture"),
         column("regions", pa.int64(), "regions of the prediction that the server took"),
+        column("ignored_pixels", pa.int64(), "of the mask: not sent, background to annotators"),
         column("worker", pa.string(), "host:pid"),
     ]
 )

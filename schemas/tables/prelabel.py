@@ -9,7 +9,11 @@ MANIFEST = pa.schema(
         column("image_id", pa.int64(), "position in sorted key order, from 1", nullable=False),
         column("key", pa.string(), "path relative to the source root, posix", nullable=False),
         column("uri", pa.string(), "where the bytes are", nullable=False),
-        column("bytes", pa.int64(), "file size when listed; null where unknown"),
+        column(
+            "bytes",
+            pa.int64(),
+            "file size when listed, of a frame its encoded size; null where unknown",
+        ),
         column("block", pa.int64(), "unit of work: commits whole or not at all", nullable=False),
         column("output", pa.string(), 'output path without "masks/" and ".png"', nullable=False),
     ]
@@ -40,9 +44,9 @@ SEGMENT = pa.struct(
 
 OUTPUT_FILE = pa.struct(
     [
-        column("name", pa.string(), "the writer: overlays, soft, cutouts"),
+        column("name", pa.string(), "the writer: overlays, soft, cutouts, frames, features"),
         column("path", pa.string(), "relative to OUT; in a shard as mask_path"),
-        column("sha256", pa.string(), "of the file"),
+        column("sha256", pa.string(), "of the file; of features, of the image's row in it"),
     ]
 )
 
@@ -52,9 +56,14 @@ METADATA = pa.schema(
         column("key", pa.string(), "path relative to the source root, posix", nullable=False),
         column("uri", pa.string(), "where the bytes are", nullable=False),
         column("block", pa.int64(), "unit of work: commits whole or not at all", nullable=False),
-        column("bytes", pa.int64(), "size of the file that was read"),
-        column("sha256", pa.string(), "of the file that was read"),
-        column("format", pa.string(), "JPEG, PNG, …"),
+        column("video", pa.string(), "key of the video that the image is a frame of; else null"),
+        column("frame", pa.int64(), "number of the frame as shown, from 0"),
+        column("pts", pa.int64(), "presentation time of the frame, in units of time_base"),
+        column("time_base", pa.string(), "seconds, as a fraction: 1/90000"),
+        column("seconds", pa.float64(), "when the frame is shown, counted from the first frame"),
+        column("bytes", pa.int64(), "size of the file that was read; of a frame as PPM"),
+        column("sha256", pa.string(), "of the file that was read; of a frame as PPM"),
+        column("format", pa.string(), "JPEG, PNG, …; VIDEO for a frame of one"),
         column("mode", pa.string(), "Pillow mode before conversion to RGB"),
         column("width", pa.int32(), "pixels, after EXIF orientation"),
         column("height", pa.int32(), "pixels, after EXIF orientation"),

@@ -19,6 +19,7 @@ from maskmill.pipeline.datasets.documents.label_studio_brush import brush_to_mas
 from maskmill.pipeline.datasets.formats.label_studio import task_to_sample
 from maskmill.pipeline.datasets.samples import ReadContext
 from maskmill.pipeline.datasets.trees import open_tree
+from maskmill.pipeline.prelabel.writers.mask_file import mask_to_png
 from maskmill.pipeline.runs.layout import RunLayout
 from tests.jobs.labelled_run import LABELS, SIZE, known_mask, labelled_run
 from tests.label_studio_double import (
@@ -107,6 +108,18 @@ def test_the_same_command_again_sends_nothing_and_says_what_is_gone(labels, stud
     assert len([one for one in studio.requests if one[0] == "POST"]) == sent
     key = studio.tasks.pop(7)["data"]["maskmill_key"]
     assert key in push(labels, studio, code=3)
+
+
+def test_what_is_not_sent_is_said(labels, studio):
+    """Images of the run without a mask, and pixels that it ignores."""
+    record = json.loads((labels / "run.json").read_text())
+    record["ledger"] = {"failed": 3}
+    (labels / "run.json").write_text(json.dumps(record))
+    ignored = known_mask(0)
+    ignored[20:22, 0:10] = LABELS.ignore_index
+    (labels / "masks/a/000.png").write_bytes(mask_to_png(ignored, LABELS))
+    output = push(labels, studio)
+    assert "3 images of the run failed" in output and "20 pixels that the run ignores" in output
 
 
 def test_order_limit_and_list_decide_what_annotators_get_first(labels, studio, tmp_path):

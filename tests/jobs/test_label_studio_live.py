@@ -251,26 +251,41 @@ def test_the_mask_lies_on_the_object_in_a_browser(studio, tmp_path):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(240_000)  # a busy machine is no failure
         page.goto(f"{studio.url}/user/login/")
         page.fill("input[name=email]", USER)
         page.fill("input[name=password]", PASSWORD)
         page.click("button[type=submit]")
         page.goto(f"{studio.url}/projects/{project}/data?task={task['id']}")
-        page.wait_for_selector("canvas", timeout=60_000)
-        time.sleep(3)
+        page.wait_for_selector("canvas")
         shot = tmp_path / "shot.png"
-        page.screenshot(path=shot)
+        for _ in range(60):  # masks are painted some time after the picture
+            page.screenshot(path=shot)
+            if _is_painted(np.array(Image.open(shot).convert("RGB")).astype(int)):
+                break
+            time.sleep(1)
         if keep := os.environ.get("MASKMILL_KEEP_SCREENSHOT"):
             shutil.copy(shot, keep)
         browser.close()
     _judge(np.array(Image.open(shot).convert("RGB")).astype(int))
 
 
-def _judge(pixels):
-    """Of the picture in the page, which is the largest black thing, what is painted and where."""
+def _picture_box(pixels):
+    """Left, top, width, height of the picture in the page: the largest black thing."""
     black = (pixels.max(axis=2) < 12).astype(np.uint8)
     _, _, boxes, _ = cv2.connectedComponentsWithStats(black)
-    left, top, width, height, _ = max(boxes[1:].tolist(), key=lambda box: box[4])
+    return max(boxes[1:].tolist(), key=lambda box: box[4], default=[0, 0, 0, 0, 0])[:4]
+
+
+def _is_painted(pixels):
+    left, top, width, height = _picture_box(pixels)
+    picture = pixels[top : top + height, left : left + width - width // 10]
+    return height > 200 and (picture.max(axis=2) - picture.min(axis=2) > 40).mean() > 0.05
+
+
+def _judge(pixels):
+    """What is painted on the picture, and where."""
+    left, top, width, height = _picture_box(pixels)
     assert height > 200 and abs(width / height - SIZE[1] / SIZE[0]) < 0.1
     picture = pixels[top : top + height, left : left + width]
     painted = picture.max(axis=2) - picture.min(axis=2) > 40  # neither black nor white

@@ -19,7 +19,7 @@ from maskmill.pipeline.datasets.documents.xml import parse_xml, xml_elements
 from maskmill.pipeline.datasets.guards import document_reader, refused_item
 from maskmill.pipeline.datasets.item_spool import ItemSpool
 from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, SHAPES, Omission
-from maskmill.pipeline.datasets.packages import packaged
+from maskmill.pipeline.datasets.packages import is_one_video, packaged, with_numbers
 from maskmill.pipeline.datasets.painting import Region, class_regions, paint
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
@@ -155,11 +155,12 @@ def finish(samples: FinishedSamples, context: WriteContext, out: OutputFolder) -
     """``annotations.xml``, or one per split in a folder of its name; several in packages."""
     for split, chosen in samples.by_split():
         stem = f"{split}/annotations" if split else "annotations"
+        keeps_numbers = is_one_video(chosen)
         for path, part in packaged(chosen, stem, ".xml", context.limits, _bytes_of):
             with out.open(path) as stream:
                 stream.write(_head(context.labels).encode())
-                for position, sample in enumerate(part):
-                    stream.write(_image(sample, position).encode())
+                for number, sample in with_numbers(part, keeps_numbers):
+                    stream.write(_image(sample, number).encode())
                 stream.write(b"</annotations>\n")
 
 
@@ -252,10 +253,10 @@ def _head(labels: LabelMap) -> str:
     )
 
 
-def _image(sample: FinishedSample, position: int) -> str:
+def _image(sample: FinishedSample, number: int) -> str:
     height, width = sample.size_hw
     return (
-        f'<image id="{position}" name={quoteattr(sample.key)} width="{width}" '
+        f'<image id="{number}" name={quoteattr(sample.key)} width="{width}" '
         f'height="{height}">\n{sample.record}</image>\n'
     )
 

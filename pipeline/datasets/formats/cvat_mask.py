@@ -36,6 +36,7 @@ from maskmill.pipeline.datasets.samples import (
 )
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.masks.picture import index_png
+from maskmill.pipeline.pictures.names import cvat_name
 from maskmill.schemas.labels import LabelMap
 
 ARCHIVE: Final = "segmentation_mask"
@@ -60,9 +61,10 @@ def write(sample: Sample, target: Target, context: WriteContext) -> Written:
     if numbers.max(initial=0) > MOST_OBJECTS:
         numbers = voc.renumbered(replace(plain, objects=None))
         notes = (*notes, f"more than {MOST_OBJECTS} objects: one object per class instead")
+    stem = cvat_name(target.stem)
     files = {
-        f"{PARTS}{voc.CLASSES}{target.stem}.png": palette_png(plain.mask, labels),
-        f"{PARTS}{voc.OBJECTS}{target.stem}.png": index_png(
+        f"{PARTS}{voc.CLASSES}{stem}.png": palette_png(plain.mask, labels),
+        f"{PARTS}{voc.OBJECTS}{stem}.png": index_png(
             numbers.astype(np.uint8), palette=voc.VOC_PALETTE
         ),
     }
@@ -108,7 +110,7 @@ def _entries(
     yield voc.LABELMAP, labelmap.encode()
     stems = []
     for sample in samples:
-        stems.append(f"{sample.stem}\n")
+        stems.append(f"{cvat_name(sample.stem)}\n")
         for path in sorted(path for path in sample.files if path.startswith(PARTS)):
             yield path.removeprefix(PARTS), out.read(path)
     yield f"{voc.LISTS}{subset}.txt", "".join(stems).encode()

@@ -4,12 +4,12 @@ import io
 
 from PIL import Image
 
+from maskmill.pipeline.pictures.jpeg import MAX_SIDE
 from maskmill.pipeline.prelabel.cutout import CutoutSettings, chosen_classes, cut_out
 from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
 _JPEG_QUALITY = 92
-_JPEG_SIDE = 65_500  # what libjpeg takes
 _PNG_LEVEL = 4
 
 
@@ -22,10 +22,10 @@ def write_cutout(outputs: ImageOutputs, *, settings: CutoutSettings) -> bytes:
     """
     if outputs.image is None or not outputs.views:
         raise SettingsError(f"{outputs.key}: a cutout needs the image and the network's grid")
-    if not settings.has_alpha and max(outputs.mask.shape) > _JPEG_SIDE:
+    if not settings.has_alpha and max(outputs.mask.shape) > MAX_SIDE:
         raise ImageFailure(
             ErrorCode.CANNOT_HOLD,
-            f"{outputs.key}: a JPEG has at most {_JPEG_SIDE} pixels a side, the picture is "
+            f"{outputs.key}: a JPEG has at most {MAX_SIDE} pixels a side, the picture is "
             f"{outputs.mask.shape[1]}x{outputs.mask.shape[0]}; --background remove writes PNG",
         )
     classes = chosen_classes(settings, outputs.labels)

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from maskmill.pipeline.masks.outlines import draw_outlines
-from maskmill.pipeline.prelabel.writers.registry import ImageOutputs
+from maskmill.pipeline.prelabel.writers.registry import OVERLAY_SIDE, ImageOutputs
 from maskmill.schemas.arrays import BoolMask, LabelMask, RgbImage
 from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 from maskmill.schemas.labels import Color, LabelMap
 
-LONGEST_SIDE = 1280  # an overlay is looked at, not measured: larger images are reduced
+LONGEST_SIDE = OVERLAY_SIDE
 _OPACITY, _FAINT = 140, 38  # of 255
 _JPEG_QUALITY = 88
 _GAP, _CAPTION = 12, 34  # pixels between pictures, and below each for its name
@@ -64,10 +64,12 @@ def overlay_preview(image: RgbImage, mask: LabelMask, labels: LabelMap, side: in
 def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
     """JPEG of the overlay with a strip below that names the classes, largest first.
 
+    The image has the mask's size, or is reduced to a half, quarter or eighth of it, rounded up.
+
     Raises:
         MaskFailure: SIZE_MISMATCH where image and mask differ.
     """
-    if image.shape[:2] != mask.shape:
+    if image.shape[:2] not in [_part_of(mask.shape, factor) for factor in (1, 2, 4, 8)]:
         raise MaskFailure(
             ErrorCode.SIZE_MISMATCH,
             f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot lie under a mask of "
@@ -81,6 +83,10 @@ def overlay_jpeg(image: RgbImage, mask: LabelMask, labels: LabelMap) -> bytes:
     page.paste(picture, (0, 0))
     page.paste(strip, (0, picture.height))
     return _jpeg(page)
+
+
+def _part_of(size: tuple[int, ...], factor: int) -> tuple[int, ...]:
+    return tuple(-(-side // factor) for side in size)
 
 
 def write_overlay(outputs: ImageOutputs) -> bytes:

@@ -1,4 +1,6 @@
-"""WRITERS, one file per image, and FINISHERS, one document per run: a file and a line to add one.
+"""WRITERS, one file per image, SIDE_TABLES, one per block, and FINISHERS, one document per run.
+
+A file and a line to add one.
 
 Functions are named as "module:attribute", so that listing the names imports none of them.
 """
@@ -31,7 +33,7 @@ class ImageOutputs:
     output: str  # path of the outputs without folder and extension
     mask: LabelMask
     labels: LabelMap
-    image: RgbImage | None = None  # (H, W, 3), the size of the mask
+    image: RgbImage | None = None  # (H, W, 3), the size of the mask; or reduced, see image_side
     views: tuple[GridView, ...] = ()  # what the network said, averaged; for who asks for it
     text: Mapping[str, str] = field(default_factory=dict)  # provenance, the same for every image
 
@@ -77,6 +79,7 @@ class WriterSettings(Protocol):
 class WriterSpec:
     """Where a per-image output goes and who makes it.
 
+    ``image_side``: the longest side of the picture that suffices; 0: it needs all pixels.
     ``function`` is (outputs) -> bytes; of a writer with ``settings`` (a class that needs no
     arguments) it takes them as well.
     """
@@ -89,10 +92,20 @@ class WriterSpec:
     description: str
     needs_grid: bool = False
     settings: str = ""
+    image_side: int = 0
 
     def path(self, output: str, extension: str = "") -> str:
         """Path of the file for the image with that ``output``, relative to the run folder."""
         return f"{self.folder}/{output}{extension or self.extension}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideTableSpec:
+    """A table beside METADATA with a Parquet file for each block, made in the same pass."""
+
+    name: str
+    folder: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +149,7 @@ def with_earlier(
     """What is asked for now, and what the run has written before: every row shall have it."""
     outputs = {output.spec.name: output for output in asked}
     for name, values in earlier.items():
-        if name not in outputs:
+        if name in WRITERS and name not in outputs:
             spec = WRITERS[name]
             settings = resolve_name(spec.settings).from_dict(values) if spec.settings else None
             outputs[name] = Output(spec=spec, settings=settings)
@@ -164,6 +177,12 @@ class FinisherSpec:
         return finisher
 
 
+OVERLAY_SIDE = 1280
+"""Longest side of an overlay: it is looked at, not measured."""
+
+VIDEO = "video"
+"""As a name to write: of each video in the source one under its classes, and one of its masks."""
+
 WRITERS: dict[str, WriterSpec] = {
     "masks": WriterSpec(
         name="masks",
@@ -180,6 +199,7 @@ WRITERS: dict[str, WriterSpec] = {
         function="maskmill.pipeline.prelabel.writers.overlay:write_overlay",
         needs_image=True,
         description="the picture under its classes, with a legend",
+        image_side=OVERLAY_SIDE,
     ),
     "soft": WriterSpec(
         name="soft",
@@ -199,6 +219,22 @@ WRITERS: dict[str, WriterSpec] = {
         needs_grid=True,
         description="the picture with its subject kept, its background blurred",
         settings="maskmill.pipeline.prelabel.cutout:CutoutSettings",
+    ),
+    "frames": WriterSpec(
+        name="frames",
+        folder="frames",
+        extension=".jpg",
+        function="maskmill.pipeline.prelabel.writers.frame_file:write_frame",
+        needs_image=True,
+        description="the picture itself, upright: what annotation tools need of a video",
+    ),
+}
+
+SIDE_TABLES: dict[str, SideTableSpec] = {
+    "features": SideTableSpec(
+        name="features",
+        folder="features",
+        description="what each picture looks like to the network, for select and duplicates",
     ),
 }
 

@@ -76,7 +76,7 @@ def test_datasets_are_sides(tmp_path, name):
     assert [(row["status"], row["miou"]) for row in rows] == [("ok", 1.0)] * 3, rows
 
 
-def save_run(folder, labels=LABELS):
+def save_run(folder, labels=LABELS, soft=False):
     """A prelabel OUT: two images done, one failed."""
     (folder / "masks/sub").mkdir(parents=True)
     (folder / "metadata").mkdir()
@@ -94,6 +94,8 @@ def save_run(folder, labels=LABELS):
         if number < 2:
             row["mask_path"] = f"masks/sub/{number}.png"
             Image.fromarray(mask(number)).save(folder / row["mask_path"])
+            file = {"name": "soft", "path": f"soft/sub/{number}.npz", "sha256": ""}
+            row["files"] = [file] if soft else []
         rows.append(row)
     import pyarrow.parquet as pq
 
@@ -113,7 +115,7 @@ def test_a_prelabel_run_is_a_side(tmp_path):
     assert listing.confidences == {}
     rows = audit(listing, list_side(save_masks(tmp_path / "truth")), LABELS)
     assert [row["error_code"] for row in rows] == [None, None, "missing_prediction"]
-    (tmp_path / "run/soft").mkdir()
+    out = save_run(tmp_path / "soft run", soft=True)
     soft = list_side(out).confidences["sub/1.jpg"]
     assert soft.startswith(str(tmp_path)) and "/soft/sub/1." in soft
 

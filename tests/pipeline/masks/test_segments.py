@@ -9,7 +9,12 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from maskmill.pipeline.masks import rle
-from maskmill.pipeline.masks.segments import class_statistics, drop_small, segments_of
+from maskmill.pipeline.masks.segments import (
+    class_statistics,
+    count_components,
+    drop_small,
+    segments_of,
+)
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 from maskmill.schemas.labels import LabelClass, LabelMap
 from maskmill.schemas.tables.prelabel import CLASS_STATS, SEGMENT
@@ -180,3 +185,26 @@ def test_real_masks_equal_pycocotools(shared):
             assert segment.counts == reference["counts"].decode()
             assert segment.area == coco_mask.area(reference)
             assert list(segment.bbox) == coco_mask.toBbox(reference).tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(masks, st.integers(6, 12), st.integers(6, 12))
+def test_components_are_counted_alike_by_runs_and_by_pixels(mask, high, wide):
+    """Enlarged, a mask has few runs for its pixels, and these are held against each other."""
+    large = np.kron(mask, np.ones((high, wide), np.uint8))
+    for index, runs in rle.class_runs(large).items():
+        expected = len(flood_components(mask == index))
+        assert count_components(large, index, runs) == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(masks, st.integers(1, 40))
+def test_runs_of_sparse_and_dense_masks_cover_each_class_once(mask, times):
+    large = np.repeat(mask, times, axis=0)
+    found = rle.class_runs(large)
+    assert list(found) == sorted(set(large.ravel().tolist()))
+    flat = large.ravel("F")
+    for value, runs in found.items():
+        covered = np.concatenate([np.arange(*run) for run in runs])
+        assert np.array_equal(covered, np.flatnonzero(flat == value))
+        assert (runs[1:, 0] > runs[:-1, 1]).all()

@@ -1,0 +1,1 @@
+"""Which images are worth a look: near-duplicates, what is left out, and what to annotate next."""
