@@ -1,7 +1,8 @@
 """Fixtures shared by every test."""
 
+import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,27 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the folder 'shared' with real data beside the checkout")
     return SHARED
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Any]:
+    """Playwright, started once: a process may have one of it; skips where it or Chromium is not."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian package 'chromium')")
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package 'playwright'")
+    with api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Any) -> Iterator[Any]:
+    """A Chromium for every test of a page."""
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    yield chromium
+    chromium.close()
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -104,7 +104,7 @@ class Trial:
         from maskmill.pipeline.models.segmenter import Segmenter
         from maskmill.pipeline.models.torch_settings import best_device
 
-        is_file = name == self._own and Path(name).exists()
+        is_file = name == self._own and Path(name).is_file()  # a folder is a model's name
         labels = self._labels if name == self._own else None
         choice = choose_model(None if is_file else name, name if is_file else None, labels)
         segmenter = Segmenter(

@@ -61,6 +61,11 @@ def open_subject(source: str, opening: Opening | None = None) -> Subject:
         return AuditedRun(audit_layout(layout.root), record)
     if record.command == "convert":
         return ConvertedRun(layout, record.fingerprint, planned_again(record))
+    if record.command == "finetune":
+        raise SettingsError(
+            f"{source} holds a fine-tune: look at the data set it learned from with `maskmill view "
+            f"DATA`, and try its model with `maskmill view --model {source}/model`"
+        )
     if record.label_map and layout.exists(layout.metadata):  # as what a pull brought
         return _open_dataset(source, opening)
     raise SettingsError(

@@ -181,6 +181,7 @@ def own(made, tmp_path):
             server.process.communicate()
 
 
+@pytest.mark.slow
 def test_eight_reviewers_at_once_lose_nothing(own):
     start, run = own
     server = start()
@@ -262,6 +263,7 @@ def test_decisions_and_notes_are_exported(own, tmp_path):
     assert "'=cmd()" in (tmp_path / "out" / "decisions.csv").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_a_busy_port_is_told(own):
     start, run = own
     server = start()
@@ -272,6 +274,7 @@ def test_ctrl_c_ends_it_and_a_busy_port_is_told(own):
     assert out.count("http://") == 0  # the address was said once, in the first line
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_refused_with_the_reason(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     for arguments, said in (
@@ -283,6 +286,7 @@ def test_what_is_no_run_is_refused_with_the_reason(tmp_path):
         assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_place_for_decisions_the_page_says_how(made, tmp_path):
     masks = made[1] / "masks"
     server = Served(masks, "--from", "palette", "--labels", "voc", "--images", made[0])

@@ -8,15 +8,13 @@ import pytest
 from PIL import Image
 
 import maskmill
+from tests.conftest import CHROMIUM
 from tests.jobs.web.conftest import Served
-from tests.jobs.web.test_page import CHROMIUM, pixels, until
+from tests.jobs.web.test_page import pixels, until
 
 MODEL = "deeplabv3_mobilenetv2_x05_voc"
 skimage_data = pytest.importorskip("skimage.data", reason="needs scikit-image, for its photographs")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package 'chromium')"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +32,8 @@ def trying(default_weights):
 
 
 @pytest.fixture(scope="module")
-def webcam(photograph, tmp_path_factory):
+def webcam(playwright, photograph, tmp_path_factory):
     """Chromium whose webcam shows the photograph, again and again, as uncompressed YUV."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package 'playwright'")
     path = tmp_path_factory.mktemp("webcam") / "frames.y4m"
     y, cb, cr = Image.fromarray(photograph).convert("YCbCr").split()
     half = (320, 240)
@@ -48,15 +45,13 @@ def webcam(photograph, tmp_path_factory):
     ]
     frame = b"FRAME\n" + levels.tobytes() + b"".join(c.astype(np.uint8).tobytes() for c in chroma)
     path.write_bytes(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420\n" + frame * 4)
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--use-fake-ui-for-media-stream",
-                  "--use-fake-device-for-media-stream",
-                  f"--use-file-for-fake-video-capture={path}"],
-        )  # fmt: skip
-        yield chromium
-        chromium.close()
+    chromium = playwright.chromium.launch(
+        executable_path=CHROMIUM,
+        args=["--no-sandbox", "--use-fake-ui-for-media-stream",
+              "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={path}"],
+    )  # fmt: skip
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(params=[(1280, 900, "light"), (390, 844, "dark")], ids=["wide", "narrow"])

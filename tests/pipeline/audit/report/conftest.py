@@ -1,7 +1,5 @@
 """One small audit with something of everything, as files and as a document."""
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +10,6 @@ from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.labels import LabelClass, LabelMap
 from tests.pipeline.audit.audited import audited as audited_rows
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NASTY = "</script><b>&amp;'\"|"
 LABELS = LabelMap(name="nasty", classes=tuple(
     LabelClass(index=index, name=name, color=color, category_id=index, is_background=index == 0,
@@ -70,14 +67,3 @@ def audited(tmp_path_factory):
     tally.add(audited_rows(rows, settings))
     pairing = {"rules": {"same path": 11}, "not_considered": {"_color": 2}}
     return audit_document(tally, {"seed": 0, "ignore": [255]}, pairing), settings
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium (Debian package 'chromium')")
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package 'playwright'")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
