@@ -135,7 +135,7 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
         for _ in range(2)
     ]
     one = untrained(name)
-    alone = [one._logits([picture])[0] for picture in group]
+    alone = [np.asarray(one._logits([picture]))[0] for picture in group]
     together = np.asarray(one._logits(group))
     for single, batched in zip(alone, together, strict=True):
         limit = 1e-3 * max(1.0, float(np.abs(single).max()))
