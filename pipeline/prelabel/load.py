@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.pictures.decoding import DecodedImage, decode_image
-from maskmill.pipeline.pictures.fingerprints import fingerprint_of
+from maskmill.pipeline.pictures.fingerprints import PictureFingerprint, fingerprint_of
 from maskmill.pipeline.pictures.frame_place import place_of_frame
 from maskmill.pipeline.prelabel.parcels import ImageFacts, Item, Parcel, each_image, pack
 from maskmill.pipeline.runs.attempts import FIRST_STAGE, begin_stage
@@ -70,7 +70,7 @@ class LoadImages:
                 needed=None if self.exact_decode else self._needed,
             )
             facts = _facts_of(image, facts)
-            seen = fingerprint_of(image.pixels) if self.fingerprints else None
+            seen = self._fingerprint(image, data, item.key) if self.fingerprints else None
             if place_of_frame(item.uri) is not None:
                 facts = replace(facts, format="VIDEO")  # PPM is only how a frame comes here
             plan = plan_views(image.size_hw, self.views)
@@ -89,6 +89,12 @@ class LoadImages:
         facts = replace(facts, decode_ms=(time.perf_counter() - started) * 1000)
         facts = _noting_windows(facts, plan)
         return replace(item, facts=facts, pictures=pictures, fingerprint=seen)
+
+    def _fingerprint(self, image: DecodedImage, data: bytes, name: str) -> PictureFingerprint:
+        """Of all pixels: those of a reduced decode are not what other files are held against."""
+        if image.reduction is not None:
+            image = decode_image(data, name=name, max_pixels=self.max_pixels)
+        return fingerprint_of(image.pixels)
 
     def _needed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """What suffices of a picture."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote, unquote
 
-from maskmill.pipeline.storage.filesystems import local_path, resolve
+from maskmill.pipeline.storage.filesystems import CONTAINERS, local_path, resolve
 from maskmill.schemas.errors import SettingsError
 
 
@@ -19,7 +19,7 @@ def member_uri(scheme: str, container: str, inner: str) -> str:
 
 def is_member(uri: str) -> bool:
     """Whether a URI names a file inside a container: normalising it would lose its ``!/``."""
-    return uri.partition("://")[0] in ("zip", "tar", "parquet") and "!/" in uri
+    return uri.partition("://")[0] in CONTAINERS and "!/" in uri
 
 
 def split_member_uri(uri: str) -> tuple[str, str]:

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from maskmill.pipeline.prelabel.proof import verify_run
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.selection.feature_table import block_features, row_sha256
 from maskmill.schemas.tables.selection import FEATURES
 from tests.jobs.in_process import run_in_process
+from tests.pipeline.selection.pictures import scene
 from tests.sick_images import write_sick_images, write_small_pictures
 
 BESIDE = ("masks", "features")
@@ -33,6 +35,16 @@ def folders(tmp_path_factory) -> Path:
     run_in_process(folder / "in", folder / "plain")
     run_in_process(folder / "in", folder / "with", writers=BESIDE)
     return folder
+
+
+def test_the_fingerprint_is_of_all_pixels_though_the_network_needs_fewer(tmp_path):
+    """A large JPEG is decoded at a part of its size; a lossless copy of it is still its equal."""
+    (tmp_path / "in").mkdir()
+    scene(1, (1600, 1200)).save(tmp_path / "in/large.jpg")
+    Image.open(tmp_path / "in/large.jpg").save(tmp_path / "in/same.png")
+    layout = run_in_process(tmp_path / "in", tmp_path / "out", writers=BESIDE)
+    first, second = block_features(layout, 0)["pixels_sha256"].to_pylist()
+    assert first == second
 
 
 def test_masks_and_documents_are_the_same_with_and_without(folders):
