@@ -1,5 +1,6 @@
 """push cvat and pull cvat, through CVAT's own SDK, against a server that speaks its API."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,3 +218,29 @@ def test_corrections_come_back_with_source_and_what_changed(labels, cvat, tmp_pa
     assert "5 images verified" in maskmill("verify", tmp_path / "out")
     audit = maskmill("audit", labels, tmp_path / "out", "--json", "--engine", "local")
     assert audit["corrections"]["predictions"] == {"changed": 1, "kept": 4}
+
+
+def test_the_token_is_in_no_file_output_or_process_list(labels, cvat, tmp_path):
+    seen = []
+
+    def look(method, path):
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                seen.append(entry.read_bytes())
+
+    cvat.before = look
+    arguments = ["push", "cvat", str(labels), "--url", cvat.url, "--project", "Street"]
+    pushed = subprocess.run(
+        [sys.executable, "-m", "maskmill", *arguments],
+        env={**os.environ, "CVAT_ACCESS_TOKEN": TOKEN},
+        capture_output=True,
+        timeout=100,
+    )
+    assert pushed.returncode == 0, pushed.stderr
+    wrong = push(labels, cvat, "--retry-failed", token="f0" * 20, code=1)
+    pulled = pull(tmp_path / "pulled", cvat, labels, code=2)  # nobody has drawn anything yet
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 30 and (len(seen) > 30 or not Path("/proc/1").is_dir())
+    for place in (pushed.stdout, pushed.stderr, pulled.encode(), *seen, *files):
+        assert TOKEN.encode() not in place
+    assert "f0f0" not in wrong
