@@ -368,6 +368,6 @@ def test_who_made_the_labels_goes_with_them(tmp_path):
         assert result.exit_code == 0, result.stderr
     (task, *_) = json.loads((tmp_path / "label_studio/dataset/tasks.json").read_text())
     model = task["predictions"][0]["model_version"]
-    assert model.startswith("deeplabv3_mobilenet_v3_large (untrained)@sha256:")
+    assert model == "deeplabv3_mobilenet_v3_large (untrained)"  # random weights have no hash
     (document,) = (tmp_path / "coco/dataset").rglob("*.json")
     assert json.loads(document.read_text())["info"]["model"] == model

@@ -150,7 +150,14 @@ def test_pictures_that_no_browser_shows_are_rows_that_say_so(tmp_path, studio):
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-@pytest.mark.parametrize("trouble", ["502", "cut", "slow"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "502",
+        pytest.param("cut", marks=pytest.mark.slow),
+        pytest.param("slow", marks=pytest.mark.slow),
+    ],
+)
 def test_trouble_that_passes_leaves_every_task_once(labels, studio, place, trouble):
     """Before the work or after it: whether it was done cannot be told from the answer."""
 

@@ -116,6 +116,7 @@ def test_shards_from_a_tar_cost_a_bucket_few_requests(
     assert (counts[1] - counts[0]) / 256 <= 0.1  # listing, pictures, notes, shards, rows, documents
 
 
+@pytest.mark.slow
 def test_a_block_costs_a_bucket_three_writes(place: str, proxy: FaultProxy, tmp_path: Path):
     write_small_pictures(tmp_path, 32, seed=1)
     counts = []
