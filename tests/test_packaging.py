@@ -42,7 +42,7 @@ def test_the_wheel_holds_one_package_and_all_of_it(wheel: Path) -> None:
         ).as_posix()
         for folder in SOURCES[:4]
         for path in (ROOT / folder).rglob("*")
-        if path.suffix == ".py" or path.parent.name in ("labelsets", "templates")
+        if path.suffix == ".py" or path.parent.name in ("labelsets", "templates", "static")
         if path.is_file()
     }
     assert files == expected

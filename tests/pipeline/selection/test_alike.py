@@ -12,8 +12,8 @@ from maskmill.pipeline.selection.hamming import KeptHashes, distances
 def looks(hashes, **changes) -> Looks:
     count = len(hashes)
     values = {
-        "sha256": [b"file" + bytes([place // 256, place % 256]) for place in range(count)],
-        "pixels_sha256": [b"pixels" + bytes([place // 256, place % 256]) for place in range(count)],
+        "sha256": [b"file" + place.to_bytes(4, "big") for place in range(count)],
+        "pixels_sha256": [b"pixels" + place.to_bytes(4, "big") for place in range(count)],
         "hashes": np.array(hashes, np.uint64),
         "hashed": np.ones(count, bool),
         "tones": np.zeros((count, 48), np.uint8),
