@@ -1,14 +1,11 @@
 """An audit, looked at: predictions beside their truths."""
 
-from collections.abc import Sequence
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Final
 
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.confidences import read_confidence
-from maskmill.pipeline.review.committed_rows import CommittedRows
-from maskmill.pipeline.review.subject import Item, Standing
+from maskmill.pipeline.review.committed_rows import CommittedRows, OfCommittedRows
+from maskmill.pipeline.review.subject import Item
 from maskmill.pipeline.review.truths import audit_settings, ignoring
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord
@@ -32,8 +29,11 @@ FROM {source}
 """
 
 
-class AuditedRun:
+class AuditedRun(OfCommittedRows):
     """Both sides where the audit read them; ``sure`` of a class is its IoU here."""
+
+    selected = _SELECTION
+    indexed = _INDEXED
 
     command = "audit"
     has_truth = True
@@ -44,26 +44,6 @@ class AuditedRun:
         self.source, self.identity, self.labels = layout.root, record.fingerprint, settings.labels
         self._maps = ClassMaps(settings)
         self._rows = CommittedRows(layout, "pair_id")
-
-    def standing(self) -> Standing:
-        """As run.json has it now."""
-        return self._rows.standing()
-
-    def blocks(self) -> dict[int, str]:
-        """Committed blocks."""
-        return self._rows.blocks()
-
-    def selection(self) -> str:
-        """Of AUDIT."""
-        return _SELECTION
-
-    def rows(self, blocks: Sequence[int]) -> list[str] | pa.Table:
-        """Without cells, regions and sums."""
-        return self._rows.rows(blocks, _INDEXED)
-
-    def row(self, item: Item) -> dict[str, Any]:
-        """The row."""
-        return self._rows.row(item)
 
     def picture(self, item: Item) -> bytes:
         """The picture, where the audit knew one."""

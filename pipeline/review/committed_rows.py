@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
@@ -71,3 +71,34 @@ class CommittedRows:
             self._blocks[key] = rows
             while len(self._blocks) > _KEPT_BLOCKS:
                 self._blocks.popitem(last=False)
+
+
+class OfCommittedRows:
+    """What every run that is looked at has by its rows; ``selected`` and ``indexed`` are its own.
+
+    ``selected``: SQL of the index's columns over the rows. ``indexed``: columns that it needs.
+    """
+
+    selected: ClassVar[str]
+    indexed: ClassVar[list[str]]
+    _rows: CommittedRows
+
+    def standing(self) -> Standing:
+        """As run.json has it now."""
+        return self._rows.standing()
+
+    def blocks(self) -> dict[int, str]:
+        """Committed blocks."""
+        return self._rows.blocks()
+
+    def selection(self) -> str:
+        """Of the columns that the index needs."""
+        return self.selected
+
+    def rows(self, blocks: Sequence[int]) -> list[str] | pa.Table:
+        """Without what the index does not need."""
+        return self._rows.rows(blocks, self.indexed)
+
+    def row(self, item: Item) -> dict[str, Any]:
+        """The row."""
+        return self._rows.row(item)

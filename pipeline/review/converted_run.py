@@ -1,16 +1,13 @@
 """A conversion, looked at: its rows, and its samples read from the source again."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import pyarrow as pa
-
 from maskmill.pipeline.convert.conversion import ConversionPlan, ConversionRequest, plan_conversion
 from maskmill.pipeline.datasets.package_limits import PackageLimits
-from maskmill.pipeline.review.committed_rows import CommittedRows
+from maskmill.pipeline.review.committed_rows import CommittedRows, OfCommittedRows
 from maskmill.pipeline.review.sampled_set import SampleReader
-from maskmill.pipeline.review.subject import Item, Standing
+from maskmill.pipeline.review.subject import Item
 from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import row_group
@@ -37,8 +34,11 @@ FROM {source}
 """Of classes a conversion's rows know only that they are there."""
 
 
-class ConvertedRun:
+class ConvertedRun(OfCommittedRows):
     """A conversion: its rows, and its samples read from the source again and mapped as it did."""
+
+    selected = _SELECTION
+    indexed = _INDEXED
 
     command = "convert"
     has_truth = False
@@ -48,26 +48,6 @@ class ConvertedRun:
         self.source, self.identity, self.labels = layout.root, identity, plan.mapping.target
         self._reader, self._layout = SampleReader(plan), layout
         self._rows = CommittedRows(layout, "image_id")
-
-    def standing(self) -> Standing:
-        """As run.json has it now."""
-        return self._rows.standing()
-
-    def blocks(self) -> dict[int, str]:
-        """Committed blocks."""
-        return self._rows.blocks()
-
-    def selection(self) -> str:
-        """Of CONVERSION, which knows of classes only that they are there."""
-        return _SELECTION
-
-    def rows(self, blocks: Sequence[int]) -> list[str] | pa.Table:
-        """Without the documents' parts."""
-        return self._rows.rows(blocks, _INDEXED)
-
-    def row(self, item: Item) -> dict[str, Any]:
-        """The row."""
-        return self._rows.row(item)
 
     def picture(self, item: Item) -> bytes:
         """Where the source has it, or the folder of --images."""

@@ -1,15 +1,12 @@
 """A run of `prelabel` or `cutout`, looked at."""
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any, Final
-
-import pyarrow as pa
 
 from maskmill.pipeline.audit.confidences import read_confidence
 from maskmill.pipeline.prelabel.writers.mask_file import png_to_mask
-from maskmill.pipeline.review.committed_rows import CommittedRows
-from maskmill.pipeline.review.subject import Item, Standing
+from maskmill.pipeline.review.committed_rows import CommittedRows, OfCommittedRows
+from maskmill.pipeline.review.subject import Item
 from maskmill.pipeline.review.truths import Truths
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import RunRecord
@@ -35,8 +32,11 @@ FROM {source}
 """
 
 
-class LabellingRun:
+class LabellingRun(OfCommittedRows):
     """Pictures where the rows say they are, masks and probabilities in the run folder."""
+
+    selected = _SELECTION
+    indexed = _INDEXED
 
     def __init__(self, layout: RunLayout, record: RunRecord, truths: Truths | None = None) -> None:
         self.layout: RunLayout | None = layout
@@ -46,22 +46,6 @@ class LabellingRun:
         self.has_truth = truths is not None
         self._layout, self._truths = layout, truths
         self._rows = CommittedRows(layout, "image_id")
-
-    def standing(self) -> Standing:
-        """As run.json has it now."""
-        return self._rows.standing()
-
-    def blocks(self) -> dict[int, str]:
-        """Committed blocks."""
-        return self._rows.blocks()
-
-    def selection(self) -> str:
-        """Of METADATA."""
-        return _SELECTION
-
-    def rows(self, blocks: Sequence[int]) -> list[str] | pa.Table:
-        """Without ``segments``."""
-        return self._rows.rows(blocks, _INDEXED)
 
     def row(self, item: Item) -> dict[str, Any]:
         """The row, with the place of its mask as one can paste it; scores of the truth with it."""
