@@ -32,6 +32,7 @@ BENCHMARKS = {
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],
     "duplicates": ["duplicates.py"],
+    "try_frames": ["try_frames.py"],
 }
 
 
