@@ -102,7 +102,9 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help="CPU threads of each worker.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), help="Images per forward. [default: 1 on CPU, 8 on GPU]"
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images per forward. [default: 1 on CPU; on GPU 8, or 2 where networks see many shapes]",
 )
 @click.option(
     "--image-size",
