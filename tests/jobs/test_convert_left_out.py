@@ -66,7 +66,9 @@ def test_every_kind_is_counted_and_strict_says_so(tmp_path: Path) -> None:
     assert told(json.loads(again.stdout)) == TOLD
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["info"]["counts"] == {"pictures": 0, "left_out": report["left_out"]}
-    assert CliRunner().invoke(main, ["verify", str(tmp_path / "out")]).exit_code == 0
+    proved = CliRunner().invoke(main, ["verify", str(tmp_path / "out"), "--json"])
+    assert proved.exit_code == 0
+    assert json.loads(proved.stdout) == {"out": str(tmp_path / "out"), "samples": 2, "problems": []}
 
 
 BOX = {"segmentation": [], "bbox": [0, 0, 2, 2]}
