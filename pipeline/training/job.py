@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -263,6 +263,8 @@ class FinetuneJob:
             "from": plan.data.request.from_format,
             "model": plan.choice.title,
             "out": self.out,
+            "data": {**asdict(plan.data.request), "labels": None},  # the map stands in run.json
+            "began_with": asdict(self.wanted),
             **{name: plan.identity[name] for name in plan.identity if name != "inputs"},
         }
 
