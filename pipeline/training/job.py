@@ -120,10 +120,11 @@ class FinetuneJob:
         """
         facts = self._facts(plan, workers)
         threads = self.recipe.threads or plan.began.get("threads")
+        cores = workers.ask(os.cpu_count) if workers.elsewhere else os.cpu_count()
         resolved = {
             "device": facts.device,
             "precision": facts.precision,
-            "threads": threads or max(1, (os.cpu_count() or 1) // self.workers),
+            "threads": threads or max(1, (cores or 1) // self.workers),
             "torch": facts.torch_version,
         }
         identity = {**plan.identity, **resolved}
@@ -158,6 +159,8 @@ class FinetuneJob:
             from maskmill.pipeline.training.checkpoint import load_checkpoint
 
             task = self._task(plan, record)
+            if workers.elsewhere:  # an earlier start may have been here
+                stage_weights(self.layout, plan.choice.weights_path)
             try:
                 self.trainer(task, workers, self.say)
             finally:

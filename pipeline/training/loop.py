@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.weights.staging import local_weights
 from maskmill.pipeline.training.augmentation import Augmentation
-from maskmill.pipeline.training.batch_norm import set_batch_norm
+from maskmill.pipeline.training.batch_norm import set_batch_norm, synchronise
 from maskmill.pipeline.training.batches import (
     Batch,
     BatchMaker,
@@ -39,7 +39,7 @@ from maskmill.pipeline.training.losses import Loss
 from maskmill.pipeline.training.network import beginning
 from maskmill.pipeline.training.optimization import WeightAverage, optimizer_of
 from maskmill.pipeline.training.pairs import PairReader, ReducedPairs
-from maskmill.pipeline.training.peers import Alone
+from maskmill.pipeline.training.peers import Peers
 from maskmill.pipeline.training.schedule import rate_factor
 from maskmill.pipeline.training.task import Entries, TrainingTask
 from maskmill.pipeline.training.validation import Monitor, Validator, summed
@@ -47,7 +47,6 @@ from maskmill.schemas.errors import FileFailure, RunFailed
 
 CHECKPOINT_SECONDS: Final = 300.0
 
-Peers: TypeAlias = Alone
 Tell: TypeAlias = Callable[[dict[str, Any]], None]
 """Called after every step and validation with what people want to see of it."""
 
@@ -84,6 +83,8 @@ class Training:
             self._restore(found[1])
         if peers.rank == 0:
             drop_stale(task.layout, self.progress)
+        if task.batch_norm == "sync":
+            synchronise(self.network, peers.gather)  # the average has no part in it
         self.replica = peers.wrapped(self.network)
         self.monitor = Monitor(text=recipe.monitor, labels=task.labels)
         self._rows: list[dict[str, Any]] = []
@@ -234,7 +235,7 @@ class Training:
         """Count the masks of the validation pictures, keep the best weights, and save."""
         task, progress, peers = self.task, self.progress, self.peers
         network = self.average.network if self.average is not None else self.network
-        network.eval()
+        peers.level(network.eval())
         validator = Validator(
             spec=task.spec,
             labels=task.labels,
