@@ -227,7 +227,7 @@ def test_a_full_disk_over_there_is_a_sentence_and_the_rest_continues(studio, tmp
         assert "no room left" in through(proxy, labels, "Full").stderr
         assert proxy.refused["POST"]
     told = push(labels, studio, "Full", "--json")
-    assert told["ledger"]["ok"] == 20
+    assert told["ledger"]["ok"] == 10
     is_whole(studio, told["address"]["project"], 20)
 
 
