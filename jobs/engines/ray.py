@@ -13,14 +13,21 @@ import pyarrow.compute as pc
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
 from maskmill.jobs.engines.gpus import KIND_PREFIX
-from maskmill.jobs.engines.nodes import NodesChanged, NodeWatch, recounted, remember_executor
+from maskmill.jobs.engines.nodes import (
+    NodesChanged,
+    NodeWatch,
+    Question,
+    recounted,
+    refusals,
+    remember_executor,
+)
 from maskmill.jobs.engines.placement import holders_of, light_processes
 from maskmill.jobs.engines.room import rooms
 from maskmill.jobs.engines.stage_process import StageProcess, retries_of, with_share_of_gpu
-from maskmill.jobs.machine_failures import machine_failure
+from maskmill.jobs.engines.worker_errors import explained
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
-from maskmill.schemas.errors import MaskmillError, RunFailed, SettingsError
+from maskmill.schemas.errors import RunFailed, SettingsError
 
 ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
 """What an operator is called with: one row, as an Arrow table."""
@@ -64,6 +71,7 @@ class RayEngine:
             )
         self._cluster = cluster
         self._workers, self._gpus, self._kind = workers, gpus_per_worker, accelerator_type
+        self._question: Question | None = None
 
     @property
     def elsewhere(self) -> bool:
@@ -136,6 +144,20 @@ class RayEngine:
             answers: list[Any] = next(self._watched(lambda: iter([ray.get(asked)])))
         return answers
 
+    def admit(self, question: Question) -> None:
+        """Ask each node that offers cores or GPUs, and those that join later.
+
+        Raises:
+            SettingsError: naming the nodes that cannot work, and why.
+        """
+        self._question = question
+        said = next(self._watched(lambda: iter([refusals(question)])))
+        if said:
+            raise SettingsError(
+                f"{said} Mount SOURCE and OUT at the same paths on every node, or have them in a "
+                "bucket, with credentials on each node; then give the same command again"
+            )
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
@@ -168,14 +190,13 @@ class RayEngine:
         import ray.data
 
         share = self._share(on_gpu)
-        has_network = any(one.holds_network for one in stages)
         holders = holders_of(
             self._cluster,
             wanted=self._workers,
             gpu_share=share,
             gpu_kind=self._kind,
             blocks=pending.num_rows,
-            spare_cpus=SPARE_CPUS if has_network or self._cluster.is_own else 0,
+            spare_cpus=SPARE_CPUS,  # with none Ray cannot cut the table, and waits for ever
         )
         self._await_room(0 if share else 1, share)
         dataset = ray.data.from_arrow(pending).repartition(target_num_rows_per_block=1)
@@ -190,7 +211,7 @@ class RayEngine:
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
         executors = remember_executor(dataset)
-        nodes = NodeWatch(self._cluster)
+        nodes = NodeWatch(self._cluster, self._question)
         look = partial(nodes.check, blocks_left=pending.num_rows / holders)
         try:
             for table in self._watched(lambda: iter(dataset.iter_batches(**batches)), look):
@@ -271,7 +292,7 @@ class RayEngine:
             elif kind == "end":
                 return
             elif kind == "error":
-                raise _explained(value) from value
+                raise explained(value) from value
 
 
 def _pool(size: int, in_flight: int = 2) -> Any:
@@ -282,16 +303,3 @@ def _pool(size: int, in_flight: int = 2) -> Any:
     from ray.data import ActorPoolStrategy
 
     return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
-
-
-def _explained(error: BaseException) -> BaseException:
-    import ray.exceptions
-
-    if not isinstance(error, ray.exceptions.RayError):
-        return error
-    # Only of a task's failure: the cause comes as it was raised (cluster.py asks for it).
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, MaskmillError):
-        return cause
-    sentence = machine_failure(cause)
-    return RunFailed(sentence or f"a worker hit a bug; what is committed stays\n{error}")
