@@ -38,11 +38,11 @@ demo: $(STAMP)  ## pull the default model and label real pictures into demo/
 loop: $(STAMP)  ## pre-label, select, correct, finetune, pre-label again: what it gained, into loop/
 	$(BIN)/python examples/loop.py loop
 
-test: $(STAMP) $(ORACLES)  ## the tests but the slow ones, and how many those are
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS)
+test: $(STAMP) $(ORACLES)  ## the tests but slow and thorough ones, and how many those are
+	$(BIN)/python -m pytest -m "not slow and not thorough" -n 2 --dist worksteal $(TEST_ARGS)
 
 test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
-	@# The slow ones one at a time: most start engines of their own that want the whole machine.
+	@# The thorough ones among the quick; the slow ones one at a time: most start engines of their own that want the whole machine.
 	failed=0; \
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS) || failed=1; \
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS) || failed=1; \
