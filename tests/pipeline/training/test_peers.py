@@ -100,7 +100,7 @@ def shared(tmp_path_factory) -> dict[str, object]:
             split=Split(validation_share=0.4),
             out=str(out),
             trainer=trainer,
-            reporter=lambda task, progress, card: "",
+            reporter=lambda task, progress, card: None,
             say=lambda sentence: None,
             workers=workers,
         )
