@@ -70,7 +70,11 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Called with what -m and -k leave out."""
-    LEFT_OUT.extend(item.nodeid for item in items if item.get_closest_marker("slow"))
+    LEFT_OUT.extend(
+        item.nodeid
+        for item in items
+        if item.get_closest_marker("slow") or item.get_closest_marker("thorough")
+    )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -88,4 +92,6 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not run: a short suite is not to look like the whole one."""
     if LEFT_OUT:
-        terminalreporter.write_line(f"{len(LEFT_OUT)} slow tests left out; make test-all runs them")
+        terminalreporter.write_line(
+            f"{len(LEFT_OUT)} slow or thorough tests left out; make test-all runs them"
+        )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from maskmill.pipeline.convert.conversion import ConversionRequest
 from maskmill.pipeline.models.choice import ModelChoice
@@ -30,6 +30,7 @@ from maskmill.pipeline.training.defaults import (
     default_size,
     default_warm_up,
 )
+from maskmill.pipeline.training.events import EVENTS, check_events
 from maskmill.pipeline.training.pairs import PairReader
 from maskmill.pipeline.training.plan import (
     FinetunePlan,
@@ -43,6 +44,9 @@ from maskmill.pipeline.training.samples import TRAIN, VALIDATE, Census, CheckSam
 from maskmill.pipeline.training.task import TrainingTask
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.tables.finetune import SAMPLES
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.training.result import Reporter
 
 ROWS = RowTable(schema=SAMPLES)
 
@@ -71,15 +75,16 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
-    """What a finished fine-tuning can tell: the folder of the model, and its model.json."""
+    """What a finished fine-tuning can tell: the folder of the model, its page, its model.json."""
 
     model: str
+    report: str
     card: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneJob:
-    """A fine-tuning. ``workers`` train together, by ``trainer``."""
+    """A fine-tuning. ``workers`` train together, by ``trainer``; ``reporter`` makes its page."""
 
     request: ConversionRequest
     wanted: ModelWanted
@@ -87,6 +92,7 @@ class FinetuneJob:
     split: Split
     out: str
     trainer: Trainer
+    reporter: "Reporter"
     say: Say
     workers: int = 1
 
@@ -103,6 +109,8 @@ class FinetuneJob:
 
     def plan(self, record: RunRecord | None) -> FinetunePlan:
         """Data looked through, model chosen; see :func:`plan_finetune`."""
+        if EVENTS in self.recipe.write:
+            check_events(self.layout)
         plan = plan_finetune(
             self.request, self.wanted, self.recipe, self.split, self.workers, record
         )
@@ -120,10 +128,11 @@ class FinetuneJob:
         """
         facts = self._facts(plan, workers)
         threads = self.recipe.threads or plan.began.get("threads")
+        cores = workers.ask(os.cpu_count) if workers.elsewhere else os.cpu_count()
         resolved = {
             "device": facts.device,
             "precision": facts.precision,
-            "threads": threads or max(1, (os.cpu_count() or 1) // self.workers),
+            "threads": threads or max(1, (cores or 1) // self.workers),
             "torch": facts.torch_version,
         }
         identity = {**plan.identity, **resolved}
@@ -151,20 +160,30 @@ class FinetuneJob:
             SettingsError: nothing to learn from or to measure on.
             RunFailed: training stopped before its end; the best epoch so far is laid out.
         """
-        from maskmill.pipeline.training.result import FOLDER, write_model
+        from maskmill.pipeline.training.result import FOLDER, REPORT, laid_out
 
-        done = self.layout.exists(f"{FOLDER}/{CARD}")
-        if is_fresh or not done:
-            from maskmill.pipeline.training.checkpoint import load_checkpoint
-
+        if is_fresh or not all(map(self.layout.exists, self._results())):
             task = self._task(plan, record)
+            if workers.elsewhere:  # an earlier start may have been here
+                stage_weights(self.layout, plan.choice.weights_path)
             try:
                 self.trainer(task, workers, self.say)
             finally:
-                found = load_checkpoint(self.layout, task.fingerprint)
-                if found and found[0].best:
-                    record.info["model"] = write_model(task, found[0])
-        return Finetuned(model=self.layout.path(FOLDER), card=record.info["model"])
+                card = laid_out(task, self.reporter)
+                if card:
+                    record.info["model"] = card
+        return Finetuned(
+            model=self.layout.path(FOLDER),
+            report=self.layout.path(REPORT),
+            card=record.info["model"],
+        )
+
+    def _results(self) -> list[str]:
+        """Files whose absence means that the end was not reached, or that more is wanted now."""
+        from maskmill.pipeline.training.result import FOLDER, REPORT
+
+        wanted = [EVENTS] if EVENTS in self.recipe.write else []
+        return [f"{FOLDER}/{CARD}", REPORT, *wanted]
 
     def _facts(self, plan: FinetunePlan, workers: Workers) -> WorkerFacts:
         choice, began = plan.choice, plan.began

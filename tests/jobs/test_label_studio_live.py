@@ -176,9 +176,33 @@ def _has(studio, name, tasks_there):
     return found[0]["task_number"] >= tasks_there
 
 
+FULL = (500, b'{"detail": "database or disk is full"}')
+
+
+def through(proxy, labels, name):
+    """A push by the proxy, which ends in a sentence where it does not end well."""
+    address = ("--url", f"http://{proxy.address}", "--project", name, "--chunk", "10")
+    result = subprocess.run(
+        command("push", "labelstudio", labels, *address, "--timeout", "10"),
+        env={**os.environ, "LABEL_STUDIO_API_KEY": TOKEN},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode in (0, 1), result.stderr
+    assert result.stderr.count("maskmill: ") == result.returncode  # one sentence
+    return result
+
+
 @pytest.mark.parametrize(
     "faults",
-    [{"resets": 2}, {"lost_answers": 3}, {"torn": 2}, {"stalls": 1, "stall_seconds": 12.0}],
+    [
+        {"resets": 2},
+        {"lost_answers": 3},
+        {"torn": 2},
+        {"stalls": 1, "stall_seconds": 12.0},
+        {"refusals": 3},
+    ],
     ids=lambda faults: next(iter(faults)),
 )
 def test_a_proxy_that_cuts_loses_and_stalls_costs_no_task(studio, tmp_path, faults):
@@ -186,20 +210,38 @@ def test_a_proxy_that_cuts_loses_and_stalls_costs_no_task(studio, tmp_path, faul
     labels, name = labelled_run(tmp_path, 20), f"Faults {next(iter(faults))}"
     with fault_proxy(studio.url.removeprefix("http://")) as proxy:
         proxy.faults = Faults(**faults, only=("POST",))
-        address = ("--url", f"http://{proxy.address}", "--project", name, "--chunk", "10")
-        for _ in range(6):
-            environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN}
-            result = subprocess.run(
-                command("push", "labelstudio", labels, *address, "--timeout", "10"),
-                env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert result.returncode in (0, 1), result.stderr
-            assert result.stderr.count("maskmill: ") == result.returncode  # one sentence
-            if result.returncode == 0:
-                break
-        assert result.returncode == 0
+        ended = [through(proxy, labels, name).returncode]
+        while ended[-1] and len(ended) < 6:
+            ended.append(through(proxy, labels, name).returncode)
+    assert ended[-1] == 0
     [project] = studio.api("GET", "/api/projects/", params={"title": name})["results"]
     is_whole(studio, project["id"], 20)
+
+
+def test_a_full_disk_over_there_is_a_sentence_and_the_rest_continues(studio, tmp_path):
+    labels = labelled_run(tmp_path, 20)
+    push(labels, studio, "Full", "--limit", "10")
+    with fault_proxy(studio.url.removeprefix("http://")) as proxy:
+        proxy.faults = Faults(refusals=1_000, refusal=FULL, only=("POST",))
+        assert "no room left" in through(proxy, labels, "Full").stderr
+        assert proxy.refused["POST"]
+    told = push(labels, studio, "Full", "--json")
+    assert told["ledger"]["ok"] == 10
+    is_whole(studio, told["address"]["project"], 20)
+
+
+def test_a_wrong_token_and_a_deleted_project_lose_nothing(studio, tmp_path):
+    labels = labelled_run(tmp_path, 20)
+    told = push(labels, studio, "Short-lived", "--limit", "10", "--json")
+    project = str(told["address"]["project"])
+    (tmp_path / "token").write_text("0" * 40)
+    wrong = push(labels, studio, project, "--token-file", tmp_path / "token", code=1)
+    assert "refuses the token" in wrong
+    studio.api("DELETE", f"/api/projects/{project}/")
+    assert f"has no project {project}" in push(labels, studio, project, code=2)
+    told = push(labels, studio, "Long-lived", "--json")
+    assert told["ledger"]["ok"] == 20
+    is_whole(studio, told["address"]["project"], 20)
 
 
 def test_a_counter_of_predictions_says_what_was_sent(studio, tmp_path):
