@@ -28,6 +28,7 @@ BENCHMARKS = {
     "audit_counting": ["audit_counting.py"],
     "audit_memory": ["audit_counting.py", "--memory", "500", "5000"],
     "finetune": ["finetune.py"],
+    "training_step": ["training_step.py"],
     "scale": ["graph_simulator.py"],
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],
