@@ -12,6 +12,7 @@ from maskmill.jobs.options import (
     json_option,
     say_json,
 )
+from maskmill.jobs.training_workers import chosen_workers, worker_options
 from maskmill.pipeline.datasets.registry import readable_formats
 
 if TYPE_CHECKING:
@@ -141,10 +142,10 @@ def _written(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 )
 @click.option(
     "--batch-norm",
-    type=click.Choice(["auto", "frozen", "train"]),
+    type=click.Choice(["auto", "frozen", "train", "sync"]),
     default="auto",
     show_default=True,
-    help="auto: frozen below 16 pictures per batch.",
+    help="auto: frozen below 16 pictures per worker; sync: learns from those of all workers.",
 )
 @click.option("--monitor", default="miou", show_default=True, help="Best by: miou, iou/NAME, …")
 @click.option(
@@ -163,7 +164,8 @@ def _written(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     default="auto",
     show_default=True,
 )
-@click.option("--threads", type=click.IntRange(1), help="Per worker. [default: the cores]")
+@click.option("--threads", type=click.IntRange(1), help="Per worker. [default: the cores, shared]")
+@worker_options
 @click.option("--max-pixels", type=click.IntRange(1), default=128_000_000, show_default=True)
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit with 4 below this --monitor.")
 @click.option("--retry-failed", is_flag=True, help="Look at the failed samples again.")
@@ -208,14 +210,12 @@ def finetune(as_json: bool, fail_under: float | None, **options: Any) -> None:
 
 
 def _job(options: dict[str, Any]) -> Any:
-    from maskmill.jobs.engines.choice import RunOptions
-    from maskmill.jobs.training import train_here
     from maskmill.pipeline.convert.options import conversion_request
     from maskmill.pipeline.training.job import FinetuneJob
     from maskmill.pipeline.training.plan import HELD_AS, ModelWanted, Split
     from maskmill.pipeline.training.recipe import Recipe
 
-    how = RunOptions(engine="local", retry_failed=options.pop("retry_failed"))
+    how, trainer, workers = chosen_workers(options)
     data = {name: options.pop(name) for name in _DATA if name in options}
     job = FinetuneJob(
         request=conversion_request(source=options.pop("source"), to_format=HELD_AS, **data),
@@ -223,9 +223,10 @@ def _job(options: dict[str, Any]) -> Any:
         split=Split(**{name: options.pop(name) for name in _SPLIT}),
         out=options.pop("out"),
         recipe=Recipe(**options),
-        trainer=train_here,
+        trainer=trainer,
         reporter=_report,
         say=_note,
+        workers=workers,
     )
     return how, job
 

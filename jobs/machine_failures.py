@@ -2,6 +2,8 @@
 
 import errno
 
+from maskmill.pipeline.storage.retries import StorageTrouble
+
 _AGAIN = "then give the same command again: what is committed stays"
 _REMEDIES = {
     errno.ENOSPC: f"free some space, {_AGAIN}",
@@ -24,7 +26,7 @@ def machine_failure(error: BaseException | None) -> str | None:
 
     pyarrow's remote filesystems raise plain OSErrors without a number.
     """
-    if type(error) is OSError and error.errno is None:
+    if isinstance(error, StorageTrouble) or (type(error) is OSError and error.errno is None):
         said = str(error).partition("\n")[0]
         return f"{said}; check the address, the credentials and the network, {_AGAIN}"
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:

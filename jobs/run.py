@@ -28,6 +28,9 @@ from maskmill.pipeline.runs.record import (
 )
 from maskmill.pipeline.runs.rows import RowTable
 from maskmill.pipeline.runs.stages import Stage, Workers
+from maskmill.pipeline.runs.uploads import end_abandoned_uploads
+from maskmill.pipeline.runs.visibility import mark_run
+from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.text import printable
 
@@ -120,6 +123,7 @@ class _Session:
     seconds: float = 0.0
     rate: float = 0.0
     examples: list[str] = field(default_factory=list)
+    retries_before: int = field(default_factory=lambda: RETRIES.retries)
 
     def add(self, tally: Sequence[Mapping[str, Any]]) -> int:
         """Count one committed block (TALLY rows); how many of it failed."""
@@ -135,6 +139,7 @@ class _Session:
             "engine": self.engine,
             "seconds": round(self.seconds, 1),
             f"{noun}_per_second": round(self.rate, 2),
+            "storage_retries": RETRIES.retries - self.retries_before,
         }
 
 
@@ -155,6 +160,7 @@ def run(job: Job[AnyPlan, Told], options: RunOptions | None = None) -> Outcome[T
     with run_lock(layout) as lock, ExitStack() as stack:
         _say([lock.note] if lock.note else [])
         plan, record = _planned(job)
+        _say(end_abandoned_uploads(layout, record))
         pending = _pending(job, plan, options)
         name = choose_engine(options, layout, pending, local_items=job.local_items)
         _say(engine_notes(options, name, pending.num_rows) if pending.num_rows else [])
@@ -215,6 +221,7 @@ def _opened(
 ) -> tuple[AnyPlan, RunRecord]:
     """The resolved plan; manifest and run.json of it, written before the first block."""
     layout, before = job.layout, plan.notes
+    _admit(layout, workers)  # what is asked below may be asked of any machine
     plan = job.resolve(plan, workers)
     if plan.notes is not before:
         _say(plan.notes)
@@ -248,6 +255,7 @@ def _work(
     """Every pending block, counted as it commits."""
     started = time.monotonic()
     job.layout.clear(job.layout.scratch)
+    _admit(job.layout, workers, pending["block"].to_pylist())
     stages = job.stages(plan, uuid.uuid4().hex)
     done = plan.inputs - num_items(pending)
     with (
@@ -260,6 +268,12 @@ def _work(
             still_ours()
         session.rate = meter.rate
     session.seconds = time.monotonic() - started
+
+
+def _admit(layout: RunLayout, workers: Workers, blocks: Sequence[int] = ()) -> None:
+    """Machines that do not see the run folder, and files of these blocks, take no part."""
+    if workers.elsewhere:
+        workers.admit(mark_run(layout, blocks))
 
 
 def _balanced(

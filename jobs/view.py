@@ -80,8 +80,9 @@ def view(
     from maskmill.jobs.web.serving import bound_socket, names_of, serve
     from maskmill.jobs.web.trial import Trial
 
-    trial = Trial(model, options.pop("labels") if model else None)
-    with closing(_viewer(source, review_dir, options)) if source else nullcontext() as viewer:
+    tried = Trial(model, options.pop("labels") if model else None)
+    looked_at = closing(_viewer(source, review_dir, options)) if source else nullcontext()
+    with closing(tried) as trial, looked_at as viewer:
         if source is None:
             _refuse_alone(model, review_dir, options)
         listening = bound_socket(host, port)

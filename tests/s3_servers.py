@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
+from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
 SLOW_DOWN = (
@@ -54,12 +55,19 @@ def request(address: str, method: str, path: str, data: bytes = b"", **headers: 
 
 @dataclass
 class Faults:
-    """What the proxy does to requests, in this order; ``only`` names the methods it does it to."""
+    """What the proxy does to requests, in this order.
 
+    ``only`` names the methods it does it to. ``targets``: parts of paths; a number is then one for
+    each of them, and other paths are left alone.
+    """
+
+    denials: int = 0  # this many requests are told that access is denied
+    busy: int = 0  # this many are told to slow down
     resets: int = 0  # this many connections are cut before the request is passed on
     lost_answers: int = 0  # this many requests are done, and their answers lost
     stalls: int = 0  # this many answers come ``stall_seconds`` late
     stall_seconds: float = 0.0
+    late_bodies: int = 0  # this many answers stall for as long behind their head
     torn: int = 0  # this many answers end in the middle of their body
     slow_down: float = 0.0  # share of requests that are told to slow down
     refusals: int = 0  # this many requests are answered with ``refusal`` and not passed on
@@ -67,6 +75,8 @@ class Faults:
     down: bool = False  # every connection is cut
     ignores_conditions: bool = False
     only: tuple[str, ...] = ("GET", "PUT", "HEAD", "POST", "DELETE")
+    targets: tuple[str, ...] = ()
+    dealt: Counter[tuple[str, str]] = field(default_factory=Counter)
     dice: Random = field(default_factory=lambda: Random(7))
 
 
@@ -86,13 +96,19 @@ class FaultProxy(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._mutex = threading.Lock()
 
-    def take(self, name: str, method: str) -> bool:
+    def take(self, name: str, method: str, path: str) -> bool:
         """True while the faults of that name last."""
         with self._mutex:
-            left = getattr(self.faults, name)
-            if method not in self.faults.only or left <= 0:
+            faults, most = self.faults, getattr(self.faults, name)
+            if method not in faults.only or most <= 0:
                 return False
-            setattr(self.faults, name, left - 1)
+            if not faults.targets:
+                setattr(faults, name, most - 1)
+                return True
+            target = next((one for one in faults.targets if one in unquote(path)), None)
+            if target is None or faults.dealt[name, target] >= most:
+                return False
+            faults.dealt[name, target] += 1
             return True
 
     def draws_slow_down(self, method: str) -> bool:
@@ -133,28 +149,33 @@ class _Handler(BaseHTTPRequestHandler):
         proxy, method = self.server, self.command
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         proxy.count(proxy.counts, method)
-        if proxy.faults.down or proxy.take("resets", method):
+        if proxy.faults.down or self._takes("resets"):
             return self._cut()
+        if self._takes("denials"):
+            return self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
         if proxy.key is not None and f"Credential={proxy.key}/" not in str(
             self.headers.get("Authorization")
         ):
             proxy.count(proxy.refused, method)
             return self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
-        if proxy.draws_slow_down(method):
+        if self._takes("busy") or proxy.draws_slow_down(method):
             proxy.count(proxy.refused, method)
             return self._answer(503, [], SLOW_DOWN)
-        if proxy.take("refusals", method):
+        if self._takes("refusals"):
             proxy.count(proxy.refused, method)
             return self._answer(proxy.faults.refusal[0], [], proxy.faults.refusal[1])
-        if proxy.take("stalls", method):
+        if self._takes("stalls"):
             proxy.stopping.wait(proxy.faults.stall_seconds)
         status, headers, answer = self._pass_on(body)
-        if proxy.take("lost_answers", method):
+        if self._takes("lost_answers"):
             return self._cut()
-        if answer and proxy.take("torn", method):
+        if answer and self._takes("torn"):
             self._answer(status, headers, answer, sent=len(answer) // 2)
             return self._cut()
         return self._answer(status, headers, answer)
+
+    def _takes(self, name: str) -> bool:
+        return self.server.take(name, self.command, self.path)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_PATCH = _serve
 
@@ -183,6 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
+        if data and self._takes("late_bodies"):
+            self.wfile.flush()
+            self.server.stopping.wait(self.server.faults.stall_seconds)
         if self.command != "HEAD":
             self.wfile.write(data[:sent])
 

@@ -41,6 +41,10 @@ class LazyWorkers:
         """As of the engine."""
         return self.engine.ask_each(function, *arguments)
 
+    def admit(self, question: Callable[[], str | None]) -> None:
+        """As of the engine."""
+        self.engine.admit(question)
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:

@@ -48,6 +48,9 @@ class LocalEngine:
         """Call the function here, where there is one GPU."""
         return [function(*arguments)]
 
+    def admit(self, question: Callable[[], str | None]) -> None:
+        """This machine sees what it sees."""
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:

@@ -13,14 +13,23 @@ import pyarrow.compute as pc
 
 from maskmill.jobs.engines.cluster import SPARE_CPUS, Cluster
 from maskmill.jobs.engines.gpus import KIND_PREFIX
-from maskmill.jobs.engines.nodes import NodesChanged, NodeWatch, recounted, remember_executor
+from maskmill.jobs.engines.nodes import (
+    NodesChanged,
+    NodeWatch,
+    Question,
+    recounted,
+    refuse_blind,
+    remember_executor,
+)
 from maskmill.jobs.engines.placement import holders_of, light_processes
 from maskmill.jobs.engines.room import rooms
 from maskmill.jobs.engines.stage_process import StageProcess, retries_of, with_share_of_gpu
-from maskmill.jobs.machine_failures import machine_failure
+from maskmill.jobs.engines.worker_errors import explained
+from maskmill.pipeline.runs.attempts import release_all
+from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
-from maskmill.schemas.errors import MaskmillError, RunFailed, SettingsError
+from maskmill.schemas.errors import RunFailed, SettingsError
 
 ONE_BLOCK = {"batch_size": 1, "batch_format": "pyarrow"}
 """What an operator is called with: one row, as an Arrow table."""
@@ -52,6 +61,7 @@ class RayEngine:
         workers: int | None,
         gpus_per_worker: float | None,
         accelerator_type: str | None = None,
+        layout: RunLayout | None = None,
     ) -> None:
         if gpus_per_worker is not None and not 0 <= gpus_per_worker <= 1:
             raise SettingsError(
@@ -64,6 +74,8 @@ class RayEngine:
             )
         self._cluster = cluster
         self._workers, self._gpus, self._kind = workers, gpus_per_worker, accelerator_type
+        self._layout = layout
+        self._question: Question | None = None
 
     @property
     def elsewhere(self) -> bool:
@@ -94,7 +106,19 @@ class RayEngine:
         answer = ray.remote(**options)(with_share_of_gpu).remote(share, function, *arguments)
         import ray.data  # takes a second, which the worker spends on imports of its own
 
-        return self._watched(lambda: iter([ray.get(answer)])).__next__()
+        return self.wait(lambda: ray.get(answer))
+
+    def wait(self, call: Callable[[], Any], look: Callable[[], None] = lambda: None) -> Any:
+        """What a call gives that may take long; ``look`` is called now and then, and may raise.
+
+        Raises:
+            RunFailed: the cluster died.
+        """
+        return next(self._watched(lambda: iter([call()]), look))
+
+    def failure(self) -> str | None:
+        """Why the cluster is dead, or None."""
+        return self._cluster.watch.failure
 
     def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Call the function with each share of a GPU that is free, all at the same time.
@@ -109,7 +133,7 @@ class RayEngine:
         gpus, share = self._cluster.gpus, self._share(on_gpu=True)
         gpus.check(self._kind)
         count = min(self._workers or MOST_ASKED, max(1, gpus.workers(share, self._kind)))
-        failure = self._watch_failure
+        failure = self.failure
         with rooms(self._needs(LIGHT_CPUS, share), count=count, failure=failure) as places:
             asked = [
                 ray.remote(
@@ -123,6 +147,16 @@ class RayEngine:
 
             answers: list[Any] = next(self._watched(lambda: iter([ray.get(asked)])))
         return answers
+
+    def admit(self, question: Question) -> None:
+        """Ask each node that offers cores or GPUs, and those that join later.
+
+        Raises:
+            SettingsError: naming the nodes that cannot work, and why.
+        """
+        self._question = question
+        for _ in self._watched(lambda: map(refuse_blind, [question])):
+            pass
 
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
@@ -140,6 +174,8 @@ class RayEngine:
                 return
             except NodesChanged as change:
                 left = left.filter(pc.invert(pc.is_in(left["block"], pa.array(done, pa.int64()))))
+                if self._layout is not None and not change.lost:  # given up, and no death
+                    release_all(self._layout, left["block"].to_pylist())
                 self._cluster = recounted(self._cluster)
                 click.echo(f"note: {change}; what is left is begun anew", err=True)
 
@@ -156,14 +192,13 @@ class RayEngine:
         import ray.data
 
         share = self._share(on_gpu)
-        has_network = any(one.holds_network for one in stages)
         holders = holders_of(
             self._cluster,
             wanted=self._workers,
             gpu_share=share,
             gpu_kind=self._kind,
             blocks=pending.num_rows,
-            spare_cpus=SPARE_CPUS if has_network or self._cluster.is_own else 0,
+            spare_cpus=SPARE_CPUS,  # with none Ray cannot cut the table, and waits for ever
         )
         self._await_room(0 if share else 1, share)
         dataset = ray.data.from_arrow(pending).repartition(target_num_rows_per_block=1)
@@ -178,7 +213,7 @@ class RayEngine:
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
         executors = remember_executor(dataset)
-        nodes = NodeWatch(self._cluster)
+        nodes = NodeWatch(self._cluster, self._question)
         look = partial(nodes.check, blocks_left=pending.num_rows / holders)
         try:
             for table in self._watched(lambda: iter(dataset.iter_batches(**batches)), look):
@@ -216,11 +251,8 @@ class RayEngine:
     def _await_room(self, cpus: float, gpus: float) -> None:
         """Nobody else is on a cluster of our own."""
         if not self._cluster.is_own:
-            with rooms(self._needs(cpus, gpus), failure=self._watch_failure):
+            with rooms(self._needs(cpus, gpus), failure=self.failure):
                 pass
-
-    def _watch_failure(self) -> str | None:
-        return self._cluster.watch.failure
 
     def _needs(self, cpus: float, gpus: float) -> dict[str, float]:
         """Resources of one process, as placement groups name them."""
@@ -262,7 +294,7 @@ class RayEngine:
             elif kind == "end":
                 return
             elif kind == "error":
-                raise _explained(value) from value
+                raise explained(value) from value
 
 
 def _pool(size: int, in_flight: int = 2) -> Any:
@@ -273,16 +305,3 @@ def _pool(size: int, in_flight: int = 2) -> Any:
     from ray.data import ActorPoolStrategy
 
     return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
-
-
-def _explained(error: BaseException) -> BaseException:
-    import ray.exceptions
-
-    if not isinstance(error, ray.exceptions.RayError):
-        return error
-    # Only of a task's failure: the cause comes as it was raised (cluster.py asks for it).
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, MaskmillError):
-        return cause
-    sentence = machine_failure(cause)
-    return RunFailed(sentence or f"a worker hit a bug; what is committed stays\n{error}")

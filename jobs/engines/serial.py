@@ -30,6 +30,9 @@ class SerialEngine:
         """The same, in a list."""
         return [function(*arguments)]
 
+    def admit(self, question: Callable[[], str | None]) -> None:
+        """This machine sees what it sees."""
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:

@@ -32,9 +32,7 @@ class StageProcess:
     """
 
     def __init__(self, stages: Sequence[Stage], gpu_share: float = 0.0) -> None:
-        import ray
-
-        name_node(ray.get_runtime_context().get_node_id()[:12])
+        _name_this_node()
         # without a GPU a process does every stage of its blocks
         self._through = nullcontext if gpu_share else all_stages_here
         if any(stage.holds_network for stage in stages):
@@ -73,8 +71,16 @@ def ended_without_device() -> Iterator[None]:
 
 def with_share_of_gpu(share: float, function: Callable[..., Any], *arguments: Any) -> Any:
     """A call in a process that has such a share, bounded as the run's own will be."""
+    _name_this_node()
     _bound_memory(share)
     return function(*arguments)
+
+
+def _name_this_node() -> None:
+    """Rows and refusals carry it."""
+    import ray
+
+    name_node(ray.get_runtime_context().get_node_id()[:12])
 
 
 def _bound_memory(gpu_share: float) -> None:

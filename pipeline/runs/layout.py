@@ -4,6 +4,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -196,7 +197,8 @@ class RunLayout:
     def clear(self, relative: str) -> None:
         """Remove a folder of ours with everything in it, if it is there."""
         if self.exists(relative):
-            self.filesystem.delete_dir(self.path(relative))
+            with suppress(FileNotFoundError):  # on GCS it was only what lay in it, and is gone
+                self.filesystem.delete_dir(self.path(relative))
 
     def committed_blocks(self) -> list[int]:
         """Numbers of the blocks whose rows are on disk, ascending."""

@@ -58,6 +58,13 @@ class Workers(Protocol):
         Workers whose GPU is in use by others are left out.
         """
 
+    def admit(self, question: Callable[[], str | None]) -> None:
+        """Ask each machine that is to work, and those that come later; None is a good answer.
+
+        Raises:
+            SettingsError: naming the machines that answered otherwise, and what they said.
+        """
+
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:

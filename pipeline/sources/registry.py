@@ -174,8 +174,10 @@ def _to_table(entries: Iterator[SourceEntry]) -> pa.Table:
 
 def _nothing_found(source: str, tally: Tally) -> str:
     others = sum(tally.not_considered.values())
+    told = f" ({'; '.join(tally.notes)})" if tally.notes else ""
     if not others:
-        told = f" ({'; '.join(tally.notes)})" if tally.notes else ""
         return f"no image found in {source}: it is empty, or nothing matches{told}"
     counts = ", ".join(f"{name} {count}" for name, count in tally.not_considered.most_common())
-    return f"no image found in {source}; {others} files of other kinds not considered: {counts}"
+    return (
+        f"no image found in {source}; {others} files of other kinds not considered: {counts}{told}"
+    )

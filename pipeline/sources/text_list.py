@@ -15,15 +15,18 @@ from maskmill.pipeline.storage.filesystems import is_uri, local_path, read_bytes
 from maskmill.schemas.errors import FileFailure, SettingsError
 
 ROOT_MARK: Final = "# root: "
+_OF_THE_WEB: Final = ("http://", "https://", "ftp://", "ftps://")
 
 
 def list_text(request: SourceRequest, tally: Tally) -> LazyListing:
     """The files that a text list names, in its order.
 
     Raises:
-        SettingsError: not text in UTF-8, no path in it, or paths that start somewhere else.
+        SettingsError: not text in UTF-8, no path in it, addresses of the web, or paths that start
+            somewhere else.
     """
     names, told = lines_and_root(request.source)
+    _refuse_urls(names, request.source)
     folder = folder_of(request.source) if request.root is None else request.root
     _refuse_wrong_start(names, folder, request.source)
     root = told if request.root is None else request.root
@@ -80,6 +83,18 @@ def folder_of(source: str) -> str:
         return posixpath.dirname(path)
     head, mark, options = source.partition("?")
     return head.rpartition("/")[0] + mark + options
+
+
+def _refuse_urls(names: list[str], source: str) -> None:
+    urls = [name for name in names if name.lower().startswith(_OF_THE_WEB)]
+    if urls:
+        raise SettingsError(
+            f"the list {source} names {len(urls):,} of {len(names):,} pictures by addresses of the "
+            f"web, first {urls[0]}: they are not fetched, for a run that goes on later, or is "
+            "verified, must find the same bytes, and the web promises none. Download them first "
+            "(wget --input-file, or img2dataset, whose tars are read as they are), and give the "
+            "folder or a list of its files"
+        )
 
 
 def _refuse_wrong_start(names: list[str], folder: str, source: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Final, TypeVar
 
+from maskmill.pipeline.storage.retries import StorageTrouble
 from maskmill.schemas.errors import ArchiveFailure, ErrorCode
 
 MEBIBYTE: Final = 1 << 20
@@ -51,6 +52,7 @@ class ZipArchive:
             self._zip = zipfile.ZipFile(file)
             entries = self._zip.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            _raise_of_storage(error)
             raise ArchiveFailure(
                 ErrorCode.CORRUPT, f"{name} is not a readable zip file: {error}; fetch it again"
             ) from error
@@ -84,6 +86,7 @@ class ZipArchive:
             with self._zip.open(entry) as stream:
                 data = stream.read(entry.file_size + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            _raise_of_storage(error)
             raise ArchiveFailure(
                 ErrorCode.CORRUPT, f"{self.name}: member {member!r} is damaged: {error}"
             ) from error
@@ -103,6 +106,7 @@ class TarArchive:
             self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - kept open
             entries = self._tar.getmembers()
         except (tarfile.TarError, OSError, ValueError) as error:
+            _raise_of_storage(error)
             raise ArchiveFailure(
                 ErrorCode.CORRUPT,
                 f"{name} is not a plain tar file: {error}; unpack compressed tars first",
@@ -153,6 +157,12 @@ def safe_member_name(member: str, archive: str) -> str:
             f"{archive}: member {member!r} points outside the archive; it is refused as unsafe",
         )
     return "/".join(parts)
+
+
+def _raise_of_storage(error: Exception) -> None:
+    """What the place of an archive failed to give says nothing about the archive."""
+    if isinstance(error, StorageTrouble | PermissionError | FileNotFoundError):
+        raise error
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:

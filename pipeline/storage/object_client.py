@@ -95,7 +95,7 @@ def as_os_error(error: Exception, place: str) -> OSError | None:
     if isinstance(error, failures.PreconditionError):
         return Changed(errno.ESTALE, "another version is there")
     if said[:3] in ("401", "403") or "Token" in said:  # AWS says 400 ExpiredToken
-        return PermissionError(errno.EACCES, f"access denied to these credentials ({said})")
+        return PermissionError(errno.EACCES, f"access denied to these credentials ({said})", place)
     if isinstance(error, failures.NotSupportedError) or "501" in said or "NotImpl" in said:
         return ConditionsUnsupported(errno.ENOTSUP, line)
     if "BareRedirect" in text or said[:3] == "301":

@@ -2,7 +2,9 @@
 
 Stores answer 503 SlowDown when they are asked too fast, connections break, answers stall. Each
 such request is sent again after a wait that doubles (with full jitter, so that many workers do not
-come back at one moment), until it succeeds or ``Patience.seconds`` are over.
+come back at one moment), until it succeeds or ``Patience.seconds`` are over. A denial is believed
+once it was said ``DENIALS`` times: stores under load, and rights that were given a moment ago,
+deny what they allow a second later.
 """
 
 import random
@@ -15,7 +17,11 @@ from typing import Final, TypeVar
 
 Result = TypeVar("Result")
 
+DENIALS: Final = 4
+"""So often in one operation must a store deny access until that is its answer."""
+
 _STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 _TRANSIENT_STATUS: Final = frozenset({408, 429, 500, 502, 503, 504, 509})
 _TRANSIENT_WORDS: Final = ("SlowDown", "<Code>RequestTimeout</Code>")
 _BROKEN_CONNECTION: Final = ("HTTP error", "HttpError", "error sending request")
@@ -76,6 +82,14 @@ def is_transient(error: BaseException) -> bool:
     return any(word in text for word in _BROKEN_CONNECTION)
 
 
+def is_denial(error: BaseException) -> bool:
+    """True for a plain denial; a key or a signature that is wrong stays so."""
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    denied = status is not None and status[1] == "403"
+    return denied and (code is None or code[1] == "AccessDenied")  # HEAD has no body
+
+
 class Persistence:
     """Tries operations on one store again and again; remembers whether it ever answered."""
 
@@ -93,13 +107,14 @@ class Persistence:
             Exception: whatever else ``operation`` raises, at once.
         """
         started = time.monotonic()
-        tries = 0
+        tries = denials = 0
         while True:
             try:
                 result = operation()
             except Exception as error:
                 tries += 1
-                if not is_transient(error):
+                denials += is_denial(error)
+                if not is_transient(error) and not 0 < denials < DENIALS:
                     self._answered |= _STATUS.search(str(error)) is not None
                     raise
                 self._wait(error, tries, started)

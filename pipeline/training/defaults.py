@@ -75,7 +75,12 @@ def default_warm_up(recipe: Recipe, steps: int) -> int:
 
 
 def default_batch_norm(recipe: Recipe, *, is_trained: bool, workers: int) -> str:
-    """Frozen where a worker sees few pictures at once; an untrained network has none to freeze."""
+    """Frozen where a worker sees few pictures at once; an untrained network has none to freeze.
+
+    To keep one worker in step with itself is to let it learn.
+    """
+    if recipe.batch_norm == "sync" and workers == 1:
+        return "train"
     if recipe.batch_norm != "auto":
         return recipe.batch_norm
     small = recipe.batch_size // workers < SMALL_BATCH

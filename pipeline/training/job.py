@@ -129,10 +129,11 @@ class FinetuneJob:
         """
         facts = self._facts(plan, workers)
         threads = self.recipe.threads or plan.began.get("threads")
+        cores = workers.ask(os.cpu_count) if workers.elsewhere else os.cpu_count()
         resolved = {
             "device": facts.device,
             "precision": facts.precision,
-            "threads": threads or max(1, (os.cpu_count() or 1) // self.workers),
+            "threads": threads or max(1, (cores or 1) // self.workers),
             "torch": facts.torch_version,
         }
         identity = {**plan.identity, **resolved}
@@ -164,6 +165,8 @@ class FinetuneJob:
 
         if is_fresh or not all(map(self.layout.exists, self._results())):
             task = self._task(plan, record)
+            if workers.elsewhere:  # an earlier start may have been here
+                stage_weights(self.layout, plan.choice.weights_path)
             try:
                 self.trainer(task, workers, self.say)
             finally:

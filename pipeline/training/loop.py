@@ -7,7 +7,7 @@ needs no generator's state: the step is the position of them all.
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.weights.staging import local_weights
 from maskmill.pipeline.training.augmentation import Augmentation
-from maskmill.pipeline.training.batch_norm import set_batch_norm
+from maskmill.pipeline.training.batch_norm import set_batch_norm, synchronise
 from maskmill.pipeline.training.batches import (
     Batch,
     BatchMaker,
@@ -40,15 +40,13 @@ from maskmill.pipeline.training.losses import Loss
 from maskmill.pipeline.training.network import beginning
 from maskmill.pipeline.training.optimization import WeightAverage, optimizer_of
 from maskmill.pipeline.training.pairs import PairReader, ReducedPairs
-from maskmill.pipeline.training.peers import Alone
+from maskmill.pipeline.training.peers import Peers
 from maskmill.pipeline.training.schedule import rate_factor
 from maskmill.pipeline.training.task import Entries, TrainingTask
 from maskmill.pipeline.training.validation import Monitor, Validator, summed
 from maskmill.schemas.errors import FileFailure, RunFailed
 
 CHECKPOINT_SECONDS: Final = 300.0
-
-Peers: TypeAlias = Alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +81,8 @@ class Training:
             self._restore(found[1])
         if peers.rank == 0:
             drop_stale(task.layout, self.progress)
+        if task.batch_norm == "sync":
+            synchronise(self.network, peers.gather)  # the average has no part in it
         self.replica = peers.wrapped(self.network)
         self.monitor = Monitor(text=recipe.monitor, labels=task.labels)
         self.keeper = Keeper(self.monitor, recipe.keep, task.layout)
@@ -235,7 +235,7 @@ class Training:
         """Count the masks of the validation pictures, keep the weights or not, and save."""
         task, progress, peers = self.task, self.progress, self.peers
         network = self.average.network if self.average is not None else self.network
-        network.eval()
+        peers.level(network.eval())
         validator = Validator(
             spec=task.spec,
             labels=task.labels,

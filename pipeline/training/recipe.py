@@ -9,7 +9,7 @@ from maskmill.schemas.errors import SettingsError
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["poly", "constant"]
-BatchNorm = Literal["auto", "frozen", "train"]
+BatchNorm = Literal["auto", "frozen", "train", "sync"]
 Keep = Literal["level", "best"]
 Resize = Literal["refuse", "nearest"]
 

@@ -144,9 +144,9 @@ def test_gpus_that_pytorch_cannot_use_are_refused_and_cores_take_their_place(
 ):
     write_small_pictures(tmp_path / "in", 4, seed=8)
     settings = PrelabelSettings(source=str(tmp_path / "in"), out=str(tmp_path / "out"), **SMALL)
-    with pytest.raises(
-        SettingsError, match=r"counts a GPU that PyTorch cannot use: .*per-worker 0"
-    ):
+    (large,) = [n["NodeID"] for n in two_nodes.nodes() if "accelerator_type:A100" in n["Resources"]]
+    refusal = rf"^{large[:12]}@.* counts a GPU that PyTorch cannot use: .*per-worker 0"
+    with pytest.raises(SettingsError, match=refusal):
         run(PrelabelJob(settings), RunOptions(engine="ray", accelerator_type="A100"))
     outcome = run(PrelabelJob(settings), RunOptions(engine="ray", gpus_per_worker=0))
     assert (outcome.ledger.ok, outcome.ledger.failed) == (4, 0)

@@ -292,3 +292,16 @@ def test_killed_at_random_it_ends_with_the_same_weights_and_no_step_twice(data, 
     weights = [(out / "model" / names[0]).read_bytes() for out in (calm, stormy)]
     assert weights[0] == weights[1]
     assert invoke("verify", stormy).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--engine", "local", "--workers", 2), "leave --engine out"),
+        (("--workers", 1000, "--batch-size", 1000), "are too many"),
+        (("--workers", 2, "--batch-size", 3), "does not divide among 2 workers"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(data, tmp_path, options, sentence) -> None:
+    result = finetune(data, tmp_path / "out", *options)
+    assert result.exit_code == 2 and sentence in result.output, result.output

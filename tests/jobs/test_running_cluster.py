@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +19,8 @@ JOINING = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "for-this-test-only-" + "0" * 45,
 }
-RAY = str(Path(sys.executable).parent / "ray")
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+"""Ray's own command, wherever its script lies."""
 
 
 def free_port() -> int:
@@ -42,7 +42,7 @@ def started_cluster(tmp_path, session):
     environment.pop("PYTHONPATH", None)
     head = subprocess.Popen(
         [
-            RAY,
+            *RAY,
             "start",
             "--head",
             "--block",

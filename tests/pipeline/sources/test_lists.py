@@ -113,6 +113,15 @@ def test_two_filesystems_in_one_list(photos: Path):
         list_source(source)
 
 
+def test_addresses_of_the_web_are_refused_with_the_reason(photos: Path):
+    lines = [str(photos / "a.jpg"), "https://host/b.jpg?size=1", "HTTP://host/c.jpg"]
+    (photos / "work.txt").write_text("\n".join(lines))
+    with pytest.raises(SettingsError, match="2 of 3 pictures by addresses of the web") as caught:
+        list_source(str(photos / "work.txt"))
+    assert "https://host/b.jpg?size=1" in str(caught.value)
+    assert "must find the same bytes" in str(caught.value) and "wget" in str(caught.value)
+
+
 def test_a_list_of_remote_files_needs_no_connection(photos: Path):
     source = write_list(
         photos / "x.txt", "s3://bucket/p/a b.jpg?region=eu", "s3://bucket/p/q/c.jpg"

@@ -1,5 +1,6 @@
 """Videos in sources: which frames are taken, what they are called, what is said."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,6 +72,24 @@ def test_videos_lie_among_pictures_in_folders_globs_and_lists(tmp_path) -> None:
     assert keys_of(tmp_path / "**/*.mp4", choice) == frames
     (tmp_path / "list.txt").write_text("\n".join([pictures[0], "deep/constant.mp4"]))
     assert keys_of(tmp_path / "list.txt", choice) == sorted([pictures[0], *frames])
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_videos_inside_archives_are_told_with_the_remedy(tmp_path, kind) -> None:
+    pictures = write_small_pictures(tmp_path / "in", 1, seed=1)
+    constant_rate(tmp_path / "in")
+    variable_rate(tmp_path / "in")
+    archive = shutil.make_archive(str(tmp_path / "all"), kind, tmp_path / "in")
+    listing = list_source(archive, frames=FrameChoice())
+    assert [entry.key for entry in listing.entries] == pictures
+    assert listing.not_considered == {".mp4": 2}
+    (note,) = listing.notes
+    assert "2 videos inside archives are not read (constant.mp4, …): unpack them" in note
+    assert list_source(archive).notes == ()  # where pictures alone are wanted
+    (tmp_path / "in" / pictures[0]).unlink()
+    archive = shutil.make_archive(str(tmp_path / "none"), kind, tmp_path / "in")
+    with pytest.raises(SettingsError, match=r"no image found .* unpack them into a folder"):
+        list_source(archive, frames=FrameChoice())
 
 
 def test_where_pictures_alone_are_wanted_videos_are_counted(tmp_path) -> None:
