@@ -28,7 +28,7 @@ SETS = {"land": "finetune_land", "people": "finetune"}
 OPTIONS = {
     "land": "",
     "people": "--resize nearest --unknown nearest --scales 0.75,1.5 --epochs 3",
-    "made": "--model deeplabv3plus_mobilenetv2 --untrained --epochs 20",
+    "made": "--untrained",
 }
 PEOPLE = LabelMap.from_names("people", ("background", "person"))
 
@@ -47,13 +47,29 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def audited(model: list[object], folder: Path, labels: Path, work: Path) -> dict[str, Any]:
-    """Scores of a model on the test part."""
-    masks, scores = work / "masks", work / "audit"
-    maskmill("prelabel", folder / "test" / "images", masks, *model)
-    maskmill("audit", masks, folder / "test" / "masks", "--labels", labels, "--out", scores)
-    document: dict[str, Any] = json.loads((scores / "audit.json").read_text())
-    return document
+def audited(masks: Path, truth: Path, labels: Path, *options: object) -> dict[str, Any]:
+    """Scores of masks; those of another size are brought to the truth's."""
+    out = masks.with_name(f"{masks.name}-audit")
+    maskmill(
+        "audit", masks, truth, "--labels", labels, "--resize", "nearest", "--out", out, *options
+    )
+    document: dict[str, Any] = json.loads((out / "audit.json").read_text())
+    ious = {one["name"]: one["iou"]["value"] for one in document["classes"]}
+    return {"miou": document["metrics"]["miou"]["value"], "iou": ious}
+
+
+def tested(name: str, folder: Path, labels: Path, work: Path) -> dict[str, Any]:
+    """Scores on the test part: of the model, and before it where the default model can say."""
+    truth, pictures = work / "truth", folder / "test" / "images"
+    given = ["--from", "masks", "--to", "indexed", "--labels", labels, "--unknown", "nearest"]
+    maskmill("convert", folder / "test", truth, *given)
+    maskmill("prelabel", pictures, work / "after", "--model", work / "tuned" / "model")
+    found = {"test": audited(work / "after", truth / "dataset", labels)}
+    if name == "people":
+        maskmill("prelabel", pictures, work / "before")
+        to_people = ["--map", "* = background"]
+        found["before"] = audited(work / "before", truth / "dataset", labels, *to_people)
+    return found
 
 
 def measure(
@@ -64,7 +80,6 @@ def measure(
     data = ["--from", "masks", "--labels", labels, *options]
     tuned = maskmill("finetune", folder / "train", work / "tuned", *data, "--seed", seed)
     seconds, cpu = time.perf_counter() - started, cpu_seconds() - used
-    document = audited(["--model", work / "tuned" / "model"], folder, labels, work)
     figure = {
         "benchmark": f"finetune_{name}",
         "seed": seed,
@@ -73,8 +88,7 @@ def measure(
         "steps": tuned["training"]["steps"],
         "epoch": tuned["training"]["kept_epoch"],
         "validation_miou": tuned["scores"]["miou"]["value"],
-        "test_miou": document["metrics"]["miou"]["value"],
-        "test_iou": {one["name"]: one["iou"]["value"] for one in document["classes"]},
+        **tested(name, folder, labels, work),
     }
     print(json.dumps(figure), flush=True)
 

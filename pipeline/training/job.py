@@ -221,7 +221,10 @@ class FinetuneJob:
             size = default_size(spec, train.longest_side)
             spec = replace(spec, preprocessing=spec.preprocessing.sized(size))
         crop = recipe.crop_size or default_crop(spec)
-        epochs = recipe.epochs or default_epochs(train.samples, recipe.batch_size, device, crop)
+        is_trained = _is_trained(plan.choice)
+        epochs = recipe.epochs or default_epochs(
+            train.samples, recipe.batch_size, device, crop, is_trained=is_trained
+        )
         steps = epochs * -(-train.samples // recipe.batch_size)
         return TrainingTask(
             layout=self.layout,
@@ -234,9 +237,7 @@ class FinetuneJob:
             crop=crop,
             learning_rate=default_rate(recipe, knows_all=knows_all(plan.choice, labels)),
             warm_up=default_warm_up(recipe, steps),
-            batch_norm=default_batch_norm(
-                recipe, is_trained=_is_trained(plan.choice), workers=self.workers
-            ),
+            batch_norm=default_batch_norm(recipe, is_trained=is_trained, workers=self.workers),
             device=device,
             precision=identity["precision"],
             threads=identity["threads"],
