@@ -18,8 +18,8 @@ HEALTH = {
     "RAY_health_check_initial_delay_ms": "15000",
     "RAY_worker_niceness": "0",
 }
-"""A silent node is dead after some 15 seconds; by Ray's own settings after about a minute. Workers are
-as nice as the test: Ray would have them yield to all else on the machine."""
+"""A silent node is dead after some 15 seconds; by Ray's own settings after about a minute. Workers
+are as nice as the test: Ray would have them yield to all else on the machine."""
 READY = re.compile("This command will now block|Ray runtime started")
 
 
