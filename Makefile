@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ORACLES := .venv-oracles/.installed
 TEST_ARGS ?=
 
-.PHONY: help install label-studio demo test test-all lint bench gpu clean
+.PHONY: help install label-studio demo loop test test-all lint bench gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,11 +35,15 @@ label-studio:  ## make .venv-label-studio, which tests of push and pull start on
 demo: $(STAMP)  ## pull the default model and label real pictures into demo/
 	$(BIN)/python examples/demo.py demo
 
-test: $(STAMP) $(ORACLES)  ## the tests but the slow ones, and how many those are
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS)
+loop: $(STAMP)  ## pre-label, select, correct, finetune, pre-label again: what it gained, into loop/
+	$(BIN)/python examples/loop.py loop
+
+test: $(STAMP) $(ORACLES)  ## the tests but slow and thorough ones, and how many those are
+	$(BIN)/python -m pytest -m "not slow and not thorough" -n 2 --dist worksteal $(TEST_ARGS)
 
 test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
-	@# The slow ones one at a time: most start engines of their own that want the whole machine.
+	@# The thorough ones among the quick; the slow ones one at a time: most start engines of their
+	@# own that want the whole machine.
 	failed=0; \
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS) || failed=1; \
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS) || failed=1; \
@@ -59,4 +63,4 @@ gpu: $(STAMP)  ## what only a GPU can tell, into benchmarks/results/; without on
 	$(BIN)/python tests/gpu/accept.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) .venv-oracles .venv-label-studio demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oracles .venv-label-studio demo loop build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

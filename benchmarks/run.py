@@ -28,10 +28,13 @@ BENCHMARKS = {
     "audit_counting": ["audit_counting.py"],
     "audit_memory": ["audit_counting.py", "--memory", "500", "5000"],
     "finetune": ["finetune.py"],
+    "made_pictures": ["made_pictures.py"],
+    "training_step": ["training_step.py"],
     "scale": ["graph_simulator.py"],
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],
     "duplicates": ["duplicates.py"],
+    "try_frames": ["try_frames.py"],
 }
 
 

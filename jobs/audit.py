@@ -12,6 +12,7 @@ from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
     engine_options,
     exits_cleanly,
+    failure_options,
     json_option,
     run_options,
     say_json,
@@ -128,9 +129,6 @@ def audit() -> None:
     help="Exit with 4 below these: 0.6 (the mIoU), or miou=0.6,iou/person=0.8,boundary_iou=0.5.",
 )
 @click.option(
-    "--retry-failed", is_flag=True, help="Also do again the pairs of OUT that could not be read."
-)
-@click.option(
     "--overwrite", is_flag=True, help="Begin anew where OUT holds an audit, of whatever masks."
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first N pairs.")
@@ -141,9 +139,7 @@ def audit() -> None:
     show_default=True,
     help="Pairs of one task.",
 )
-@click.option(
-    "--allow-failures", is_flag=True, help="Exit with 0 although some pairs could not be compared."
-)
+@failure_options("pairs")
 @engine_options
 @json_option
 @exits_cleanly

@@ -9,6 +9,7 @@ from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
     engine_options,
     exits_cleanly,
+    failure_options,
     json_option,
     run_options,
     say_json,
@@ -110,8 +111,7 @@ MAX_KINDS = 6
     show_default=True,
     help="Samples that commit together.",
 )
-@click.option("--retry-failed", is_flag=True, help="Do the failed samples of this run again.")
-@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
+@failure_options("samples")
 @click.option("--list", "list_formats", is_flag=True, help="List the formats and what they hold.")
 @engine_options
 @json_option

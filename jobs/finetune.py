@@ -12,6 +12,7 @@ from maskmill.jobs.options import (
     json_option,
     say_json,
 )
+from maskmill.jobs.training_workers import chosen_workers, worker_options
 from maskmill.pipeline.datasets.registry import readable_formats
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, f
     except ValueError as error:
         raise click.BadParameter("give the smallest and the largest factor, as 0.5,2") from error
     return low, high
+
+
+def _written(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = _names(_, __, value)
+    unknown = [one for one in names if one != "tensorboard"]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]} is not known; there is: tensorboard")
+    return names
 
 
 @click.command()
@@ -133,12 +142,20 @@ def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, f
 )
 @click.option(
     "--batch-norm",
-    type=click.Choice(["auto", "frozen", "train"]),
+    type=click.Choice(["auto", "frozen", "train", "sync"]),
     default="auto",
     show_default=True,
-    help="auto: frozen below 16 pictures per batch.",
+    help="auto: frozen below 16 pictures per worker; sync: learns from those of all workers.",
 )
 @click.option("--monitor", default="miou", show_default=True, help="Best by: miou, iou/NAME, …")
+@click.option(
+    "--keep",
+    type=click.Choice(["level", "best"]),
+    default="level",
+    show_default=True,
+    help="The epoch that is the result: the last one level with the best within one standard "
+    "error, or the best.",
+)
 @click.option("--patience", type=click.IntRange(0), default=0, help="End after N worse epochs.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -147,11 +164,18 @@ def _scales(_: click.Context, __: click.Parameter, value: str) -> tuple[float, f
     default="auto",
     show_default=True,
 )
-@click.option("--threads", type=click.IntRange(1), help="Per worker. [default: the cores]")
+@click.option("--threads", type=click.IntRange(1), help="Per worker. [default: the cores, shared]")
+@worker_options
 @click.option("--max-pixels", type=click.IntRange(1), default=128_000_000, show_default=True)
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit with 4 below this --monitor.")
 @click.option("--retry-failed", is_flag=True, help="Look at the failed samples again.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
+@click.option(
+    "--write",
+    metavar="tensorboard",
+    callback=_written,
+    help="Beside the rows: events for TensorBoard, in OUT/tensorboard.",
+)
 @json_option
 @exits_cleanly
 def finetune(as_json: bool, fail_under: float | None, **options: Any) -> None:
@@ -177,23 +201,21 @@ def finetune(as_json: bool, fail_under: float | None, **options: Any) -> None:
     how, job = _job(options)
     outcome = run(job, how)
     _say(outcome, as_json)
-    best = outcome.result.card["training"]["best"]
-    if fail_under is not None and (best is None or best < fail_under):
-        click.echo(f"maskmill: {job.recipe.monitor} {best} is below {fail_under:g}", err=True)
+    kept = outcome.result.card["training"]["kept"]
+    if fail_under is not None and (kept is None or kept < fail_under):
+        click.echo(f"maskmill: {job.recipe.monitor} {kept} is below {fail_under:g}", err=True)
         sys.exit(EXIT_BELOW_THRESHOLD)
     if outcome.ledger.failed and not allow_failures:
         sys.exit(EXIT_FAILED_ROWS)
 
 
 def _job(options: dict[str, Any]) -> Any:
-    from maskmill.jobs.engines.choice import RunOptions
-    from maskmill.jobs.training import train_here
     from maskmill.pipeline.convert.options import conversion_request
     from maskmill.pipeline.training.job import FinetuneJob
     from maskmill.pipeline.training.plan import HELD_AS, ModelWanted, Split
     from maskmill.pipeline.training.recipe import Recipe
 
-    how = RunOptions(engine="local", retry_failed=options.pop("retry_failed"))
+    how, trainer, workers = chosen_workers(options)
     data = {name: options.pop(name) for name in _DATA if name in options}
     job = FinetuneJob(
         request=conversion_request(source=options.pop("source"), to_format=HELD_AS, **data),
@@ -201,10 +223,18 @@ def _job(options: dict[str, Any]) -> Any:
         split=Split(**{name: options.pop(name) for name in _SPLIT}),
         out=options.pop("out"),
         recipe=Recipe(**options),
-        trainer=train_here,
+        trainer=trainer,
+        reporter=_report,
         say=_note,
+        workers=workers,
     )
     return how, job
+
+
+def _report(task: Any, progress: Any, card: Any) -> None:
+    from maskmill.pipeline.reports.training_page import write_training_report
+
+    write_training_report(task, progress, card)
 
 
 def _note(sentence: str) -> None:
@@ -219,7 +249,7 @@ def _say(outcome: "Outcome[Finetuned]", as_json: bool) -> None:
     model, card = outcome.result.model, outcome.result.card
     if as_json:
         told = {name: card[name] for name in ("name", "sha256", "training", "before", "scores")}
-        say_json(outcome_dict(outcome, model=model, **told))
+        say_json(outcome_dict(outcome, model=model, report=outcome.result.report, **told))
         return
     before, after = card["before"], card["scores"]
     lines = [f"{model}: {card['name']}, epoch {after['epoch']} of {card['training']['epochs']}"]
@@ -228,6 +258,7 @@ def _say(outcome: "Outcome[Finetuned]", as_json: bool) -> None:
         lines.append(f"    {name:<20} {_change(before['iou'][name], score)}")
     if len(after["iou"]) > MAX_CLASSES:
         lines.append(f"    … and {len(after['iou']) - MAX_CLASSES} more in {model}/README.md")
+    lines.append(f"  curves and pictures, before and after: {outcome.result.report}")
     lines += ledger_lines(outcome, "every failed sample is a row of metadata/ with its reason")
     lines.append(f"  next: maskmill prelabel SOURCE OUT --model {model}")
     click.echo("\n".join(lines))

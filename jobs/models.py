@@ -1,4 +1,4 @@
-"""`maskmill models`: list, info, pull, recognise, import, export."""
+"""`maskmill models`: list, info, pull, recognise, import, export, publish."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from maskmill.jobs.model_files import import_file, recognise
+from maskmill.jobs.model_publication import publish
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
 from maskmill.schemas.text import printable
 
@@ -22,6 +23,7 @@ def models() -> None:
       maskmill models recognise best.pth
       maskmill models import my_deeplab.tflite --name shelves --labels shelves.json
       maskmill models export deeplabv3_mobilenetv2_x05_voc deeplab.onnx
+      maskmill models publish better/model shelves-deeplab/
     """
 
 
@@ -102,6 +104,7 @@ def pull(names: tuple[str, ...]) -> None:
 
 models.add_command(recognise)
 models.add_command(import_file)
+models.add_command(publish)
 
 
 @models.command("export")

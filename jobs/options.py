@@ -61,6 +61,23 @@ def engine_options(command: Command) -> Command:
     return command
 
 
+def failure_options(noun: str) -> Callable[[Command], Command]:
+    """--retry-failed and --allow-failures of a command whose rows are ``noun``."""
+
+    def decorate(command: Command) -> Command:
+        allow, retry = (
+            click.option(
+                "--allow-failures", is_flag=True, help=f"Exit with 0 although some {noun} failed."
+            ),
+            click.option(
+                "--retry-failed", is_flag=True, help=f"Do the failed {noun} of the run again."
+            ),
+        )
+        return retry(allow(command))
+
+    return decorate
+
+
 def run_options(options: dict[str, Any]) -> "RunOptions":
     """Take out of a command's options those that say how a run is done."""
     from maskmill.jobs.engines.choice import RunOptions

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from maskmill.jobs.labelling import carry_out
-from maskmill.jobs.options import engine_options, exits_cleanly, json_option
+from maskmill.jobs.options import engine_options, exits_cleanly, failure_options, json_option
 from maskmill.jobs.video_options import video_options
 from maskmill.pipeline.models.registry import DEFAULT_MODEL
 from maskmill.pipeline.prelabel.writers.registry import COCO, SIDE_TABLES, STORES, VIDEO, WRITERS
@@ -102,7 +102,9 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help="CPU threads of each worker.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), help="Images per forward. [default: 1 on CPU, 8 on GPU]"
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images per forward. [default: 1 on CPU; on GPU 8, or 2 where networks see many shapes]",
 )
 @click.option(
     "--image-size",
@@ -224,11 +226,10 @@ def _window(_: click.Context, __: click.Parameter, value: int | None) -> int | N
     help="Label one of several images that are alike; every picture is decoded once to find out.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images of the source.")
-@click.option("--retry-failed", is_flag=True, help="Do the failed images of this run again.")
 @click.option(
     "--extend", is_flag=True, help="The source has grown: add its new images to this run."
 )
-@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some images failed.")
+@failure_options("images")
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be done and written, and write nothing."
 )

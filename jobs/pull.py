@@ -1,12 +1,18 @@
 """`maskmill pull`: what annotators made of a project, as masks and rows of ours."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
+from maskmill.jobs.options import (
+    EXIT_FAILED_ROWS,
+    exits_cleanly,
+    failure_options,
+    json_option,
+    say_json,
+)
 from maskmill.jobs.server_options import cvat_of, server_options, studio_of
 
 if TYPE_CHECKING:
@@ -27,29 +33,44 @@ def pull() -> None:
     """
 
 
-@pull.command()
-@click.argument("out")
-@server_options("LABEL_STUDIO_API_KEY")
-@click.option("--project", required=True, metavar="NAME|ID", help="A project by number or title.")
-@click.option(
-    "--run",
-    "pushed",
-    metavar="RUN",
-    help="The run that was pushed: its label map and pictures are taken, not those of the server.",
+def _run_option(**more: Any) -> Callable[[Any], Any]:
+    return click.option("--run", "pushed", metavar="RUN", **more)
+
+
+RUN_OF_LABEL_STUDIO = _run_option(
+    help="The run that was pushed: its label map and pictures are taken, not those of the server."
 )
-@click.option("--retry-failed", is_flag=True, help="Do the failed images of OUT again.")
-@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some failed.")
-@json_option
-@exits_cleanly
-def labelstudio(
-    out: str,
-    project: str,
-    pushed: str | None,
-    retry_failed: bool,
-    allow_failures: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+RUN_OF_CVAT = _run_option(
+    required=True, help="The run that was pushed: its ledger, label map and masks."
+)
+
+
+def _fetches(variable: str, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The arguments of a command that fetches; ``variable`` is where a token is looked for."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(
+            (
+                click.argument("out"),
+                server_options(variable),
+                click.option(
+                    "--project", required=True, metavar="NAME|ID", help="By number or title."
+                ),
+                run,
+                failure_options("images"),
+                json_option,
+                exits_cleanly,
+            )
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@pull.command()
+@_fetches("LABEL_STUDIO_API_KEY", RUN_OF_LABEL_STUDIO)
+def labelstudio(out: str, project: str, pushed: str | None, **options: Any) -> None:
     """Fetch the annotations of a Label Studio project into OUT: a mask and a row per image.
 
     Page by page; stopped, the same command continues. OUT reads like the OUT of `prelabel`, and the
@@ -68,34 +89,12 @@ def labelstudio(
     """
     from maskmill.pipeline.exchange.label_studio_pull import label_studio_pull
 
-    job = label_studio_pull(studio_of(options), project, out, pushed)
-    _fetch(job, as_json, retry_failed=retry_failed, allow_failures=allow_failures)
+    _fetch(label_studio_pull(studio_of(options), project, out, pushed), **options)
 
 
 @pull.command()
-@click.argument("out")
-@server_options("CVAT_ACCESS_TOKEN")
-@click.option("--project", required=True, metavar="NAME|ID", help="A project by number or name.")
-@click.option(
-    "--run",
-    "pushed",
-    required=True,
-    metavar="RUN",
-    help="The run that was pushed: its ledger, label map and masks.",
-)
-@click.option("--retry-failed", is_flag=True, help="Do the failed images of OUT again.")
-@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some failed.")
-@json_option
-@exits_cleanly
-def cvat(
-    out: str,
-    project: str,
-    pushed: str,
-    retry_failed: bool,
-    allow_failures: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+@_fetches("CVAT_ACCESS_TOKEN", RUN_OF_CVAT)
+def cvat(out: str, project: str, pushed: str, **options: Any) -> None:
     """Fetch the annotations of a CVAT project into OUT: a mask and a row per image.
 
     Task by task, by export; stopped, the same command continues. An image counts as annotated where
@@ -112,11 +111,10 @@ def cvat(
     """
     from maskmill.pipeline.exchange.cvat_pull import cvat_pull
 
-    job = cvat_pull(cvat_of(options), project, out, pushed)
-    _fetch(job, as_json, retry_failed=retry_failed, allow_failures=allow_failures)
+    _fetch(cvat_pull(cvat_of(options), project, out, pushed), **options)
 
 
-def _fetch(job: "PullJob", as_json: bool, *, retry_failed: bool, allow_failures: bool) -> None:
+def _fetch(job: "PullJob", *, as_json: bool, retry_failed: bool, allow_failures: bool) -> None:
     from maskmill.jobs.engines.choice import RunOptions
     from maskmill.jobs.run import run
 

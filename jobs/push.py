@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
+from maskmill.jobs.options import (
+    EXIT_FAILED_ROWS,
+    exits_cleanly,
+    failure_options,
+    json_option,
+    say_json,
+)
 from maskmill.jobs.server_options import cvat_of, server_options, studio_of
 
 if TYPE_CHECKING:
@@ -45,10 +51,7 @@ def _which_images(command: Any) -> Any:
             click.option(
                 "--limit", type=click.IntRange(1), metavar="N", help="The first N in that order."
             ),
-            click.option(
-                "--retry-failed", is_flag=True, help="Send again what the server did not take."
-            ),
-            click.option("--allow-failures", is_flag=True, help="Exit with 0 all the same."),
+            failure_options("images"),
         )
     ):
         command = option(command)

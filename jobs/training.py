@@ -1,6 +1,7 @@
 """Training in this process: what `finetune` says before it and while it is under way."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,23 +26,26 @@ def train_here(task: "TrainingTask", workers: "Workers", say: "Callable[[str], N
     with exact_settings(task.threads):
         training = Training(task, Alone())
         if not training.progress.ended:
-            say(_announcement(task, training.progress.step, estimated_seconds(training)))
-        training.run(StepLines(task.steps, training.progress.step))
+            say(announcement(task, training.progress.step, estimated_seconds(training)))
+        training.run(StepLines(task.steps, training.progress.step, partial(click.echo, err=True)))
 
 
-def _announcement(task: "TrainingTask", done: int, seconds: float) -> str:
+def announcement(task: "TrainingTask", done: int, seconds: float) -> str:
+    """What there is to do, and how long it will take; ``done`` steps are."""
     pace = f"about {_duration(seconds)}"
     begun = f", from step {done + 1}" if done else ""
+    workers = f"{task.workers} workers with " if task.workers > 1 else ""
     return (
         f"{task.samples} pictures, {task.epochs} epochs of {task.steps_per_epoch} steps{begun} on "
-        f"{task.device} in {task.precision}: {pace}"
+        f"{workers}{task.device} in {task.precision}: {pace}"
     )
 
 
 class StepLines:
     """Loss, rate and time left, a line now and then; a line per validation."""
 
-    def __init__(self, steps: int, done: int) -> None:
+    def __init__(self, steps: int, done: int, say: "Callable[[str], None]") -> None:
+        self._say = say
         self._steps, self._first, self._started = steps, done, time.monotonic()
         self._told = self._started
 
@@ -50,15 +54,14 @@ class StepLines:
         if "miou" in row:
             loss = "" if row["loss"] is None else f", loss {row['loss']:.3f}"
             value = "none" if row["miou"] is None else f"{row['miou']:.4f}"
-            click.echo(f"finetune: epoch {row['epoch']}{loss}, mIoU {value}", err=True)
+            self._say(f"finetune: epoch {row['epoch']}{loss}, mIoU {value}")
         elif time.monotonic() - self._told >= LINE_SECONDS:
             self._told = time.monotonic()
             pace = (self._told - self._started) / (row["step"] - self._first)
             left = _duration(pace * (self._steps - row["step"]))
-            click.echo(
+            self._say(
                 f"finetune: step {row['step']:,} of {self._steps:,}, loss {row['loss']:.3f}, rate "
-                f"{row['rate']:.2g}, {left} left",
-                err=True,
+                f"{row['rate']:.2g}, {left} left"
             )
 
 

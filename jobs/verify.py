@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maskmill.pipeline.runs.layout import RunLayout
 
 MAX_SHOWN = 20
-NOUNS = {"convert": "samples", "audit": "pairs"}
+NOUNS = {"convert": "samples", "audit": "pairs", "finetune": "samples"}
 """What a run of these commands counts; the others count images."""
 
 
@@ -61,15 +61,16 @@ def verify(out: str, inputs: bool, as_json: bool) -> None:
     steps = proofs.get(command, lambda: verify_run(layout, inputs=inputs))()
     problems: list[str] = []
     checked = 0
-    with progress_meter(total, 0, "verify", NOUNS.get(command, "images")) as meter:
+    noun = NOUNS.get(command, "images")
+    with progress_meter(total, 0, "verify", noun) as meter:
         for step in steps:
             checked += step.items
             problems += step.problems
             meter.advance(step.items, len(step.problems))
     if as_json:
-        say_json({"out": out, "images": checked, "problems": problems})
+        say_json({"out": out, noun: checked, "problems": problems})
     else:
-        _say(out, checked, problems)
+        _say(out, f"{checked:,} {noun}", problems)
     if problems:
         sys.exit(1)
 
@@ -80,13 +81,11 @@ def _verify_finetune(layout: "RunLayout") -> "Iterator[Checked]":
     return verify_finetune(layout)
 
 
-def _say(out: str, checked: int, problems: list[str]) -> None:
+def _say(out: str, checked: str, problems: list[str]) -> None:
     if not problems:
-        click.echo(
-            f"{printable(out)}: {checked:,} images verified: rows, files and documents agree"
-        )
+        click.echo(f"{printable(out)}: {checked} verified: rows, files and documents agree")
         return
-    click.echo(f"{printable(out)}: {len(problems):,} problems in {checked:,} images")
+    click.echo(f"{printable(out)}: {len(problems):,} problems in {checked}")
     for problem in problems[:MAX_SHOWN]:
         click.echo(f"  {printable(problem)}")
     if len(problems) > MAX_SHOWN:

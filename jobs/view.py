@@ -21,7 +21,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @click.command()
 @click.argument("source", required=False)
-@click.option("--truth", metavar="TRUTH", help="Lay the truth of this folder or data set beside.")
+@click.option(
+    "--truth",
+    metavar="TRUTH",
+    help="Lay the truth of this folder or data set beside, and what differs.",
+)
 @click.option("--audit", metavar="AUDIT", help="Lay the truth and the scores of this audit beside.")
 @click.option(
     "--model",
@@ -59,9 +63,10 @@ def view(
 ) -> None:
     """Look at SOURCE in the browser: gallery, single images, review, and a model to try.
 
-    SOURCE is a run of prelabel, cutout, convert or audit, also one under way, or a data set that
-    convert reads. Without SOURCE there is only the model. The server listens on this machine alone;
-    its address has a token, and whoever has the address may look and decide. Ctrl-C ends it.
+    SOURCE is a run of prelabel, cutout, convert, audit, finetune or pull, also one under way, or a
+    data set that convert reads. Without SOURCE there is only the model. The server listens on this
+    machine alone; its address has a token, and whoever has the address may look and decide. Ctrl-C
+    ends it.
 
     \b
     Examples:
@@ -75,8 +80,9 @@ def view(
     from maskmill.jobs.web.serving import bound_socket, names_of, serve
     from maskmill.jobs.web.trial import Trial
 
-    trial = Trial(model, options.pop("labels") if model else None)
-    with closing(_viewer(source, review_dir, options)) if source else nullcontext() as viewer:
+    tried = Trial(model, options.pop("labels") if model else None)
+    looked_at = closing(_viewer(source, review_dir, options)) if source else nullcontext()
+    with closing(tried) as trial, looked_at as viewer:
         if source is None:
             _refuse_alone(model, review_dir, options)
         listening = bound_socket(host, port)

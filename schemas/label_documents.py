@@ -4,7 +4,6 @@ Facts: COCO's data format page, ultralytics' data.yaml, datumaro's dataset_meta.
 id2label, the config.json of Mapillary Vistas.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +12,7 @@ from typing import Any, Final
 import yaml  # type: ignore[import-untyped]
 
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.json_text import told_json
 from maskmill.schemas.labels import (
     LabelMap,
     checked_color,
@@ -36,7 +36,7 @@ def json_to_labels(text: str, name: str) -> LabelMap:
     Raises:
         SettingsError: none of them, or one that does not follow its form.
     """
-    document = parse_json(text, name)
+    document = told_json(text, name)
     return json_form(document, name).read(document, name)
 
 
@@ -157,20 +157,6 @@ def labels_from_categories(categories: Sequence[Any], name: str) -> LabelMap:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SettingsError(f"{name}: a category needs id and name ({error!r})") from error
-
-
-def parse_json(text: str, name: str) -> Any:
-    """A JSON document.
-
-    Raises:
-        SettingsError: not JSON, or nested too deeply.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise SettingsError(f"{name} is not JSON we read: nested too deeply") from error
-    except ValueError as error:
-        raise SettingsError(f"{name} is not JSON: {error}") from error
 
 
 def parse_yaml(text: str, name: str) -> Any:

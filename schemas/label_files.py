@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.json_text import told_json
 from maskmill.schemas.label_documents import (
     json_form,
     json_to_labels,
     map_name,
-    parse_json,
     yaml_to_labels,
 )
 from maskmill.schemas.labels import (
@@ -108,7 +108,7 @@ def _form_of(text: str, name: str) -> str:
     """What a label file is called that has been read already."""
     kind = kind_of(text, name)
     if kind == "json":
-        return json_form(parse_json(text, name), name).title
+        return json_form(told_json(text, name), name).title
     if kind == "names" and _numbered([line for _, line in _lines(text)]):
         return "numbered names, one per line"
     return TITLES[kind]

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,29 @@ def browser(playwright: Any) -> Iterator[Any]:
     chromium.close()
 
 
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The rules of axe-core, fetched by npm; skips where there is none."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm, for axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    done = subprocess.run(
+        ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "axe-core@4"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if done.returncode or not script.is_file():
+        pytest.skip(f"axe-core cannot be fetched: {done.stderr[-200:]}")
+    return script.read_text(encoding="utf-8")
+
+
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Called with what -m and -k leave out."""
-    LEFT_OUT.extend(item.nodeid for item in items if item.get_closest_marker("slow"))
+    LEFT_OUT.extend(
+        item.nodeid
+        for item in items
+        if item.get_closest_marker("slow") or item.get_closest_marker("thorough")
+    )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -71,4 +92,6 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not run: a short suite is not to look like the whole one."""
     if LEFT_OUT:
-        terminalreporter.write_line(f"{len(LEFT_OUT)} slow tests left out; make test-all runs them")
+        terminalreporter.write_line(
+            f"{len(LEFT_OUT)} slow or thorough tests left out; make test-all runs them"
+        )

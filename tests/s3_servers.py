@@ -70,6 +70,8 @@ class Faults:
     late_bodies: int = 0  # this many answers stall for as long behind their head
     torn: int = 0  # this many answers end in the middle of their body
     slow_down: float = 0.0  # share of requests that are told to slow down
+    refusals: int = 0  # this many requests are answered with ``refusal`` and not passed on
+    refusal: tuple[int, bytes] = (502, b"<html>Bad Gateway</html>")
     down: bool = False  # every connection is cut
     ignores_conditions: bool = False
     only: tuple[str, ...] = ("GET", "PUT", "HEAD", "POST", "DELETE")
@@ -159,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self._takes("busy") or proxy.draws_slow_down(method):
             proxy.count(proxy.refused, method)
             return self._answer(503, [], SLOW_DOWN)
+        if self._takes("refusals"):
+            proxy.count(proxy.refused, method)
+            return self._answer(proxy.faults.refusal[0], [], proxy.faults.refusal[1])
         if self._takes("stalls"):
             proxy.stopping.wait(proxy.faults.stall_seconds)
         status, headers, answer = self._pass_on(body)
@@ -172,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _takes(self, name: str) -> bool:
         return self.server.take(name, self.command, self.path)
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_PATCH = _serve
 
     def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         headers = dict(self.headers.items())

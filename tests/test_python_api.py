@@ -276,7 +276,7 @@ def test_a_caller_keeps_its_own_ray(tmp_path: Path) -> None:
     assert left_alone(tmp_path, "ray", "own") == {}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_type_checkers_see_real_signatures(tmp_path: Path) -> None:
     """As a user of ``mypy --strict`` has it: the package as installed, a program beside it."""
     package = tmp_path / "stubs" / "maskmill"

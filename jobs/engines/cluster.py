@@ -179,6 +179,7 @@ def _environment_kept(*, is_own: bool) -> Iterator[None]:
         ("RAY_USAGE_STATS_ENABLED", "0"),
         ("RAY_DATA_DISABLE_PROGRESS_BARS", "1"),
         ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+        ("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600"),  # a busy machine imports for minutes
     ):
         os.environ.setdefault(name, value)
     if is_own:

@@ -106,7 +106,19 @@ class RayEngine:
         answer = ray.remote(**options)(with_share_of_gpu).remote(share, function, *arguments)
         import ray.data  # takes a second, which the worker spends on imports of its own
 
-        return self._watched(lambda: iter([ray.get(answer)])).__next__()
+        return self.wait(lambda: ray.get(answer))
+
+    def wait(self, call: Callable[[], Any], look: Callable[[], None] = lambda: None) -> Any:
+        """What a call gives that may take long; ``look`` is called now and then, and may raise.
+
+        Raises:
+            RunFailed: the cluster died.
+        """
+        return next(self._watched(lambda: iter([call()]), look))
+
+    def failure(self) -> str | None:
+        """Why the cluster is dead, or None."""
+        return self._cluster.watch.failure
 
     def ask_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Call the function with each share of a GPU that is free, all at the same time.
@@ -121,7 +133,7 @@ class RayEngine:
         gpus, share = self._cluster.gpus, self._share(on_gpu=True)
         gpus.check(self._kind)
         count = min(self._workers or MOST_ASKED, max(1, gpus.workers(share, self._kind)))
-        failure = self._watch_failure
+        failure = self.failure
         with rooms(self._needs(LIGHT_CPUS, share), count=count, failure=failure) as places:
             asked = [
                 ray.remote(
@@ -239,11 +251,8 @@ class RayEngine:
     def _await_room(self, cpus: float, gpus: float) -> None:
         """Nobody else is on a cluster of our own."""
         if not self._cluster.is_own:
-            with rooms(self._needs(cpus, gpus), failure=self._watch_failure):
+            with rooms(self._needs(cpus, gpus), failure=self.failure):
                 pass
-
-    def _watch_failure(self) -> str | None:
-        return self._cluster.watch.failure
 
     def _needs(self, cpus: float, gpus: float) -> dict[str, float]:
         """Resources of one process, as placement groups name them."""

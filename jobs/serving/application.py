@@ -24,8 +24,8 @@ from maskmill.jobs.serving.answers import coco_answer, mask_answer
 from maskmill.jobs.serving.inference import Inference
 from maskmill.jobs.serving.label_studio import LabelStudioBackend
 from maskmill.jobs.serving.openapi import openapi_document
-from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, ImageFailure, SettingsError
+from maskmill.schemas.json_text import parse_json
 
 PNG, JSON, FORM = "image/png", "application/json", "multipart/form-data"
 BYTES = "application/octet-stream"

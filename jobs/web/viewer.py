@@ -98,7 +98,7 @@ class Viewer:
                 for entry, own in zip(shown.classes, subject.labels.classes, strict=True)
             ],
             "ignore": subject.labels.ignore_index,
-            "truth": subject.has_truth,
+            "truth": subject.has_truth, "before": subject.has_before,
             "has": {"entropy": unsure > 0, "confidence": sure > 0, "miou": scored > 0},
             "review": self.decisions is not None,
             "why_no_review": self.why_no_review,

@@ -11,6 +11,7 @@ from pyarrow import fs
 from maskmill.pipeline.audit.corrections import is_pulled
 from maskmill.pipeline.audit.pairing import MaskFile
 from maskmill.pipeline.audit.values import read_mask_values
+from maskmill.pipeline.datasets.bare_shapes import refuse_bare
 from maskmill.pipeline.datasets.class_mapping import (
     EVERY_OTHER,
     KEEP,
@@ -19,6 +20,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     mapping_by_name,
     told_rules,
 )
+from maskmill.pipeline.datasets.item_spool import kept_items
 from maskmill.pipeline.datasets.recognition import Recognition, recognitions
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
@@ -116,7 +118,7 @@ def list_side(source: str, *, format: str = "auto", labels: LabelMap | None = No
 
     Raises:
         SettingsError: nothing is there, no such format, or classes are needed.
-        DocumentFailure: a dataset that does not follow its format.
+        DocumentFailure: a dataset that does not follow its format, or has boxes and no mask.
     """
     if format not in side_formats():
         raise SettingsError(f"no format {format!r}; there are: {', '.join(side_formats())}")
@@ -281,9 +283,11 @@ def _run_rows(layout: RunLayout) -> Iterator[dict[str, Any]]:
 def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> SideListing:
     reader, tree = _open_dataset(source, format_name)
     index = reader.index(tree, ReadOptions(labels=labels))
+    context = ReadContext(tree=tree, labels=index.labels, extras=dict(index.extras))
+    items = kept_items(index.items)
+    refuse_bare(source, reader, items, context)
     files = tuple(
-        MaskFile(item.key, tree.uri, json.dumps(asdict(item), ensure_ascii=False))
-        for item in index.items
+        MaskFile(item.key, tree.uri, json.dumps(asdict(item), ensure_ascii=False)) for item in items
     )
     side = AuditSide(uri=source, format=format_name, labels=index.labels, extras=index.extras)
     return SideListing(side=side, files=files, notes=index.notes)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from maskmill.pipeline.convert.manifest import ManifestFile, refuse_keys
+from maskmill.pipeline.datasets.bare_shapes import refuse_bare
 from maskmill.pipeline.datasets.class_mapping import (
     ClassMapping,
     build_mapping,
@@ -16,7 +17,7 @@ from maskmill.pipeline.datasets.class_mapping import (
     mapping_by_name,
 )
 from maskmill.pipeline.datasets.foreign_documents import naming_foreign_documents
-from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.item_spool import ItemSpool, kept_items
 from maskmill.pipeline.datasets.left_out import LeftOut
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
@@ -101,7 +102,7 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
     Raises:
         SettingsError: formats that cannot be used in that direction, classes that do not map,
             or more classes than the target holds.
-        FileFailure: a source that does not follow its format.
+        FileFailure: a source that does not follow its format, or has boxes and no mask.
     """
     source, target = dataset_format(request.from_format), dataset_format(request.to_format)
     reader = source.load_reader()
@@ -139,7 +140,9 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
         notes=index.notes,
         left_out=index.left_out,
     )
-    return (plan, index.items) if request.only is None else _only(plan, index.items, request.only)
+    items = kept_items(index.items)
+    refuse_bare(request.source, reader, items, plan.read_context)
+    return (plan, items) if request.only is None else _only(plan, items, request.only)
 
 
 def _only(

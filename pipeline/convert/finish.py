@@ -8,32 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskmill.pipeline.convert.conversion import DATASET_FOLDER, ConversionPlan
-from maskmill.pipeline.datasets.left_out import (
-    BOXES,
-    CONTESTED,
-    COVERED,
-    KEYPOINTS,
-    NO_PIXEL,
-    TO_BACKGROUND,
-    TO_IGNORE,
-    LeftOut,
-    add_rows,
-    left_out_rows,
-)
+from maskmill.pipeline.datasets.bare_shapes import bare_failure, bare_of, has_drawn
+from maskmill.pipeline.datasets.left_out import LeftOut, add_rows, left_out_rows
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import FinishedSample, FinishedSamples
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
-BARE: Final = {BOXES: "boxes", KEYPOINTS: "key points"}
-DRAWN: Final = (NO_PIXEL, COVERED, CONTESTED, TO_BACKGROUND, TO_IGNORE)
-"""Kinds of what was left out that show there was a shape to draw."""
 COLUMNS = ["image_id", "key", "output", "split", "height", "width", "record", "files"]
 
 
@@ -119,7 +105,7 @@ def count_yield(layout: RunLayout, plan: ConversionPlan) -> Yield:
 
 
 def refuse_boxes_alone(layout: RunLayout, plan: ConversionPlan, counts: Yield) -> None:
-    """A document of boxes and key points holds no mask: background alone would look like a result.
+    """What :func:`bare_shapes.refuse_bare` says before a run, where the first samples hid it.
 
     Args:
         layout: the run, all rows committed.
@@ -130,19 +116,12 @@ def refuse_boxes_alone(layout: RunLayout, plan: ConversionPlan, counts: Yield) -
         DocumentFailure: MALFORMED; no mask has a pixel beside background, and boxes or key points
             were all there was to draw.
     """
-    kinds = Counter[str]()
-    for one, count in counts.left_out.items():
-        kinds[one.kind] += count
-    bare = {words: kinds[kind] for kind, words in BARE.items() if kinds[kind]}
-    if not bare or any(kinds[kind] for kind in DRAWN) or _has_foreground(layout, plan):
+    bare = bare_of(counts.left_out)
+    if not bare or has_drawn(counts.left_out) or _has_foreground(layout, plan):
         return
-    told = ", ".join(f"{count:,} {words}" for words, count in bare.items())
-    raise DocumentFailure(
-        ErrorCode.MALFORMED,
-        f"{plan.request.source}: no masks in this document: {told}; nothing but background could "
-        "come of it. Export polygons or masks from the tool that made it, or make masks of the "
-        "pictures with `maskmill prelabel`",
-    )
+    failure = bare_failure(plan.request.source, bare)
+    told = f"{layout.root} holds masks of background alone and can be deleted"
+    raise type(failure)(failure.code, f"{failure}. {told}")
 
 
 def _has_foreground(layout: RunLayout, plan: ConversionPlan) -> bool:

@@ -9,7 +9,8 @@ from typing import Any, Final
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.schemas import label_documents
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
-from maskmill.schemas.label_documents import is_vistas_config, parse_json
+from maskmill.schemas.json_text import parse_json
+from maskmill.schemas.label_documents import is_vistas_config
 from maskmill.schemas.label_files import parse_label_map
 from maskmill.schemas.labels import LabelMap
 
@@ -123,8 +124,8 @@ def _is_list(tree: FileTree, name: str, folder: str) -> bool:
     if version is not None and re.search(r"v\d+\.\d+/", folder) and f"{version}/" not in folder:
         return False
     try:
-        return is_vistas_config(parse_json(tree.read(name).decode("utf-8", "replace"), name))
-    except SettingsError:
+        return is_vistas_config(parse_json(tree.read(name), name))
+    except DocumentFailure:
         return False
 
 

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from maskmill.pipeline.datasets.samples import SampleItem
 
@@ -37,3 +37,8 @@ class ItemSpool:
 
     def __iter__(self) -> Iterator[SampleItem]:
         return (self[place] for place in range(len(self)))
+
+
+def kept_items(items: Iterable[SampleItem]) -> Sequence[SampleItem] | ItemSpool:
+    """Items that can be gone through again: as they are, or spooled where they come only once."""
+    return items if isinstance(items, (Sequence, ItemSpool)) else ItemSpool(items)

@@ -15,6 +15,7 @@ OTHER_RESULTS: Final = "other_results"
 UNLISTED: Final = "unlisted"
 UNUSABLE: Final = "unusable"
 UNLABELLED: Final = "unlabelled"
+OTHER_NAMES: Final = "other_names"
 TO_BACKGROUND: Final = "to_background"
 TO_IGNORE: Final = "to_ignore"
 PICTURES: Final = "pictures"
@@ -31,6 +32,7 @@ KINDS: Final[Mapping[str, str]] = {
     UNLISTED: "annotations of pictures that the document does not list",
     UNUSABLE: "entries that lack a field each must have, or repeat an id",
     UNLABELLED: "pictures without a label file",
+    OTHER_NAMES: "files that are not called as --mask-suffix says",
     TO_BACKGROUND: "pixels that became background",
     TO_IGNORE: "pixels that became ignore",
     PICTURES: "pictures that were not found",

@@ -61,7 +61,8 @@ class NamePairs:
     """Masks and pictures that belong together, by what rule.
 
     ``pictures`` has the picture of each mask that has one; ``masks`` are all files that are masks;
-    ``unmasked`` is how many pictures have none, ``others`` how many files are not called as masks.
+    ``unmasked`` is how many pictures have none, ``others`` how many files are neither called as
+    masks are told to be nor the picture of one.
     """
 
     mask_affix: Affix
@@ -166,12 +167,12 @@ def _as_told(sides: _Sides, told: str) -> NamePairs:
     if not masks:
         first = next((f"; the first is {file.name}" for file in sides.masks), "")
         raise SettingsError(f"--mask-suffix {told!r}: no mask is called so{first}")
-    others = len(sides.masks) - len(masks)
     found = _all_ways(sides._replace(masks=masks), [affix])
     best = min(found, key=_worse, default=NamePairs(affix, Affix(), [], {}))
     is_alone = frozenset(file.name for file in masks)
     kept = [name for name in best.masks if name in is_alone] or [file.name for file in masks]
-    return replace(best, masks=kept, others=others)
+    taken = {*kept, *best.pictures.values()}
+    return replace(best, masks=kept, others=sum(file.name not in taken for file in sides.masks))
 
 
 def _refuse_rival(best: NamePairs, found: Sequence[NamePairs]) -> None:
@@ -219,15 +220,21 @@ def _paired(sides: _Sides, mask_affix: Affix, picture_affix: Affix) -> NamePairs
     kept = [one.name for one in sides.masks if one.name in bearers or one.name not in sides.both]
     shown = [one for one in sides.pictures if one.name not in sides.both or one.name not in bearers]
     right = _by_shared_name(shown, picture_affix)
-    folders = _shared_folders(left, right)
-    ours, theirs = _alone(left, folders), _alone(right, folders)
-    found = {ours[name]: theirs[name] for name in ours.keys() & theirs.keys()}
+    # A stray picture among the masks makes a folder of theirs a shared one, and nothing pairs.
+    found = _one_to_one(left, right) or _one_to_one(*_meeting(left, right))
     unmasked = len(shown) - len(found)
     return NamePairs(mask_affix, picture_affix, kept, dict(sorted(found.items())), unmasked)
 
 
 Shared = Sequence[tuple[_File, str]]
 """Files, and the part of each name that both sides share."""
+
+
+def _one_to_one(left: Shared, right: Shared) -> dict[str, str]:
+    """Those that alone have a name in the folders that both sides have."""
+    folders = _shared_folders(left, right)
+    ours, theirs = _alone(left, folders), _alone(right, folders)
+    return {ours[name]: theirs[name] for name in ours.keys() & theirs.keys()}
 
 
 def _by_shared_name(files: Sequence[_File], affix: Affix) -> Shared:
@@ -239,6 +246,13 @@ def _shared_folders(left: Shared, right: Shared) -> frozenset[str]:
     """Names of folders on both sides: ``train`` of ``masks/train`` and ``images/train``."""
     ours, theirs = ({file.folder for file, _ in side} for side in (left, right))
     return frozenset(_parts(ours) & _parts(theirs))
+
+
+def _meeting(left: Shared, right: Shared) -> tuple[Shared, Shared]:
+    """Those whose names are on both sides, whatever their folders."""
+    both = {bare for _, bare in left} & {bare for _, bare in right}
+    ours, theirs = ([one for one in side if one[1] in both] for side in (left, right))
+    return ours, theirs
 
 
 def _parts(folders: Collection[str]) -> set[str]:

@@ -39,18 +39,6 @@ def known_index(by_name: Mapping[str, int], label: object, name: str) -> int:
     return index
 
 
-def parse_json(data: bytes, name: str) -> Any:
-    """A JSON document.
-
-    Raises:
-        DocumentFailure: not UTF-8, not JSON, or nested too deeply.
-    """
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{name} is not valid JSON: {error}") from error
-
-
 def to_json(document: Any) -> bytes:
     """UTF-8 JSON without blanks, the same bytes for the same document."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

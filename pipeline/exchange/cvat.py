@@ -186,15 +186,21 @@ class Cvat:
         except BackgroundRequestException as error:
             raise Refused(f"{self.url} could not do {request}: {_short(str(error))}") from error
         except urllib3.exceptions.SSLError as error:
-            raise ServerFailed(f"{self.url}: its certificate cannot be verified") from error
+            raise self._not_trusted() from error
         except (urllib3.exceptions.HTTPError, CvatSdkException, OSError) as error:
             reason = getattr(error, "reason", None)
             if isinstance(reason, urllib3.exceptions.SSLError):
-                raise ServerFailed(f"{self.url}: its certificate cannot be verified") from error
+                raise self._not_trusted() from error
             raise PassingFailure(
                 f"{self.url} gave no whole answer to {request} ({type(reason or error).__name__}); "
                 "the same command continues where it was"
             ) from error
+
+    def _not_trusted(self) -> ServerFailed:
+        return ServerFailed(
+            f"{self.url}: its certificate cannot be verified; where the certificate is of an "
+            "authority of your own, name its file in SSL_CERT_FILE"  # CVAT's SDK asks OpenSSL
+        )
 
     def _judged(self, error: Any, request: str) -> ServerFailed:
         status = int(error.status or 0)

@@ -17,6 +17,7 @@ from maskmill.pipeline.exchange.cvat import Cvat
 from maskmill.pipeline.exchange.cvat_delivery import CvatDelivery
 from maskmill.pipeline.exchange.label_studio_push import place_name, standing_notes
 from maskmill.pipeline.exchange.push_job import PushJob
+from maskmill.pipeline.exchange.server import made_once
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
@@ -73,7 +74,8 @@ def _project(cvat: Cvat, name: str, labels: LabelMap) -> tuple[int, tuple[str, .
         for entry in labels.classes
         if not entry.is_background
     ]
-    made = int(cvat.create_project(name, wanted)["id"])
+    project = made_once(lambda: cvat.create_project(name, wanted), lambda: cvat.project(name))
+    made = int(project["id"])
     return made, (f"made project {made}, {name!r}",)
 
 

@@ -24,7 +24,7 @@ from maskmill.pipeline.exchange.label_studio import (
 )
 from maskmill.pipeline.exchange.label_studio_delivery import LabelStudioDelivery
 from maskmill.pipeline.exchange.push_job import PushJob
-from maskmill.pipeline.exchange.server import is_open_to_listeners
+from maskmill.pipeline.exchange.server import is_open_to_listeners, made_once
 from maskmill.pipeline.exchange.uploaded_pictures import (
     Pictures,
     PicturesByUpload,
@@ -135,7 +135,10 @@ def _project(
     project = studio.project(request.project)
     if project is None:
         told = f"Pre-labels by maskmill, {images.model}"
-        project = studio.create_project(request.project, config, told)
+        project = made_once(
+            lambda: studio.create_project(request.project, config, told),
+            lambda: studio.project(request.project),
+        )
         return project, (f"made project {project.id}, {project.title!r}",)
     if is_blank(project.config) and not project.tasks:
         return studio.configure(project, config), (

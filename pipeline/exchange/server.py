@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -26,6 +26,7 @@ PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that may be over in a moment."""
 
 MAX_TOLD: Final = 300
+Made = TypeVar("Made")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -46,6 +47,25 @@ class Refused(ServerFailed):
 
     def __reduce__(self) -> tuple[type["Refused"], tuple[str, str]]:
         return type(self), (str(self), self.answer)
+
+
+def made_once(make: Callable[[], Made], find: Callable[[], Made | None]) -> Made:
+    """What ``make`` makes, or what ``find`` finds where its answer was lost or comes late.
+
+    A second one would be made by the next start, and nobody could tell the two apart.
+
+    Raises:
+        PassingFailure: no answer, and nothing is to be found for some seconds after.
+    """
+    try:
+        return make()
+    except PassingFailure:
+        for number in range(TRIES):
+            time.sleep(FIRST_WAIT * 2**number)
+            found = find()
+            if found is not None:
+                return found
+        raise
 
 
 def server_url(url: str) -> str:

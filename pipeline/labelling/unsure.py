@@ -28,8 +28,8 @@ from maskmill.schemas.arrays import LabelMask, LogitGrid
 
 _PART = 32
 """Pixels per side of the parts of a large cell."""
-_BOUND_VALUES = 1 << 18
-"""Corner values compared at once; with what is derived from them a few MB."""
+_BOUND_VALUES = 1 << 19
+"""Corner values compared at once; with what is derived from them some 10 MB."""
 
 
 def ignore_below(
@@ -120,15 +120,22 @@ def _corner_values(picture: Picture, blocks: Blocks) -> Float32Array:
 
 
 def _fill(picture: Picture, blocks: Blocks) -> None:
-    """Ignore whole blocks."""
-    for top, left, height, width in zip(
-        blocks.top.tolist(),
-        blocks.left.tolist(),
-        blocks.height.tolist(),
-        blocks.width.tolist(),
+    """Ignore whole blocks, neighbours in a row at once."""
+    if not len(blocks.top):
+        return
+    right = blocks.left + blocks.width
+    apart = (blocks.top[1:] != blocks.top[:-1]) | (blocks.left[1:] != right[:-1])
+    apart |= blocks.height[1:] != blocks.height[:-1]
+    first = np.flatnonzero(np.concatenate([[True], apart]))
+    last = np.append(first[1:], len(right)) - 1
+    for top, left, height, stop in zip(
+        blocks.top[first].tolist(),
+        blocks.left[first].tolist(),
+        blocks.height[first].tolist(),
+        right[last].tolist(),
         strict=True,
     ):
-        picture.mask[top : top + height, left : left + width] = picture.ignore
+        picture.mask[top : top + height, left:stop] = picture.ignore
 
 
 def _parts(blocks: Blocks) -> Blocks:

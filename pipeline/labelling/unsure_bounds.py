@@ -35,55 +35,65 @@ def cell_states(part: Float32Array, minimum: float, values_at_once: int) -> Stat
 
 def _row_states(part: Float32Array, minimum: float) -> StateArray:
     """The same for few rows."""
-    enough, low = _at_points(part, minimum)
+    enough, low, peak = _at_points(part, minimum)
     down = enough[:, :-1] & enough[:, 1:]
     states = np.where((down[:, :, :-1] & down[:, :, 1:]).any(axis=0), SURE, MIXED).astype(np.uint8)
     low = low[:-1] & low[1:]
     y, x = np.nonzero(low[:, :-1] & low[:, 1:])
     flat, width = part.reshape(len(part), -1), part.shape[2]
-    corners = [flat.take(y * width + x + to, axis=1) for to in (0, 1, width, width + 1)]
-    unsure = _unsure_between(corners, minimum)
+    places = [y * width + x + to for to in (0, 1, width, width + 1)]
+    corners = [flat.take(at, axis=1) for at in places]
+    unsure = _unsure_between(corners, [peak.reshape(-1)[at] for at in places], minimum)
     states[y[unsure], x[unsure]] = UNSURE
     return states
 
 
 def block_states(corners: Float32Array, minimum: float) -> StateArray:
     """(n,): what is known of the pixels between four corners each, (C, 4, n) logits."""
-    enough, below = _at_points(corners, minimum)
+    enough, below, peak = _at_points(corners, minimum)
     states = np.where(enough.all(axis=1).any(axis=0), SURE, MIXED).astype(np.uint8)
     low = np.flatnonzero(below.all(axis=0))
     sides = [corners[:, side].take(low, axis=1) for side in range(4)]
-    states[low[_unsure_between(sides, minimum)]] = UNSURE
+    states[low[_unsure_between(sides, list(peak[:, low]), minimum)]] = UNSURE
     return states
 
 
 def _at_points(
     logits: Float32Array, minimum: float
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Of (C, …) logits: which classes have the minimum for sure, and where (…) none has it."""
-    powers = logits - logits.max(axis=0)
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Float32Array]:
+    """Of (C, …) logits: which classes have the minimum for sure, where (…) none has it, maxima."""
+    peak = logits.max(axis=0)
+    powers = logits - peak
     np.exp(powers, out=powers)
     total = powers.sum(axis=0)
     enough = powers >= total * np.float32(minimum * (1 + _MARGIN))
-    return enough, total * np.float32(minimum * (1 - _MARGIN)) > 1
+    return enough, total * np.float32(minimum * (1 - _MARGIN)) > 1, peak
 
 
-def _unsure_between(corners: list[Float32Array], minimum: float) -> npt.NDArray[np.bool_]:
+def _unsure_between(
+    corners: list[Float32Array], peaks: list[Float32Array], minimum: float
+) -> npt.NDArray[np.bool_]:
     """(n,): whether no class can have the minimum between four corners of (C, n) logits each.
+
+    ``peaks`` are the greatest of each corner's logits, (n,) each. The corners are overwritten.
 
     With t the tangent of ln Σ exp z at the corners' mean, ln p_b = z_b - ln Σ exp z is at most
     z_b - t at every pixel, and nowhere more than at one of the corners.
     """
-    middle = (corners[0] + corners[1] + corners[2] + corners[3]) * np.float32(0.25)
+    middle = corners[0] + corners[1]
+    middle += corners[2]
+    middle += corners[3]
+    middle *= np.float32(0.25)
     top = middle.max(axis=0)
     powers = np.exp(middle - top)
     total = powers.sum(axis=0)
     powers *= 1 / total
     allowed = np.log(total) + np.float32(math.log(minimum) - _TANGENT_MARGIN)
     unsure = np.ones(len(total), dtype=np.bool_)
-    for values in corners:
-        rise = np.einsum("cn,cn->n", powers, values - middle)
-        unsure &= values.max(axis=0) - top - rise < allowed
+    for values, peak in zip(corners, peaks, strict=True):
+        values -= middle
+        rise = np.einsum("cn,cn->n", powers, values)
+        unsure &= peak - top - rise < allowed
     return unsure
 
 

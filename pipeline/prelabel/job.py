@@ -182,7 +182,7 @@ class PrelabelJob:
 
     def _group_size(self, plan: PrelabelPlan, device: str) -> int:
         asked: int | None = self.settings.batch_size or plan.began.get("group_size")
-        return asked or default_group_size(device)
+        return asked or default_group_size(device, plan.choice.spec.preprocessing)
 
     def _load(self, plan: PrelabelPlan, session: str) -> LoadImages:
         return LoadImages(

@@ -72,7 +72,9 @@ class Labeller:
                 device=device,
                 precision=settings.precision,
                 threads=settings.threads_per_worker,
-                group_size=group_size or settings.batch_size or default_group_size(device),
+                group_size=group_size
+                or settings.batch_size
+                or default_group_size(device, self.choice.spec.preprocessing),
                 untrained=settings.untrained,
             )
         check_class_count(self.segmenter.num_classes, self.choice.labels)

@@ -60,7 +60,7 @@ def report_page(subject: Subject, pictures: int = PICTURES) -> str:
             subject.look()
         index.refresh()
         found = sections(index, subject.labels, pictures)
-        return _environment().get_template("report.html").render(
+        return template_environment().get_template("report.html").render(
             subject=subject, ledger=_ledger(index, subject), facts=_facts(subject.layout),
             classes=_classes(index, displayed(subject.labels)),
             histogram=gallery.histogram(index, Query(), "confidence"),
@@ -71,12 +71,13 @@ def report_page(subject: Subject, pictures: int = PICTURES) -> str:
         index.close()
 
 
-def _environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
+    """Of the pages here: what is put in is escaped, what is not there is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"share": _share, "count": lambda value: f"{value:,}"}
+    environment.filters |= {"share": shown_share, "count": lambda value: f"{value:,}"}
     return environment
 
 
@@ -151,7 +152,7 @@ def _figure(
     return {"key": row["key"], "uri": uri, "entropy": row["entropy"], "classes": classes}
 
 
-def _share(value: float | None) -> str:
+def shown_share(value: float | None) -> str:
     """Per cent; what is there is never shown as nothing, what is not known is a dash."""
     if value is None:
         return "–"

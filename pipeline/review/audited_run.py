@@ -39,7 +39,7 @@ class AuditedRun(OfCommittedRows):
     has_truth = True
 
     def __init__(self, layout: RunLayout, record: RunRecord) -> None:
-        settings = audit_settings(layout)
+        settings = audit_settings(record)
         self.layout: RunLayout | None = layout
         self.source, self.identity, self.labels = layout.root, record.fingerprint, settings.labels
         self._maps = ClassMaps(settings)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from maskmill.pipeline.review.subject import Item, Standing
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import load_record
+from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 _KEPT_BLOCKS: Final = 16
@@ -79,6 +80,7 @@ class OfCommittedRows:
     ``selected``: SQL of the index's columns over the rows. ``indexed``: columns that it needs.
     """
 
+    has_before = False
     selected: ClassVar[str]
     indexed: ClassVar[list[str]]
     _rows: CommittedRows
@@ -102,3 +104,7 @@ class OfCommittedRows:
     def row(self, item: Item) -> dict[str, Any]:
         """The row."""
         return self._rows.row(item)
+
+    def before(self, item: Item) -> LabelMask | None:
+        """None: what is looked at was not learnt."""
+        return None

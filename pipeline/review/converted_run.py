@@ -1,5 +1,6 @@
 """A conversion, looked at: its rows, and its samples read from the source again."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,9 +44,11 @@ class ConvertedRun(OfCommittedRows):
     command = "convert"
     has_truth = False
 
-    def __init__(self, layout: RunLayout, identity: str, plan: ConversionPlan) -> None:
+    def __init__(self, layout: RunLayout, record: RunRecord) -> None:
+        plan = planned_again(record, _request(record))
         self.layout: RunLayout | None = layout
-        self.source, self.identity, self.labels = layout.root, identity, plan.mapping.target
+        self.source, self.identity = layout.root, record.fingerprint
+        self.labels = plan.mapping.target
         self._reader, self._layout = SampleReader(plan), layout
         self._rows = CommittedRows(layout, "image_id")
 
@@ -70,18 +73,21 @@ class ConvertedRun(OfCommittedRows):
         return next(entry for entry in rows if entry["image_id"] == item.n)
 
 
-def planned_again(record: RunRecord) -> ConversionPlan:
-    """The plan that a conversion's record tells of, its source looked through again.
+def _request(record: RunRecord) -> dict[str, Any]:
+    own = ("out", "block_samples")
+    return {name: value for name, value in record.settings.items() if name not in own}
+
+
+def planned_again(record: RunRecord, asked: Mapping[str, Any]) -> ConversionPlan:
+    """The plan of the samples that a run was made from, its source looked through again.
+
+    ``asked`` are the values of the run's ConversionRequest but its labels.
 
     Raises:
         SettingsError: the source is gone, or has other classes than it had.
     """
-    settings = {
-        name: value
-        for name, value in record.settings.items()
-        if name not in ("out", "block_samples")
-    }
-    request = ConversionRequest(**{**settings, "limits": PackageLimits(**settings["limits"])})
+    known = {**asked, "labels": None, "limits": PackageLimits(**asked["limits"])}
+    request = ConversionRequest(**known)
     target = LabelMap.from_dict(record.label_map)
     told: Exception | None = None
     for labels in (None, target):
@@ -93,9 +99,8 @@ def planned_again(record: RunRecord) -> ConversionPlan:
         if _is_same(plan, record):
             return plan
     raise SettingsError(
-        "the source of this conversion cannot be read as it was"
-        + (f": {told}" if told else ": its classes are others now")
-        + "; look at what was written instead, the folder dataset/ of the run"
+        f"what this run of `maskmill {record.command}` was made from, {request.source}, cannot be "
+        "read as it was" + (f": {told}" if told else ": its classes are others now")
     )
 
 

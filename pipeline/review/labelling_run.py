@@ -1,4 +1,4 @@
-"""A run of `prelabel` or `cutout`, looked at."""
+"""A run of `prelabel` or `cutout`, looked at; and what `pull` brought, whose folder is like one."""
 
 import hashlib
 from typing import Any, Final
@@ -28,6 +28,20 @@ SELECT image_id AS n, key, block, status, error_code, error_message, width, heig
   CAST(NULL AS DOUBLE) AS miou, CAST(NULL AS DOUBLE) AS accuracy,
   coalesce(left(mask_sha256, 16), '') AS stamp,
   [{{'class': c.index, 'share': c.fraction, 'sure': c.mean_confidence}} FOR c IN classes] AS classes
+FROM {source}
+"""
+_PULLED: Final = [
+    "image_id", "key", "block", "status", "error_code", "error_message", "width", "height",
+    "mask_sha256", "classes",
+]  # fmt: skip
+_PULLED_SELECTION: Final = """
+SELECT image_id AS n, key, block, status, error_code, error_message, width, height,
+  CAST(NULL AS DOUBLE) AS confidence, CAST(NULL AS DOUBLE) AS entropy,
+  CAST(NULL AS DOUBLE) AS margin, CAST(NULL AS DOUBLE) AS unsure,
+  CAST(NULL AS DOUBLE) AS ignored, CAST(NULL AS DOUBLE) AS miou, CAST(NULL AS DOUBLE) AS accuracy,
+  coalesce(left(mask_sha256, 16), '') AS stamp,
+  [{{'class': c.index, 'share': c.fraction, 'sure': CAST(NULL AS DOUBLE)}} FOR c IN classes]
+    AS classes
 FROM {source}
 """
 
@@ -73,7 +87,7 @@ class LabellingRun(OfCommittedRows):
         """The file that was labelled, and no other."""
         row = self._rows.row(item)
         data = read_bytes(row["uri"], limit=MAX_FILE_BYTES)
-        if row["sha256"] and hashlib.sha256(data).hexdigest() != row["sha256"]:
+        if row.get("sha256") and hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise ImageFailure(
                 ErrorCode.VANISHED,
                 f"{row['uri']} is not the file that was labelled: put the old one back, or label "
@@ -105,3 +119,10 @@ class LabellingRun(OfCommittedRows):
 
     def _mask_uri(self, row: dict[str, Any]) -> str:
         return self._layout.uri(row["mask_path"] or "")
+
+
+class PulledRun(LabellingRun):
+    """Annotations brought from a server: of pictures only their place is known, no confidence."""
+
+    indexed = _PULLED
+    selected = _PULLED_SELECTION

@@ -10,8 +10,9 @@ from maskmill.pipeline.convert.manifest import manifest_file
 from maskmill.pipeline.datasets.recognition import recognitions
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.pipeline.review.audited_run import AuditedRun
-from maskmill.pipeline.review.converted_run import ConvertedRun, planned_again
-from maskmill.pipeline.review.labelling_run import LabellingRun
+from maskmill.pipeline.review.converted_run import ConvertedRun
+from maskmill.pipeline.review.finetuned_run import FinetunedRun
+from maskmill.pipeline.review.labelling_run import LabellingRun, PulledRun
 from maskmill.pipeline.review.sampled_set import SampledSet
 from maskmill.pipeline.review.subject import Subject
 from maskmill.pipeline.review.truths import audited_truths, paired_truths
@@ -22,13 +23,13 @@ from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.label_files import load_label_map
 from maskmill.schemas.labels import LabelMap
 
-LABELLING = ("prelabel", "cutout")
+OF_MASKS = ("prelabel", "cutout", "pull")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """What the user said about it. ``format``, ``labels``, ``images``, ``mask_suffix`` are about
-    data sets, as for `convert`; ``truth`` and ``audit`` about labelling runs."""
+    data sets, as for `convert`; ``truth`` and ``audit`` about runs that hold masks."""
 
     format: str | None = None
     labels: str | None = None
@@ -54,39 +55,35 @@ def open_subject(source: str, opening: Opening | None = None) -> Subject:
     _refuse(
         opening, source, ("labels", "images", "mask_suffix"), "for data sets, and this is a run"
     )
-    if record.command in LABELLING:
-        return _open_labelling(layout, record, opening)
-    _refuse(opening, source, ("truth", "audit"), "for runs of prelabel and cutout")
+    if record.command in OF_MASKS:
+        return _open_masks(layout, record, opening)
+    _refuse(opening, source, ("truth", "audit"), "for runs of prelabel, cutout and pull")
     if record.command == "audit":
         return AuditedRun(audit_layout(layout.root), record)
     if record.command == "convert":
-        return ConvertedRun(layout, record.fingerprint, planned_again(record))
+        return ConvertedRun(layout, record)
     if record.command == "finetune":
-        raise SettingsError(
-            f"{source} holds a fine-tune: look at the data set it learned from with `maskmill view "
-            f"DATA`, and try its model with `maskmill view --model {source}/model`"
-        )
-    if record.label_map and layout.exists(layout.metadata):  # as what a pull brought
-        return _open_dataset(source, opening)
+        return FinetunedRun(layout, record)
     raise SettingsError(
         f"{source} holds a run of `maskmill {record.command}`, which has no pictures to look at; "
-        "there are views of prelabel, cutout, convert and audit"
+        "there are views of prelabel, cutout, convert, audit, finetune and pull"
     )
 
 
-def _open_labelling(layout: RunLayout, record: RunRecord, opening: Opening) -> LabellingRun:
+def _open_masks(layout: RunLayout, record: RunRecord, opening: Opening) -> LabellingRun:
+    opened = PulledRun if record.command == "pull" else LabellingRun
     labels = LabelMap.from_dict(record.label_map)
     if opening.truth and opening.audit:
         raise SettingsError("--truth and --audit both tell where the truth is: give one of them")
     if opening.audit:
-        return LabellingRun(layout, record, audited_truths(opening.audit, labels))
+        return opened(layout, record, audited_truths(opening.audit, labels))
     if opening.truth:
-        return LabellingRun(layout, record, paired_truths(layout.root, opening.truth, labels))
-    return LabellingRun(layout, record)
+        return opened(layout, record, paired_truths(layout.root, opening.truth, labels))
+    return opened(layout, record)
 
 
 def _open_dataset(source: str, opening: Opening) -> SampledSet:
-    _refuse(opening, source, ("truth", "audit"), "for runs of prelabel and cutout")
+    _refuse(opening, source, ("truth", "audit"), "for runs of prelabel, cutout and pull")
     request = ConversionRequest(
         source=local_path(source) or source,
         from_format=opening.format or _recognised(source),

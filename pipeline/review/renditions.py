@@ -18,7 +18,7 @@ from maskmill.pipeline.review.subject import Item, Subject
 from maskmill.schemas.arrays import LabelMask, RgbImage
 from maskmill.schemas.errors import ErrorCode, FileFailure, MaskFailure
 
-LAYERS: Final = ("mask", "truth", "difference", "confidence")
+LAYERS: Final = ("mask", "before", "truth", "difference", "confidence")
 AGREES, DIFFERS, IGNORED = 0, 1, 2
 """Values of the layer ``difference``."""
 
@@ -178,6 +178,8 @@ class Renditions:
             shape = self._mask(item).shape
             found = self._arrays.get((item, name), lambda: self._confidence(item, shape))
             return found
+        if name == "before":
+            return self._arrays.get((item, name), lambda: self._before(item))
         truth = self._arrays.get((item, "truth"), lambda: self._truth(item))
         if name == "truth":
             return truth
@@ -188,6 +190,12 @@ class Renditions:
         if truth is None:
             raise MaskFailure(ErrorCode.MISSING_TRUTH, f"{item.key}: no truth is known for it")
         return truth
+
+    def _before(self, item: Item) -> LabelMask:
+        before = self._subject.before(item)
+        if before is None:
+            raise MaskFailure(ErrorCode.VANISHED, f"{item.key}: nothing was said of it before")
+        return before
 
     def _confidence(self, item: Item, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         found = self._subject.confidence(item, shape)

@@ -22,7 +22,7 @@ UNREAD: Final = "unread"
 """Status of a sample whose mask nobody has looked at yet."""
 
 _SELECTION: Final = "SELECT * FROM {source}"
-_ROW: Final = pa.schema(
+INDEXED: Final = pa.schema(
     [
         *(pa.field(name, pa.int64()) for name in ("n", "block")),
         *(pa.field(name, pa.string()) for name in ("key", "status", "error_code")),
@@ -36,7 +36,7 @@ _ROW: Final = pa.schema(
         ))),
     ]
 )  # fmt: skip
-_BLANK: Final[dict[str, Any]] = {**dict.fromkeys(_ROW.names), "classes": [], "stamp": ""}
+BLANK: Final[dict[str, Any]] = {**dict.fromkeys(INDEXED.names), "classes": [], "stamp": ""}
 
 
 class SampleReader:
@@ -77,6 +77,7 @@ class SampledSet:
 
     command = "dataset"
     has_truth = False
+    has_before = False
     layout: RunLayout | None = None
 
     def __init__(
@@ -99,7 +100,7 @@ class SampledSet:
                 if self._stopped.is_set():
                     return
                 rows.append(self._looked_at(self._entries[number - 1]))
-            self._read[block] = pa.Table.from_pylist(rows, schema=_ROW)
+            self._read[block] = pa.Table.from_pylist(rows, schema=INDEXED)
 
     def stop(self) -> None:
         """End :meth:`look` after the sample it is at."""
@@ -146,6 +147,10 @@ class SampledSet:
         """None: the masks are the truth."""
         return None
 
+    def before(self, item: Item) -> LabelMask | None:
+        """None."""
+        return None
+
     def confidence(self, item: Item, shape: tuple[int, ...]) -> ConfidenceMap | None:
         """None."""
         return None
@@ -155,14 +160,14 @@ class SampledSet:
 
     def _listed(self, block: int) -> pa.Table:
         rows = [
-            {**_BLANK, "n": number, "block": block, "key": self._entries[number - 1]["key"],
+            {**BLANK, "n": number, "block": block, "key": self._entries[number - 1]["key"],
              "status": UNREAD}
             for number in self._sizes[block]
         ]  # fmt: skip
-        return pa.Table.from_pylist(rows, schema=_ROW)
+        return pa.Table.from_pylist(rows, schema=INDEXED)
 
     def _looked_at(self, entry: dict[str, Any]) -> dict[str, Any]:
-        row = {**_BLANK, "n": entry["image_id"], "block": entry["block"], "key": entry["key"]}
+        row = {**BLANK, "n": entry["image_id"], "block": entry["block"], "key": entry["key"]}
         try:
             sample = self._reader.sample(entry)
         except FileFailure as failure:

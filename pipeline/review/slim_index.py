@@ -20,6 +20,9 @@ from maskmill.schemas.errors import RunFailed
 
 VERSION: Final = 1
 FILE: Final = "review/index.duckdb"
+WORST_FIRST: Final = ("audit", "finetune")
+"""Commands whose images are reviewed by their mIoU, the smallest first."""
+
 _BATCH: Final = 128  # blocks read at once: bounds the memory
 _SETTINGS: Final = {
     "memory_limit": "256MB",
@@ -139,7 +142,7 @@ class SlimIndex:
                 background = self._subject.labels.background_index
                 values = [
                     -1 if background is None else background,
-                    self._subject.command == "audit",
+                    self._subject.command in WORST_FIRST,
                 ]
                 self._connection.execute(_SCORES, values)
             self._known = stamps

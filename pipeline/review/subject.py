@@ -39,7 +39,7 @@ class Subject(Protocol):
 
     @property
     def command(self) -> str:
-        """What made it: prelabel, cutout, convert, audit; ``dataset`` for a data set."""
+        """The command that made it; ``dataset`` for a data set."""
 
     @property
     def labels(self) -> LabelMap:
@@ -56,6 +56,10 @@ class Subject(Protocol):
     @property
     def has_truth(self) -> bool:
         """Whether masks can be laid beside a truth."""
+
+    @property
+    def has_before(self) -> bool:
+        """Whether masks can be laid beside those of a network before it learnt."""
 
     def standing(self) -> Standing:
         """How far it has come, read anew."""
@@ -91,6 +95,13 @@ class Subject(Protocol):
 
         Raises:
             FileFailure: it is gone.
+        """
+
+    def before(self, item: Item) -> LabelMask | None:
+        """(H, W) class indices of what a network said before it learnt, None where none did.
+
+        Raises:
+            FileFailure: it cannot be had any more.
         """
 
     def confidence(self, item: Item, shape: tuple[int, ...]) -> ConfidenceMap | None:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from maskmill.pipeline.audit.audit_file import read_audit
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.manifest import audit_layout
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.plan import AuditOptions, plan_audit
 from maskmill.pipeline.audit.report.changes import settings_of
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import RunRecord, load_record
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -60,13 +60,16 @@ def ignoring(class_map: LabelMask, labels: LabelMap) -> LabelMask:
 
 
 def audited_truths(audit: str, labels: LabelMap) -> Truths:
-    """The truths of a finished audit.
+    """The truths of an audit, also of one that is not finished: of the pairs it has come to.
 
     Raises:
         SettingsError: there is no audit, or one of other classes.
     """
     layout = audit_layout(audit)
-    settings = audit_settings(layout)
+    record = load_record(layout)
+    if record is None or record.command != "audit":
+        raise SettingsError(f"{audit} holds no audit: give the --out of one, or --truth")
+    settings = audit_settings(record)
     _refuse_other_classes(audit, settings.labels, labels)
     columns = [*PAIRS.names, "miou", "pixel_accuracy", "boundary_iou", "status"]
     rows = (row for table in layout.committed_rows(columns) for row in table.to_pylist())
@@ -85,13 +88,13 @@ def paired_truths(source: str, truth: str, labels: LabelMap) -> Truths:
     return Truths(plan.audit, plan.manifest.to_pylist())
 
 
-def audit_settings(layout: RunLayout) -> AuditSettings:
-    """How the masks of a finished audit were read.
+def audit_settings(record: RunRecord) -> AuditSettings:
+    """How the masks of an audit are read, be it finished or not.
 
     Raises:
-        SettingsError: it is not finished, or no audit.
+        SettingsError: an audit of a version that did not note it.
     """
-    return settings_of(read_audit(layout))
+    return settings_of({"settings": record.settings, "labels": record.label_map})
 
 
 def _refuse_other_classes(where: str, theirs: LabelMap, ours: LabelMap) -> None:

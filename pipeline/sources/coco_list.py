@@ -1,6 +1,5 @@
 """A COCO json as work list: the ``file_name`` of each of its ``images``; nothing else is used."""
 
-import json
 import posixpath
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from maskmill.pipeline.sources.name_list import entries_of_names
 from maskmill.pipeline.sources.text_list import folder_of, read_text
 from maskmill.pipeline.storage.filesystems import is_uri, join_uri, resolve
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.json_text import told_json
 
 _PROBES = 50  # names looked for before a folder is chosen
 
@@ -35,10 +35,7 @@ def read_entries(source: str) -> list[Any]:
     Raises:
         SettingsError: not JSON, or without a list of images.
     """
-    try:
-        document = json.loads(read_text(source))
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{source} is not JSON: {error}") from error
+    document = told_json(read_text(source), source)
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list):
         raise SettingsError(

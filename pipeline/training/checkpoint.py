@@ -15,7 +15,7 @@ from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.finetune import STEPS, VALIDATION
 
 LAST: Final = "checkpoints/last.pt"
-BEST: Final = "checkpoints/best-{:09d}.pt"
+KEPT: Final = "checkpoints/kept-{:09d}.pt"
 STEP_ROWS: Final = "rows/steps/steps-{:09d}.parquet"
 VALIDATION_ROWS: Final = "rows/validation/epoch-{:06d}.parquet"
 
@@ -27,13 +27,15 @@ class Progress:
     """Where a training stands. ``step`` steps are done; rows on disk are of these and no others.
 
     ``history`` has an entry per validation: epoch, step, loss, value of the monitored metric, mIoU
-    and the IoU of each class. ``best`` is one of them. ``loss_sum`` is over the steps of the
+    and the IoU of each class. ``best`` is one of them, ``kept`` the one whose weights are kept, see
+    :mod:`kept_epoch`. ``loss_sum`` is over the steps of the
     epoch that is under way. ``ended`` says why there will be no further step; '' while there will.
     """
 
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
+    kept: dict[str, Any] | None = None
     loss_sum: float = 0.0
     loss_steps: int = 0
     ended: str = ""
@@ -76,25 +78,25 @@ def load_checkpoint(layout: RunLayout, fingerprint: str) -> tuple[Progress, Stat
     return progress, document
 
 
-def save_best(layout: RunLayout, step: int, state: dict[str, Tensor]) -> None:
-    """The weights of the best validation so far; a checkpoint that names them comes after."""
-    layout.write(BEST.format(step), _packed({name: value.cpu() for name, value in state.items()}))
+def save_kept(layout: RunLayout, step: int, state: dict[str, Tensor]) -> None:
+    """The weights that would be the result now; a checkpoint that names them comes after."""
+    layout.write(KEPT.format(step), _packed({name: value.cpu() for name, value in state.items()}))
 
 
-def load_best(layout: RunLayout, step: int) -> dict[str, Tensor]:
-    """The weights that :func:`save_best` kept."""
-    data = io.BytesIO(layout.read(BEST.format(step)))
+def load_kept(layout: RunLayout, step: int) -> dict[str, Tensor]:
+    """The weights that :func:`save_kept` kept."""
+    data = io.BytesIO(layout.read(KEPT.format(step)))
     state: dict[str, Tensor] = torch.load(data, map_location="cpu", weights_only=True)
     return state
 
 
 def drop_stale(layout: RunLayout, progress: Progress) -> None:
-    """Remove what lies beyond a checkpoint, or was the best before it: nothing stands twice."""
-    best = progress.best["step"] if progress.best else None
+    """Remove what lies beyond a checkpoint, or was kept before it: nothing stands twice."""
+    kept = progress.kept["step"] if progress.kept else None
     epochs = {int(one["epoch"]) for one in progress.history}
     _drop(layout, STEP_ROWS, lambda first: first > progress.step)
     _drop(layout, VALIDATION_ROWS, lambda epoch: epoch not in epochs)
-    _drop(layout, BEST, lambda step: step != best)
+    _drop(layout, KEPT, lambda step: step != kept)
 
 
 def write_steps(layout: RunLayout, rows: list[dict[str, Any]]) -> None:

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from maskmill.pipeline.convert.conversion import ConversionRequest
 from maskmill.pipeline.models.choice import ModelChoice
@@ -30,6 +30,7 @@ from maskmill.pipeline.training.defaults import (
     default_size,
     default_warm_up,
 )
+from maskmill.pipeline.training.events import EVENTS, check_events
 from maskmill.pipeline.training.pairs import PairReader
 from maskmill.pipeline.training.plan import (
     FinetunePlan,
@@ -42,7 +43,11 @@ from maskmill.pipeline.training.recipe import Recipe
 from maskmill.pipeline.training.samples import TRAIN, VALIDATE, Census, CheckSamples, census
 from maskmill.pipeline.training.task import TrainingTask
 from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.finetune import SAMPLES
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.training.result import Reporter
 
 ROWS = RowTable(schema=SAMPLES)
 
@@ -71,15 +76,16 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
-    """What a finished fine-tuning can tell: the folder of the model, and its model.json."""
+    """What a finished fine-tuning can tell: the folder of the model, its page, its model.json."""
 
     model: str
+    report: str
     card: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneJob:
-    """A fine-tuning. ``workers`` train together, by ``trainer``."""
+    """A fine-tuning. ``workers`` train together, by ``trainer``; ``reporter`` makes its page."""
 
     request: ConversionRequest
     wanted: ModelWanted
@@ -87,6 +93,7 @@ class FinetuneJob:
     split: Split
     out: str
     trainer: Trainer
+    reporter: "Reporter"
     say: Say
     workers: int = 1
 
@@ -103,6 +110,8 @@ class FinetuneJob:
 
     def plan(self, record: RunRecord | None) -> FinetunePlan:
         """Data looked through, model chosen; see :func:`plan_finetune`."""
+        if EVENTS in self.recipe.write:
+            check_events(self.layout)
         plan = plan_finetune(
             self.request, self.wanted, self.recipe, self.split, self.workers, record
         )
@@ -120,10 +129,11 @@ class FinetuneJob:
         """
         facts = self._facts(plan, workers)
         threads = self.recipe.threads or plan.began.get("threads")
+        cores = workers.ask(os.cpu_count) if workers.elsewhere else os.cpu_count()
         resolved = {
             "device": facts.device,
             "precision": facts.precision,
-            "threads": threads or max(1, (os.cpu_count() or 1) // self.workers),
+            "threads": threads or max(1, (cores or 1) // self.workers),
             "torch": facts.torch_version,
         }
         identity = {**plan.identity, **resolved}
@@ -151,20 +161,30 @@ class FinetuneJob:
             SettingsError: nothing to learn from or to measure on.
             RunFailed: training stopped before its end; the best epoch so far is laid out.
         """
-        from maskmill.pipeline.training.result import FOLDER, write_model
+        from maskmill.pipeline.training.result import FOLDER, REPORT, laid_out
 
-        done = self.layout.exists(f"{FOLDER}/{CARD}")
-        if is_fresh or not done:
-            from maskmill.pipeline.training.checkpoint import load_checkpoint
-
+        if is_fresh or not all(map(self.layout.exists, self._results())):
             task = self._task(plan, record)
+            if workers.elsewhere:  # an earlier start may have been here
+                stage_weights(self.layout, plan.choice.weights_path)
             try:
                 self.trainer(task, workers, self.say)
             finally:
-                found = load_checkpoint(self.layout, task.fingerprint)
-                if found and found[0].best:
-                    record.info["model"] = write_model(task, found[0])
-        return Finetuned(model=self.layout.path(FOLDER), card=record.info["model"])
+                card = laid_out(task, self.reporter)
+                if card:
+                    record.info["model"] = card
+        return Finetuned(
+            model=self.layout.path(FOLDER),
+            report=self.layout.path(REPORT),
+            card=record.info["model"],
+        )
+
+    def _results(self) -> list[str]:
+        """Files whose absence means that the end was not reached, or that more is wanted now."""
+        from maskmill.pipeline.training.result import FOLDER, REPORT
+
+        wanted = [EVENTS] if EVENTS in self.recipe.write else []
+        return [f"{FOLDER}/{CARD}", REPORT, *wanted]
 
     def _facts(self, plan: FinetunePlan, workers: Workers) -> WorkerFacts:
         choice, began = plan.choice, plan.began
@@ -195,13 +215,14 @@ class FinetuneJob:
         """
         labels, recipe, identity = plan.data.mapping.target, self.recipe, record.identity
         train, device = self._looked_at(plan), identity["device"]
-        epochs = recipe.epochs or default_epochs(train.samples, recipe.batch_size, device)
         weights = class_weights(recipe.class_weights, train.pixels, train.seen_in, labels)
-        steps = epochs * -(-train.samples // recipe.batch_size)
         spec = plan.spec
         if recipe.image_size is None:
             size = default_size(spec, train.longest_side)
             spec = replace(spec, preprocessing=spec.preprocessing.sized(size))
+        crop = recipe.crop_size or default_crop(spec)
+        epochs = recipe.epochs or default_epochs(train.samples, recipe.batch_size, device, crop)
+        steps = epochs * -(-train.samples // recipe.batch_size)
         return TrainingTask(
             layout=self.layout,
             data=plan.data,
@@ -210,8 +231,8 @@ class FinetuneJob:
             recipe=recipe,
             fingerprint=record.fingerprint,
             epochs=epochs,
-            crop=recipe.crop_size or default_crop(spec, device),
-            learning_rate=default_rate(recipe),
+            crop=crop,
+            learning_rate=default_rate(recipe, knows_all=knows_all(plan.choice, labels)),
             warm_up=default_warm_up(recipe, steps),
             batch_norm=default_batch_norm(
                 recipe, is_trained=_is_trained(plan.choice), workers=self.workers
@@ -247,6 +268,8 @@ class FinetuneJob:
             "from": plan.data.request.from_format,
             "model": plan.choice.title,
             "out": self.out,
+            "data": {**asdict(plan.data.request), "labels": None},  # the map stands in run.json
+            "began_with": asdict(self.wanted),
             **{name: plan.identity[name] for name in plan.identity if name != "inputs"},
         }
 
@@ -256,6 +279,13 @@ def described(
 ) -> WorkerFacts | MaskmillError:
     """What a worker finds of the network it is to train; see :func:`describe_worker`."""
     return describe_network(layout, spec, weights, **how)
+
+
+def knows_all(choice: ModelChoice, labels: LabelMap) -> bool:
+    """Whether the model has been trained for every class of the data, by name."""
+    known = {one.name for one in choice.labels.classes}
+    wanted = (one for one in labels.classes if not one.is_background)
+    return _is_trained(choice) and all(one.name in known for one in wanted)
 
 
 def _is_trained(choice: ModelChoice) -> bool:

@@ -6,9 +6,8 @@ needs no generator's state: the step is the position of them all.
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.weights.staging import local_weights
 from maskmill.pipeline.training.augmentation import Augmentation
-from maskmill.pipeline.training.batch_norm import set_batch_norm
+from maskmill.pipeline.training.batch_norm import set_batch_norm, synchronise
 from maskmill.pipeline.training.batches import (
     Batch,
     BatchMaker,
@@ -29,27 +28,25 @@ from maskmill.pipeline.training.checkpoint import (
     State,
     drop_stale,
     load_checkpoint,
-    save_best,
     save_checkpoint,
+    save_kept,
     write_steps,
     write_validation,
 )
+from maskmill.pipeline.training.events import Tell, telling
 from maskmill.pipeline.training.gridding import logits_at
+from maskmill.pipeline.training.kept_epoch import Keeper
 from maskmill.pipeline.training.losses import Loss
 from maskmill.pipeline.training.network import beginning
 from maskmill.pipeline.training.optimization import WeightAverage, optimizer_of
 from maskmill.pipeline.training.pairs import PairReader, ReducedPairs
-from maskmill.pipeline.training.peers import Alone
+from maskmill.pipeline.training.peers import Peers
 from maskmill.pipeline.training.schedule import rate_factor
 from maskmill.pipeline.training.task import Entries, TrainingTask
 from maskmill.pipeline.training.validation import Monitor, Validator, summed
 from maskmill.schemas.errors import FileFailure, RunFailed
 
 CHECKPOINT_SECONDS: Final = 300.0
-
-Peers: TypeAlias = Alone
-Tell: TypeAlias = Callable[[dict[str, Any]], None]
-"""Called after every step and validation with what people want to see of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,11 @@ class Training:
             self._restore(found[1])
         if peers.rank == 0:
             drop_stale(task.layout, self.progress)
+        if task.batch_norm == "sync":
+            synchronise(self.network, peers.gather)  # the average has no part in it
         self.replica = peers.wrapped(self.network)
         self.monitor = Monitor(text=recipe.monitor, labels=task.labels)
+        self.keeper = Keeper(self.monitor, recipe.keep, task.layout)
         self._rows: list[dict[str, Any]] = []
         self._saved_at = time.monotonic()
 
@@ -96,10 +96,11 @@ class Training:
             RunFailed: the loss is no number any more, or a sample can no longer be read.
         """
         try:
-            if not self.progress.history:
-                self._validate(0, tell)
-            if not self.progress.ended:
-                self._steps(tell)
+            with telling(self.task, self.progress, self.peers.rank, tell) as told:
+                if not self.progress.history:
+                    self._validate(0, told)
+                if not self.progress.ended:
+                    self._steps(told)
         except FileFailure as failure:
             raise RunFailed(
                 f"{failure}. It could be read before the first step: put it back and give the same "
@@ -198,11 +199,11 @@ class Training:
         return loss(full, truth, task.labels.ignore_index, self.peers.gather)
 
     def _diverged(self, what: str, value: float, step: int) -> RunFailed:
-        best = self.progress.best
+        found = self.progress.kept
         kept = (
-            f"The best weights so far, of epoch {best['epoch']}, are kept"
-            if best
-            else "No validation was better than the beginning"
+            f"The weights of epoch {found['epoch']} are kept"
+            if found
+            else "No epoch was finished: there are no weights to keep"
         )
         return RunFailed(
             f"{what} became {value} at step {step + 1}, rate {self.task.learning_rate:g}: training "
@@ -231,10 +232,10 @@ class Training:
         tell(row)
 
     def _validate(self, epoch: int, tell: Tell) -> None:
-        """Count the masks of the validation pictures, keep the best weights, and save."""
+        """Count the masks of the validation pictures, keep the weights or not, and save."""
         task, progress, peers = self.task, self.progress, self.peers
         network = self.average.network if self.average is not None else self.network
-        network.eval()
+        peers.level(network.eval())
         validator = Validator(
             spec=task.spec,
             labels=task.labels,
@@ -250,10 +251,10 @@ class Training:
         entry = {"epoch": epoch, "step": progress.step, "loss": loss, **self.monitor.told(totals)}
         progress.history.append(entry)
         progress.loss_sum, progress.loss_steps = 0.0, 0
-        if epoch and _is_better(entry, progress.best):
-            progress.best = entry
+        if epoch and self.keeper.is_kept(entry, rows, progress):
+            progress.kept = entry
             if peers.rank == 0:
-                save_best(task.layout, progress.step, network.state_dict())
+                save_kept(task.layout, progress.step, network.state_dict())
         self._end()
         if peers.rank == 0:
             write_validation(task.layout, epoch, rows)
@@ -289,8 +290,3 @@ class Training:
             self.average.network.load_state_dict(tensors["average"])
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.scaler.load_state_dict(tensors["scaler"])
-
-
-def _is_better(entry: dict[str, Any], best: dict[str, Any] | None) -> bool:
-    value = entry["monitor"]
-    return value is not None and (best is None or value > best["monitor"])

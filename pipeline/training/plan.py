@@ -33,7 +33,7 @@ from maskmill.pipeline.training.samples import (
 from maskmill.pipeline.training.validation import Monitor
 from maskmill.schemas.errors import SettingsError
 
-TRAINING_VERSION: Final = 1
+TRAINING_VERSION: Final = 2
 """Raised whenever the same input and settings would give other weights than before."""
 
 AUTO: Final = "auto"

@@ -9,7 +9,8 @@ from maskmill.schemas.errors import SettingsError
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["poly", "constant"]
-BatchNorm = Literal["auto", "frozen", "train"]
+BatchNorm = Literal["auto", "frozen", "train", "sync"]
+Keep = Literal["level", "best"]
 Resize = Literal["refuse", "nearest"]
 
 
@@ -23,7 +24,9 @@ class Recipe:
     and saturation (of hue a quarter). ``head_rate`` multiplies the learning rate of the classifier.
     ``average`` is the decay of the moving average of the weights, 0 for none; validation and the
     result are of the average. ``clip`` bounds the norm of all gradients together, 0 for no bound.
-    ``patience`` ends after so many epochs without a better one, 0 never does.
+    ``keep`` says which epoch is the result, see :mod:`kept_epoch`.
+    ``patience`` ends after so many epochs without a better one, 0 never does. ``write`` names what
+    is written beside the rows.
     """
 
     epochs: int | None = setting(None, decides=True)
@@ -48,9 +51,11 @@ class Recipe:
     batch_norm: BatchNorm = setting("auto", decides=True)
     resize: Resize = setting("refuse", decides=True)
     monitor: str = setting("miou", decides=True)
+    keep: Keep = setting("level", decides=True)
     patience: int = setting(0, decides=True)
     seed: int = setting(0, decides=True)
     max_pixels: int = setting(MAX_PIXELS, decides=True)
+    write: tuple[str, ...] = setting((), decides=False)  # beside the rows
     precision: str = setting("auto", decides=False)  # what it resolves to is in the identity
     threads: int | None = setting(None, decides=False)  # so is this
 

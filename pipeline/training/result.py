@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,28 +11,51 @@ from safetensors.torch import save
 
 from maskmill.pipeline.metrics.intervals import Bootstrap, interval_of
 from maskmill.pipeline.metrics.registry import METRICS
-from maskmill.pipeline.metrics.totals import TotalsLayout, matrix_to_vector
+from maskmill.pipeline.metrics.totals import TotalsLayout
 from maskmill.pipeline.models.model_folder import CARD, WEIGHTS, spec_document
 from maskmill.pipeline.runs.record import tool_version
-from maskmill.pipeline.training.checkpoint import Progress, load_best, validation_rows
+from maskmill.pipeline.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    load_kept,
+    validation_rows,
+)
 from maskmill.pipeline.training.task import TrainingTask
-from maskmill.pipeline.training.validation import summed
+from maskmill.pipeline.training.validation import vectors_of
 from maskmill.schemas.labels import LabelMap
 
 FOLDER: Final = "model"
 LABELS: Final = "labels.json"
 PAGE: Final = "README.md"
+REPORT: Final = "report.html"
+
+
+class Reporter(Protocol):
+    """Who writes OUT/report.html: a page, which is built on more than training is."""
+
+    def __call__(self, task: TrainingTask, progress: Progress, card: Mapping[str, Any]) -> None:
+        """Write the page of a training that has a kept epoch."""
+
+
+def laid_out(task: TrainingTask, reporter: Reporter) -> dict[str, Any] | None:
+    """OUT/model of the last checkpoint, and its page; None where no epoch was finished."""
+    found = load_checkpoint(task.layout, task.fingerprint)
+    if not found or not found[0].kept:
+        return None
+    card = write_model(task, found[0])
+    reporter(task, found[0], card)
+    return card
 
 
 def write_model(task: TrainingTask, progress: Progress) -> dict[str, Any]:
-    """Lay out the best weights as OUT/model; the document of its model.json.
+    """Lay out the kept weights as OUT/model; the document of its model.json.
 
-    model.json comes last: what it names is there. Needs a best epoch.
+    model.json comes last: what it names is there. Needs a kept epoch.
     """
-    layout, best = task.layout, progress.best
-    if best is None:
+    layout, kept = task.layout, progress.kept
+    if kept is None:
         raise ValueError("no validation after the first step")
-    state = load_best(layout, int(best["step"]))
+    state = load_kept(layout, int(kept["step"]))
     data = save({name: value.contiguous() for name, value in state.items()})
     origin = task.choice.spec.weights
     document = {
@@ -48,7 +71,7 @@ def write_model(task: TrainingTask, progress: Progress) -> dict[str, Any]:
             "kind": task.choice.weights_kind,
         },
         "training": _facts(task, progress),
-        "scores": _scores(task, int(best["epoch"])),
+        "scores": _scores(task, int(kept["epoch"])),
         "before": _scores(task, 0),
     }
     layout.write(f"{FOLDER}/{WEIGHTS}", data)
@@ -66,7 +89,7 @@ def _scores(task: TrainingTask, epoch: int) -> dict[str, Any]:
 
 def scores_of(rows: pa.Table, labels: LabelMap, epoch: int) -> dict[str, Any]:
     """mIoU and the IoU of each class on the validation pictures, with 95 % intervals."""
-    vectors = _vectors(rows, labels)
+    vectors = vectors_of(rows.to_pylist(), labels)
     layout = TotalsLayout.of(labels)
     bootstrap = Bootstrap(len(vectors), layout.size)
     bootstrap.feed(vectors)
@@ -84,14 +107,6 @@ def scores_of(rows: pa.Table, labels: LabelMap, epoch: int) -> dict[str, Any]:
             for index, name in enumerate(labels.names)
         },
     }
-
-
-def _vectors(rows: pa.Table, labels: LabelMap) -> Any:
-    layout = TotalsLayout.of(labels)
-    found = [
-        matrix_to_vector(summed([row], len(labels.classes)), layout) for row in rows.to_pylist()
-    ]
-    return np.stack(found)
 
 
 def _scored(value: Any, drawn: Any) -> dict[str, float | None]:
@@ -114,6 +129,8 @@ def _facts(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         "epochs": task.epochs,
         "best_epoch": progress.best["epoch"] if progress.best else None,
         "best": progress.best["monitor"] if progress.best else None,
+        "kept_epoch": progress.kept["epoch"] if progress.kept else None,
+        "kept": progress.kept["monitor"] if progress.kept else None,
         "ended": progress.ended,
         "monitor": recipe.monitor,
         "seed": recipe.seed,
@@ -146,7 +163,7 @@ def _page(card: Mapping[str, Any]) -> str:
         "Use: `maskmill prelabel SOURCE OUT --model FOLDER` with this folder.",
         "",
         f"Learnt from {training['samples']} pictures in {training['steps']} steps; the weights are",
-        f"those of epoch {training['best_epoch']}, the best by {training['monitor']} on "
+        f"those of epoch {training['kept_epoch']}, {_choice(training)} on "
         f"{card['scores']['images']} other pictures.",
         "Since they chose the epoch, the scores flatter it a little: audit it on pictures that it "
         "has never met.",
@@ -160,6 +177,16 @@ def _page(card: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _choice(training: Mapping[str, Any]) -> str:
+    """Why its weights and no others."""
+    if training["kept_epoch"] == training["best_epoch"]:
+        return f"the best by {training['monitor']}"
+    return (
+        f"the last that {training['monitor']} cannot tell from the best (epoch "
+        f"{training['best_epoch']}, {training['best']:.3f})"
+    )
 
 
 def _score_line(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

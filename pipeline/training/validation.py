@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -19,7 +20,7 @@ from maskmill.pipeline.metrics.confusion import (
     value_table,
 )
 from maskmill.pipeline.metrics.registry import METRICS, metric_of
-from maskmill.pipeline.metrics.totals import Totals, TotalsLayout, matrix_to_vector
+from maskmill.pipeline.metrics.totals import Sums, Totals, TotalsLayout, matrix_to_vector
 from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.segmenter import network_input
 from maskmill.pipeline.models.spec import ModelSpec
@@ -57,13 +58,17 @@ class Monitor:
                 "precision/NAME or recall/NAME"
             )
 
-    def value(self, totals: Totals) -> float:
-        """The number, NaN where there is none."""
+    def values(self, totals: Totals) -> npt.NDArray[np.float64]:
+        """The number of each of the sums, NaN where there is none."""
         name, slash, label = self.text.partition("/")
         metric = METRICS[name]
         if slash and metric.per_class is not None:
-            return float(metric.per_class(totals)[self.labels.index_of(label)])
-        return float(metric.score(totals))
+            return np.asarray(metric.per_class(totals)[..., self.labels.index_of(label)])
+        return np.asarray(metric.score(totals), dtype=np.float64)
+
+    def value(self, totals: Totals) -> float:
+        """The number, NaN where there is none."""
+        return float(self.values(totals))
 
     def told(self, totals: Totals) -> dict[str, Any]:
         """The number itself, mIoU and the IoU of each class; plain values, None for none."""
@@ -152,6 +157,13 @@ def summed(rows: Sequence[Row], num_classes: int) -> ConfusionCounts:
         ]
         add_cells(matrix, *(np.array(one, dtype=np.int64) for one in cells))
     return matrix
+
+
+def vectors_of(rows: Sequence[Row], labels: LabelMap) -> Sums:
+    """(n, D) float64 sums of each picture, as :class:`TotalsLayout` reads them."""
+    layout = TotalsLayout.of(labels)
+    found = [matrix_to_vector(summed([row], len(labels.classes)), layout) for row in rows]
+    return np.stack(found)
 
 
 def _or_none(value: Any) -> float | None:

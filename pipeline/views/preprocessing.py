@@ -49,6 +49,11 @@ class Preprocessing:
         resize: ResizeRule = "longest_side" if self.resize == "none" else self.resize
         return replace(self, size=size, resize=resize, limit=0)
 
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether networks see pictures of every shape in one."""
+        return self.pad or self.resize == "exact"
+
     def describe(self) -> str:
         """One line for people."""
         rule = {

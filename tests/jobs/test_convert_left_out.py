@@ -66,7 +66,9 @@ def test_every_kind_is_counted_and_strict_says_so(tmp_path: Path) -> None:
     assert told(json.loads(again.stdout)) == TOLD
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["info"]["counts"] == {"pictures": 0, "left_out": report["left_out"]}
-    assert CliRunner().invoke(main, ["verify", str(tmp_path / "out")]).exit_code == 0
+    proved = CliRunner().invoke(main, ["verify", str(tmp_path / "out"), "--json"])
+    assert proved.exit_code == 0
+    assert json.loads(proved.stdout) == {"out": str(tmp_path / "out"), "samples": 2, "problems": []}
 
 
 BOX = {"segmentation": [], "bbox": [0, 0, 2, 2]}
@@ -75,7 +77,7 @@ POINTS = {"keypoints": [1, 1, 2]}
 
 @pytest.mark.parametrize("options", [(), ("--strict",), ("--allow-failures", "--check")])
 def test_boxes_alone_are_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Background masks would look like a result: no documents, the same answer every time."""
+    """Background masks would look like a result: refused before anything is written."""
     source = write_coco(tmp_path / "boxes.json", BOX, BOX, POINTS)
     arguments = (source, tmp_path / "out", "--from", "coco", "--to", "voc")
     for _ in range(2):
@@ -83,6 +85,20 @@ def test_boxes_alone_are_refused(tmp_path: Path, options: tuple[str, ...]) -> No
         assert done.exit_code == 1, done.output
         assert "boxes.json: no masks in this document: 2 boxes, 1 key points;" in done.stderr
         assert "maskmill prelabel" in done.stderr
+    assert not list((tmp_path / "out").rglob("*.png"))
+    assert not (tmp_path / "out/run.json").exists()
+
+
+def test_boxes_behind_many_pictures_of_nothing_are_refused_and_the_output_is_told(
+    tmp_path: Path,
+) -> None:
+    """A few pictures are looked at before a run, all after it."""
+    boxes = [{**BOX, "image_id": number} for number in (39, 40)]
+    source = write_coco(tmp_path / "late.json", *boxes, pictures=40)
+    done = convert(source, tmp_path / "out", "--from", "coco", "--to", "voc")
+    assert done.exit_code == 1, done.output
+    assert "no masks in this document: 2 boxes;" in done.stderr
+    assert f"{tmp_path / 'out'} holds masks of background alone and can be deleted" in done.stderr
     assert not list((tmp_path / "out").rglob("*.txt"))  # VOC's own lists of its files
     assert json.loads((tmp_path / "out/run.json").read_text())["state"] != "finished"
 

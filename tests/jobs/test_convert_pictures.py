@@ -89,7 +89,7 @@ def test_pictures_of_a_run_that_have_moved(tmp_path: Path, target: str) -> None:
     check_target(tmp_path, target, is_there=False)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", writable_formats())
 def test_every_target_takes_the_pictures_of_a_run(tmp_path: Path, target: str) -> None:
     if target == "tfrecord":

@@ -18,6 +18,7 @@ from maskmill.pipeline.prelabel.proof import verify_run
 from maskmill.schemas.labels import builtin
 from tests.jobs.in_process import run_in_process
 from tests.pipeline.models.pulled_weights import pulled_weights
+from tests.thorough import sampled
 
 ADE = "deeplabv3plus_mobilenetv2_ade20k"
 FETCHED = [name for name, spec in MODELS.items() if spec.fetched]
@@ -44,7 +45,7 @@ def documents(out: Path) -> tuple[dict, dict]:
     return record["model"], json.loads((out / "annotations.json").read_text())["info"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sampled(MODELS, 5))
 def test_labels_pictures_and_says_that_it_is_untrained(photographs, tmp_path, name):
     layout = run_in_process(photographs, tmp_path / "out", model=name, image_size=65)
     assert [problem for step in verify_run(layout, inputs=True) for problem in step.problems] == []

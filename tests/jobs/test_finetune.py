@@ -91,6 +91,46 @@ def test_scores_of_the_card_are_those_of_the_masks_that_prelabel_makes(
     assert told == pytest.approx(iou.tolist(), abs=2e-3)  # fused convolutions round differently
 
 
+def test_it_can_be_looked_at_before_and_after(trained, data, tmp_path) -> None:
+    """Masks that the view makes give the confusion matrices that training wrote down."""
+    from maskmill.pipeline.review import gallery
+    from maskmill.pipeline.review.opening import open_subject
+    from maskmill.pipeline.review.query import Query
+    from maskmill.pipeline.review.slim_index import SlimIndex
+    from maskmill.schemas.errors import FileFailure
+
+    subject = open_subject(str(trained))
+    index = SlimIndex(subject, None)
+    index.refresh()
+    best = json.loads((trained / "model" / "model.json").read_text())["scores"]["epoch"]
+    told = pq.read_table(trained / "rows" / "validation").to_pylist()
+    wanted = {(row["epoch"], row["key"]): row for row in told}
+    measured = sorted({row["key"] for row in told})
+    first = gallery.page(index, Query(), 0, len(measured))
+    assert sorted(row["key"] for row in first) == measured  # the worst of these, then the others
+    assert [row["miou"] for row in first] == sorted(row["miou"] for row in first)
+    assert gallery.total(index, Query()) == 10
+    for row in first:
+        item = gallery.item(index, row["n"])
+        truth = np.array(Image.open(data / "masks" / row["key"]))
+        np.testing.assert_array_equal(subject.truth(item), truth)
+        for epoch, mask in ((0, subject.before(item)), (best, subject.mask(item))):
+            cells = np.zeros((3, 3), int)
+            np.add.at(cells, (truth, mask), 1)
+            confusion = wanted[epoch, row["key"]]["confusion"]
+            expected = {(one["truth"], one["prediction"]): one["pixels"] for one in confusion}
+            assert {tuple(at): cells[tuple(at)] for at in np.argwhere(cells)} == expected
+        assert subject.row(item)["miou_before"] == wanted[0, row["key"]]["miou"]
+    for path in trained.rglob("*"):  # as while it trains: there is no model yet
+        if path.is_file() and "model" not in path.relative_to(trained).parts:
+            (tmp_path / path.relative_to(trained)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path.relative_to(trained)).write_bytes(path.read_bytes())
+    early = open_subject(str(tmp_path))
+    np.testing.assert_array_equal(early.truth(item), truth)
+    with pytest.raises(FileFailure, match="no model yet"):
+        early.mask(item)
+
+
 def test_the_result_is_a_model_like_any_other(trained, tmp_path) -> None:
     folder = trained / "model"
     info = json.loads(invoke("models", "info", folder, "--json").output)
@@ -252,3 +292,16 @@ def test_killed_at_random_it_ends_with_the_same_weights_and_no_step_twice(data, 
     weights = [(out / "model" / names[0]).read_bytes() for out in (calm, stormy)]
     assert weights[0] == weights[1]
     assert invoke("verify", stormy).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--engine", "local", "--workers", 2), "leave --engine out"),
+        (("--workers", 1000, "--batch-size", 1000), "are too many"),
+        (("--workers", 2, "--batch-size", 3), "does not divide among 2 workers"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(data, tmp_path, options, sentence) -> None:
+    result = finetune(data, tmp_path / "out", *options)
+    assert result.exit_code == 2 and sentence in result.output, result.output

@@ -20,6 +20,11 @@ from maskmill.pipeline.datasets.formats.label_studio import task_to_sample
 from maskmill.pipeline.datasets.samples import ReadContext
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.pipeline.prelabel.writers.mask_file import mask_to_png
+from maskmill.pipeline.review import gallery
+from maskmill.pipeline.review.opening import open_subject
+from maskmill.pipeline.review.query import Query
+from maskmill.pipeline.review.renditions import Crop, Renditions
+from maskmill.pipeline.review.slim_index import SlimIndex
 from maskmill.pipeline.runs.layout import RunLayout
 from tests.jobs.labelled_run import LABELS, SIZE, known_mask, labelled_run
 from tests.label_studio_double import (
@@ -336,6 +341,20 @@ def change(prediction, box):
     return result
 
 
+def seen(out):
+    """(who, how many pixels) by key as `view` has them; every picture and every mask is shown."""
+    subject = open_subject(str(out))
+    index = SlimIndex(subject, None)
+    index.refresh()
+    found = {}
+    for row in gallery.page(index, Query(), 0, 50):
+        item = gallery.item(index, row["n"])
+        assert subject.mask(item).shape == SIZE and Renditions(subject).picture(item, Crop(64))
+        known = subject.row(item)
+        found[row["key"]] = known["annotator"], known["changed_pixels"]
+    return found
+
+
 def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tmp_path):
     push(labels, studio)
     kept = studio.prediction("a/000.png")
@@ -368,6 +387,7 @@ def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tm
     assert found["cat"]["images"] == 2 and found["dog & co"]["images"] == 0
     assert audit["corrections"]["predictions"] == {"changed": 1, "kept": 1, "new": 1}
     assert audit["ledger"]["failed"] == 0  # nine images are to come
+    assert seen(tmp_path / "out")["b/001.png"] == ("ada@example.org", 16)
     (tmp_path / "out" / one["mask_path"]).write_bytes(b"")
     assert "another SHA-256" in maskmill("verify", tmp_path / "out", code=1)
     assert "holds the annotations as they were" in pull(tmp_path / "out", studio, "--run", labels)

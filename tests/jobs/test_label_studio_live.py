@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(not PROGRAM.exists(), reason="needs .venv-label-studio: make label-studio"),
 ]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 COUNT = 200
 SECONDS_OF_OURS = 60
 ORACLE = """
@@ -177,9 +176,33 @@ def _has(studio, name, tasks_there):
     return found[0]["task_number"] >= tasks_there
 
 
+FULL = (500, b'{"detail": "database or disk is full"}')
+
+
+def through(proxy, labels, name):
+    """A push by the proxy, which ends in a sentence where it does not end well."""
+    address = ("--url", f"http://{proxy.address}", "--project", name, "--chunk", "10")
+    result = subprocess.run(
+        command("push", "labelstudio", labels, *address, "--timeout", "10"),
+        env={**os.environ, "LABEL_STUDIO_API_KEY": TOKEN},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode in (0, 1), result.stderr
+    assert result.stderr.count("maskmill: ") == result.returncode  # one sentence
+    return result
+
+
 @pytest.mark.parametrize(
     "faults",
-    [{"resets": 2}, {"lost_answers": 3}, {"torn": 2}, {"stalls": 1, "stall_seconds": 12.0}],
+    [
+        {"resets": 2},
+        {"lost_answers": 3},
+        {"torn": 2},
+        {"stalls": 1, "stall_seconds": 12.0},
+        {"refusals": 3},
+    ],
     ids=lambda faults: next(iter(faults)),
 )
 def test_a_proxy_that_cuts_loses_and_stalls_costs_no_task(studio, tmp_path, faults):
@@ -187,20 +210,38 @@ def test_a_proxy_that_cuts_loses_and_stalls_costs_no_task(studio, tmp_path, faul
     labels, name = labelled_run(tmp_path, 20), f"Faults {next(iter(faults))}"
     with fault_proxy(studio.url.removeprefix("http://")) as proxy:
         proxy.faults = Faults(**faults, only=("POST",))
-        address = ("--url", f"http://{proxy.address}", "--project", name, "--chunk", "10")
-        for _ in range(6):
-            environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN}
-            result = subprocess.run(
-                command("push", "labelstudio", labels, *address, "--timeout", "10"),
-                env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert result.returncode in (0, 1), result.stderr
-            assert result.stderr.count("maskmill: ") == result.returncode  # one sentence
-            if result.returncode == 0:
-                break
-        assert result.returncode == 0
+        ended = [through(proxy, labels, name).returncode]
+        while ended[-1] and len(ended) < 6:
+            ended.append(through(proxy, labels, name).returncode)
+    assert ended[-1] == 0
     [project] = studio.api("GET", "/api/projects/", params={"title": name})["results"]
     is_whole(studio, project["id"], 20)
+
+
+def test_a_full_disk_over_there_is_a_sentence_and_the_rest_continues(studio, tmp_path):
+    labels = labelled_run(tmp_path, 20)
+    push(labels, studio, "Full", "--limit", "10")
+    with fault_proxy(studio.url.removeprefix("http://")) as proxy:
+        proxy.faults = Faults(refusals=1_000, refusal=FULL, only=("POST",))
+        assert "no room left" in through(proxy, labels, "Full").stderr
+        assert proxy.refused["POST"]
+    told = push(labels, studio, "Full", "--json")
+    assert told["ledger"]["ok"] == 10
+    is_whole(studio, told["address"]["project"], 20)
+
+
+def test_a_wrong_token_and_a_deleted_project_lose_nothing(studio, tmp_path):
+    labels = labelled_run(tmp_path, 20)
+    told = push(labels, studio, "Short-lived", "--limit", "10", "--json")
+    project = str(told["address"]["project"])
+    (tmp_path / "token").write_text("0" * 40)
+    wrong = push(labels, studio, project, "--token-file", tmp_path / "token", code=1)
+    assert "refuses the token" in wrong
+    studio.api("DELETE", f"/api/projects/{project}/")
+    assert f"has no project {project}" in push(labels, studio, project, code=2)
+    told = push(labels, studio, "Long-lived", "--json")
+    assert told["ledger"]["ok"] == 20
+    is_whole(studio, told["address"]["project"], 20)
 
 
 def test_a_counter_of_predictions_says_what_was_sent(studio, tmp_path):
@@ -237,36 +278,31 @@ def test_a_personal_access_token_is_taken(studio, tmp_path):
     assert "gives no access" in push(labels, studio, "Personal", *file[:2], code=1)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package 'chromium')")
-def test_the_mask_lies_on_the_object_in_a_browser(studio, tmp_path):
+def test_the_mask_lies_on_the_object_in_a_browser(studio, browser, tmp_path):
     """A white square on black, and its mask: red lies where white was, and nowhere else."""
-    from playwright.sync_api import sync_playwright
-
     labels = labelled_run(tmp_path, 1)
     square = np.zeros((*SIZE, 3), np.uint8)
     square[known_mask(0) == 1] = 255
     Image.fromarray(square).resize((SIZE[1], SIZE[0])).save(tmp_path / "photos" / key_of(0))
     project = push(labels, studio, "Looked at", "--json")["address"]["project"]
     [task] = studio.tasks(project)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(240_000)  # a busy machine is no failure
-        page.goto(f"{studio.url}/user/login/")
-        page.fill("input[name=email]", USER)
-        page.fill("input[name=password]", PASSWORD)
-        page.click("button[type=submit]")
-        page.goto(f"{studio.url}/projects/{project}/data?task={task['id']}")
-        page.wait_for_selector("canvas")
-        shot = tmp_path / "shot.png"
-        for _ in range(60):  # masks are painted some time after the picture
-            page.screenshot(path=shot)
-            if _is_painted(np.array(Image.open(shot).convert("RGB")).astype(int)):
-                break
-            time.sleep(1)
-        if keep := os.environ.get("MASKMILL_KEEP_SCREENSHOT"):
-            shutil.copy(shot, keep)
-        browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(240_000)  # a busy machine is no failure
+    page.goto(f"{studio.url}/user/login/")
+    page.fill("input[name=email]", USER)
+    page.fill("input[name=password]", PASSWORD)
+    page.click("button[type=submit]")
+    page.goto(f"{studio.url}/projects/{project}/data?task={task['id']}")
+    page.wait_for_selector("canvas")
+    shot = tmp_path / "shot.png"
+    for _ in range(60):  # masks are painted some time after the picture
+        page.screenshot(path=shot)
+        if _is_painted(np.array(Image.open(shot).convert("RGB")).astype(int)):
+            break
+        time.sleep(1)
+    if keep := os.environ.get("MASKMILL_KEEP_SCREENSHOT"):
+        shutil.copy(shot, keep)
+    page.close()
     _judge(np.array(Image.open(shot).convert("RGB")).astype(int))
 
 

@@ -77,7 +77,7 @@ def test_a_label_file_is_shown_as_it_is_read(
     [
         ("names.yaml", "person\n", "is plain text, and has no 'names'"),
         ("names.yml", "- person\n", "is a list, and has no 'names'"),
-        ("labels.json", "person\n", "is not JSON"),
+        ("labels.json", "person\n", "is not valid JSON"),
         ("classes.csv", "0,background\n1,person\n", "needs a column Name"),
         ("label_map.pbtxt", "item {\n id: 1\n name: 'x'\n}\n", "line 1: a brace"),
         ("classes.txt", "1 person\n2 car\n", "must count from 0"),

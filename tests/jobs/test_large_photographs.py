@@ -60,7 +60,7 @@ def test_an_overlay_of_a_reduced_picture_looks_like_one_of_the_whole() -> None:
     assert np.abs(whole - reduced).mean() < 1.5
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_labels_of_real_photographs_hardly_change(tmp_path, default_weights) -> None:
     """Packaged photographs at 12 megapixels, one of them progressive, one on its side by EXIF."""
     data = pytest.importorskip("skimage.data")

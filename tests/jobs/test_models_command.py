@@ -120,7 +120,7 @@ def test_import_refuses_labels_that_do_not_fit(tmp_path, network):
     assert result.exit_code in (1, 2) and "21" in result.output and "3" in result.output
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_exported_onnx_answers_like_the_network_and_says_what_it_wants(tmp_path, network, own):
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -16,7 +16,7 @@ from tests.pipeline.datasets.dataset_runs import write_dataset
 
 Oracle = Callable[[str, Path], dict[str, np.ndarray]]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 LABELS = LabelMap.from_names("oracle", ["background", "cat", "grüner_Hund", "z.b"])
 KEYS = ["a.png", "b.c.png", "sub folder/ü.png"]

@@ -120,7 +120,7 @@ def test_builtin_by_name() -> None:
         ("cat:1,2,300::\n", "outside 0..255"),
         ("", "names no class"),
         ("# only a comment\n", "names no class"),
-        ("{broken", "not JSON"),
+        ("{broken", "not valid JSON"),
         ('{"labels": []}', "neither 'classes' nor 'categories'"),
         ('{"categories": [{"name": "x"}]}', "needs id and name"),
         ('{"classes": [{"color": [1, 2, 3]}]}', "not a label map"),

@@ -1,6 +1,6 @@
 // The gallery: filters, counts that can be clicked, thumbnails, pages.
 
-import { ask, asked, filters, go, say, reviewer } from "./address.js";
+import { ask, asked, FILTERS, filters, go, say, reviewer } from "./address.js";
 import { count, css, fixed, hold, make, percent, toast } from "./elements.js";
 
 const LIMIT = 60;
@@ -99,7 +99,7 @@ export class Gallery {
       make("label", {}, make("span", { class: "unseen" }, "Sort by"), make("select", { id: "f-sort", onchange: (event) => go({ sort: event.target.value === "review" ? "" : event.target.value, order: "", page: "" }) },
         ...Object.entries(ORDERS).filter(([name]) => this.sortable(name)).map(([value, text]) => make("option", { value, selected: (query.get("sort") || "review") === value }, text)))),
       make("button", { type: "button", id: "f-order", title: "turn the order round", "aria-label": "turn the order round", onclick: () => this.turn() }, "⇅"),
-      [...query.keys()].some((name) => name !== "sort" && name !== "order" && name !== "page" && name !== "image") ? make("button", { type: "button", id: "f-clear", onclick: () => this.clear() }, "Clear filters") : null,
+      FILTERS.some((name) => query.get(name) && name !== "sort" && name !== "order") ? make("button", { type: "button", id: "f-clear", onclick: () => this.clear() }, "Clear filters") : null,
     );
     const shown = Object.entries(counts.classes).map(([index, images]) => [Number(index), images]).filter(([index]) => this.names.has(index)).sort((one, other) => other[1] - one[1]);
     const most = Math.max(1, ...shown.map(([, images]) => images));

@@ -9,8 +9,8 @@ import { Trial } from "./trial.js";
 const WATCH = 3000; // ms between looks at a run that is under way
 const HELP = [
   ["← →", "previous, next image; in the gallery to move"], ["Enter", "open the image"], ["Esc", "back to the gallery"],
-  ["space", "mask on and off"], ["1 – 9", "one class on and off"], ["O", "fill, outline, both"], ["+ − 0", "zoom in, out, whole"],
-  ["S", "side by side with the truth"], ["H", "confidence as a heat map, where written"],
+  ["space", "mask on and off"], ["1 – 9", "one class on and off"], ["O", "fill, outline, both"], ["+ − 0", "zoom in, out, whole"], ["shift ← → ↑ ↓", "move in the zoomed picture"],
+  ["S", "side by side with the truth, zoomed and moved together"], ["D", "what differs from the truth"], ["B", "what a fine-tuned network said before"], ["H", "confidence as a heat map, where written"],
   ["A", "accept"], ["R", "reject"], ["F", "flag"], ["N", "note"], ["U", "back to the image decided last"], ["/", "search names"], ["?", "this help"],
 ];
 

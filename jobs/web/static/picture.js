@@ -5,7 +5,8 @@ import { css, fixed, hold, make, percent, toast } from "./elements.js";
 import { classTable, DIFFERENCE, HEAT } from "./paint.js";
 import { Stage } from "./stage.js";
 
-const LAYERS = { mask: "mask", truth: "truth", difference: "difference", confidence: "confidence" };
+const LAYERS = { mask: "mask", before: "before", truth: "truth", difference: "difference", confidence: "confidence" };
+const MASKS = { audit: "prediction", finetune: "after" }; // what the mask of other commands is called
 const MODES = ["both", "outline", "fill"];
 const WORDS = { accepted: "Accept", rejected: "Reject", flagged: "Flag" };
 const KEYS = { accepted: "A", rejected: "R", flagged: "F" };
@@ -14,8 +15,6 @@ export class Picture {
   constructor(run) {
     this.run = run;
     this.hidden = new Set();
-    this.layer = "mask";
-    this.beside = "";
     this.last = [];
     this.stageRoot = make("div", { class: "panes", id: "panes" });
     this.stage = new Stage(this.stageRoot);
@@ -27,8 +26,22 @@ export class Picture {
     this.root.append(this.note);
   }
 
+  // What is shown and what lies beside it stand in the address, so that a link shows the same.
+  get layer() {
+    const wanted = asked().get("layer");
+    return this.available().includes(wanted) ? wanted : "mask";
+  }
+
+  get beside() {
+    const wanted = asked().get("beside");
+    return this.available().includes(wanted) ? wanted : "";
+  }
+
   async show(key) {
-    if (key === this.key) return;
+    if (key === this.key) {
+      if (this.image && `${this.layer} ${this.beside}` !== this.shown) await this.rebuild();
+      return;
+    }
     this.key = key;
     const query = filters();
     if (query !== this.query || !this.order) {
@@ -46,9 +59,8 @@ export class Picture {
     const image = await ask(`/api/image/${this.n}`);
     if (key !== this.key) return;
     this.image = image;
-    if (!this.available().includes(this.layer)) this.layer = "mask";
-    if (this.beside && !this.available().includes(this.beside)) this.beside = "";
     this.render();
+    this.stage.n = null; // another picture begins whole
     const size = image.width ? [image.width, image.height] : null;
     await this.stage.show(this.n, image.stamp, size, this.panes()).catch((error) => toast(error.message));
     this.prefetch();
@@ -61,18 +73,22 @@ export class Picture {
   }
 
   available() {
-    const { truth } = this.run;
-    return ["mask", ...(truth ? ["truth", "difference"] : []), ...(this.image?.soft ? ["confidence"] : [])];
+    const { truth, before } = this.run;
+    return ["mask", ...(before ? ["before"] : []), ...(truth ? ["truth", "difference"] : []), ...(this.image?.soft ? ["confidence"] : [])];
+  }
+
+  called(layer) {
+    return layer === "mask" ? MASKS[this.run.command] ?? LAYERS.mask : LAYERS[layer];
   }
 
   panes() {
-    const failed = this.image.status === "failed" && this.run.command !== "audit";
+    const failed = this.image.status === "failed" && !MASKS[this.run.command];
     const table = (name) => (name === "difference" ? DIFFERENCE : name === "confidence" ? HEAT : classTable(this.run.classes, this.run.ignore, this.hidden));
     const pane = (layer) => {
       const canvas = make("canvas", { role: "img", "aria-label": "the picture under its classes" });
       const note = make("p", { class: "pane-note", hidden: true });
       const title = make("figcaption", {}, "");
-      return { canvas, note, frame: make("figure", { class: "pane" }, canvas, note, title), layer: () => { title.textContent = this.run.truth ? layer() : ""; return failed ? "" : layer(); }, table };
+      return { canvas, note, frame: make("figure", { class: "pane" }, canvas, note, title), layer: () => { title.textContent = this.available().length > 1 ? this.called(layer()) : ""; return failed ? "" : layer(); }, table };
     };
     return [pane(() => this.layer), ...(this.beside ? [pane(() => this.beside)] : [])];
   }
@@ -82,12 +98,28 @@ export class Picture {
     await this.stage.show(this.n, this.image.stamp, this.stage.whole, this.panes());
   }
 
+  put(changes) {
+    go(changes, { quiet: true });
+  }
+
+  // The layer instead of the mask, or the mask again.
+  turnTo(layer) {
+    if (this.available().includes(layer)) this.put({ layer: this.layer === layer ? "" : layer });
+  }
+
+  turnBeside() {
+    const { before, truth } = this.run;
+    const other = truth ? "truth" : before ? "before" : this.available().at(-1);
+    if (other !== "mask") this.put({ beside: this.beside ? "" : other });
+  }
+
   back() {
     return make("button", { type: "button", id: "back", onclick: () => go({ image: "" }) }, "‹ Gallery");
   }
 
   render() {
     const { image } = this;
+    this.shown = `${this.layer} ${this.beside}`;
     const place = this.order.indexOf(this.n);
     const step = (by, text, name) => make("button", { type: "button", "aria-label": name, disabled: !this.order[place + by], onclick: () => this.step(by) }, text);
     hold(this.head, this.back(), step(-1, "←", "previous image"), step(1, "→", "next image"),
@@ -104,8 +136,8 @@ export class Picture {
       make("button", { type: "button", id: "toggle", "aria-pressed": String(style.shown), title: "space", onclick: () => this.toggle() }, "Mask"),
       choice("mode", "as", [["both", "fill and outline"], ["outline", "outline"], ["fill", "fill"]], style.mode, (value) => { style.mode = value; this.stage.draw(); }),
       make("label", {}, "opacity", make("input", { type: "range", id: "opacity", min: 0, max: 1, step: 0.05, value: style.opacity, oninput: (event) => { style.opacity = Number(event.target.value); this.stage.draw(); } })),
-      layers.length > 1 ? choice("layer", "show", layers.map((name) => [name, LAYERS[name]]), this.layer, (value) => { this.layer = value; this.rebuild(); }) : null,
-      layers.length > 1 ? choice("beside", "beside", [["", "nothing"], ...layers.map((name) => [name, LAYERS[name]])], this.beside, (value) => { this.beside = value; this.rebuild(); }) : null,
+      layers.length > 1 ? choice("layer", "show", layers.map((name) => [name, this.called(name)]), this.layer, (value) => this.put({ layer: value === "mask" ? "" : value })) : null,
+      layers.length > 1 ? choice("beside", "beside", [["", "nothing"], ...layers.map((name) => [name, this.called(name)])], this.beside, (value) => this.put({ beside: value })) : null,
       make("span", { class: "zoom" }, make("button", { type: "button", "aria-label": "zoom out", onclick: () => this.stage.zoomBy(1 / 1.5) }, "−"), make("button", { type: "button", "aria-label": "whole picture", onclick: () => this.stage.zoomBy(0) }, "▢"), make("button", { type: "button", "aria-label": "zoom in", onclick: () => this.stage.zoomBy(1.5) }, "+")),
     );
   }
@@ -224,13 +256,17 @@ export class Picture {
   }
 
   key_(event) {
+    if (event.shiftKey && event.key.startsWith("Arrow")) {
+      event.preventDefault();
+      this.stage.push({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]);
+      return undefined;
+    }
     const act = {
       ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1), " ": () => this.toggle(), Escape: () => go({ image: "" }),
       a: () => this.decided("accepted"), r: () => this.decided("rejected"), f: () => this.decided("flagged"), n: () => this.writeNote(), u: () => this.undo(),
       "+": () => this.stage.zoomBy(1.5), "=": () => this.stage.zoomBy(1.5), "-": () => this.stage.zoomBy(1 / 1.5), 0: () => this.stage.zoomBy(0),
       o: () => { this.stage.style.mode = MODES[(MODES.indexOf(this.stage.style.mode) + 1) % 3]; this.renderTools(); this.stage.draw(); },
-      s: () => { if (this.available().length > 1) { this.beside = this.beside ? "" : this.available().at(this.run.truth ? 1 : -1); this.rebuild(); } },
-      h: () => { if (this.image.soft) { this.layer = this.layer === "confidence" ? "mask" : "confidence"; this.rebuild(); } },
+      s: () => this.turnBeside(), d: () => this.turnTo("difference"), h: () => this.turnTo("confidence"), b: () => this.turnTo("before"),
     };
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (["a", "r", "f", "n"].includes(name) && !this.run.review) return toast(this.run.why_no_review);

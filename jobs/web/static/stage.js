@@ -30,12 +30,12 @@ export class Stage {
     this.listen();
   }
 
+  // Zoom and place are one for all panes, and stay while the same picture is shown another way.
   async show(n, version, size, panes) {
+    if (n !== this.n) Object.assign(this, { zoom: 1, center: [0.5, 0.5] });
     this.n = n;
     this.version = version;
     this.whole = size;
-    this.zoom = 1;
-    this.center = [0.5, 0.5];
     this.panes = panes;
     this.root.replaceChildren(...panes.map((pane) => pane.frame));
     for (const pane of panes) Object.assign(pane, { base: null, detail: null, error: "" });
@@ -78,11 +78,16 @@ export class Stage {
     }
     const isWhole = this.zoom <= 1.001;
     const box = isWhole ? [0, 0, ...this.whole] : this.visible();
-    const side = Math.max(16, Math.min(MOST, Math.ceil(Math.max(box[2], box[3]) * this.scale())));
-    const query = `side=${side}&v=${this.version}${isWhole ? "" : `&box=${box.join(",")}`}`;
-    await Promise.all(this.panes.map((pane) => this.fetchPane(pane, query, isWhole, mine)));
+    if (isWhole || this.panes.some((pane) => !pane.base)) await this.fetchBox([0, 0, ...this.whole], this.scale() / this.zoom, true, mine);
+    if (!isWhole && mine === this.load) await this.fetchBox(box, this.scale(), false, mine);
     if (mine === this.load) this.root.dataset.ready = `${this.n} ${isWhole ? "whole" : box.join(",")}`;
     this.onchange();
+  }
+
+  async fetchBox(box, scale, isWhole, mine) {
+    const side = Math.max(16, Math.min(MOST, Math.ceil(Math.max(box[2], box[3]) * scale)));
+    const query = `side=${side}&v=${this.version}${isWhole ? "" : `&box=${box.join(",")}`}`;
+    await Promise.all(this.panes.map((pane) => this.fetchPane(pane, query, isWhole, mine)));
   }
 
   async fetchPane(pane, query, isWhole, mine) {
@@ -164,6 +169,12 @@ export class Stage {
     this.center = this.zoom <= 1.001 ? [0.5, 0.5] : [within(this.center[0], x / this.whole[0]), within(this.center[1], y / this.whole[1])];
     this.settle();
     this.onchange();
+  }
+
+  // By a sixth of what is seen, in the direction [x, y].
+  push([x, y]) {
+    const [, , width, height] = this.visible();
+    this.move([(x * width) / 6, (y * height) / 6]);
   }
 
   listen() {

@@ -74,8 +74,10 @@ export class Trial {
     await this.video.play();
     this.frames = 0;
     this.ends = [];
-    const lanes = [this.lane(), this.lane()]; // while one frame is labelled the next is encoded
-    return Promise.all(lanes).catch((error) => { this.stop(); this.numbers.textContent = error.message; });
+    // Each has a frame under way: while some are labelled the next is encoded. The server labels as
+    // many at once as it has cores.
+    const lanes = Math.min(6, Math.max(2, navigator.hardwareConcurrency || 2));
+    return Promise.all(Array.from({ length: lanes }, () => this.lane())).catch((error) => { this.stop(); this.numbers.textContent = error.message; });
   }
 
   stop() {

@@ -81,7 +81,7 @@ class ChangeMaker:
             image=picture_of(after["image_uri"] or before["image_uri"], truth.shape, place),
             truth=png_uri(self._colors[small]), before=png_uri(self._colors[left]),
             after=png_uri(self._colors[right]),
-            difference=png_uri(_difference(small, left, right, self._num_classes)),
+            difference=png_uri(change_colors(small, left, right, self._num_classes)),
         )  # fmt: skip
 
 
@@ -94,9 +94,10 @@ def _is_unchanged(row: Row, truth: LabelMask, prediction: LabelMask) -> bool:
     )
 
 
-def _difference(
+def change_colors(
     truth: LabelMask, before: LabelMask, after: LabelMask, num_classes: int
 ) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) of three masks of one size; a truth of ``num_classes`` or more is ignored."""
     was, is_now = before == truth, after == truth
     painted = np.empty((*truth.shape, 3), dtype=np.uint8)
     painted[was & is_now] = RIGHT

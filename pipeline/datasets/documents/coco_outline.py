@@ -15,7 +15,7 @@ from maskmill.pipeline.datasets.documents.json_arrays import (
 )
 from maskmill.pipeline.datasets.left_out import UNLISTED, UNUSABLE, Omission
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import parse_json
+from maskmill.schemas.json_text import parse_json
 
 WRONG_ENTRY: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 

@@ -12,8 +12,8 @@ import ijson  # type: ignore[import-untyped]
 
 from maskmill.pipeline.datasets.documents.json_depth import DepthGauge
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.json_text import parse_json
 
 CHUNK: Final = 1 << 20
 BETWEEN: Final = b", \t\n\r"

@@ -23,11 +23,12 @@ from maskmill.pipeline.datasets.samples import (
     SampleItem,
 )
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import labels_or, parse_json
+from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.picture import open_picture
 from maskmill.pipeline.masks.run_lengths import distinct
 from maskmill.pipeline.masks.values import cast_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.json_text import parse_json
 from maskmill.schemas.labels import labels_with_background
 
 SUFFIX: Final = "_seg.png"

@@ -29,12 +29,12 @@ from maskmill.pipeline.datasets.samples import (
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import (
     labels_or,
-    parse_json,
     text_lines,
     to_json,
 )
 from maskmill.pipeline.masks.picture import index_png
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.json_text import parse_json
 from maskmill.schemas.labels import LabelMap
 
 NAMES: Final = "id2label.json"

@@ -44,11 +44,11 @@ from maskmill.pipeline.datasets.trees import FileTree, documents
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    parse_json,
 )
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.json_text import parse_json
 from maskmill.schemas.labels import LabelMap, labels_with_background
 
 VERSION: Final = "6.3.1"

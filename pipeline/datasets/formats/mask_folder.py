@@ -13,6 +13,7 @@ from maskmill.pipeline.datasets.class_lists import class_list
 from maskmill.pipeline.datasets.class_masks import read_class_mask
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.formats import label_studio_png
+from maskmill.pipeline.datasets.left_out import OTHER_NAMES, Omission
 from maskmill.pipeline.datasets.mask_names import NamePairs, pair_names
 from maskmill.pipeline.datasets.picture_sizes import picture_beside
 from maskmill.pipeline.datasets.samples import (
@@ -97,6 +98,7 @@ def index(tree: FileTree, options: ReadOptions, mask_format: str = "auto") -> Da
         items=_items(pairs, prefix),
         extras={"binary": True},
         notes=() if note is None else (note,),
+        left_out={Omission(OTHER_NAMES): pairs.others} if pairs.others else {},
     )
 
 

@@ -18,10 +18,10 @@ from maskmill.pipeline.datasets.samples import (
     SampleItem,
 )
 from maskmill.pipeline.datasets.trees import FileTree
-from maskmill.pipeline.datasets.vocabulary import parse_json
 from maskmill.pipeline.models.choice import model_version
 from maskmill.pipeline.runs.layout import shard_of, stretch_of
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+from maskmill.schemas.json_text import parse_json
 from maskmill.schemas.labels import LabelMap
 
 RECORD: Final = "run.json"

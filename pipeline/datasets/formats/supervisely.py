@@ -37,13 +37,13 @@ from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import (
     index_by_name,
     known_index,
-    parse_json,
     to_json,
 )
 from maskmill.pipeline.masks.declared_size import declared_size
 from maskmill.pipeline.masks.polygons import rings_to_mask
 from maskmill.schemas.arrays import BoolMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.json_text import parse_json
 from maskmill.schemas.labels import Color, LabelMap, labels_with_background
 
 META: Final = "meta.json"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from maskmill.pipeline.models.weights.foreign_shapes import some_of
@@ -23,6 +24,8 @@ _HEAD: Final = {
     "classifier": "classifier",
 }  # fmt: skip
 _NORM: Final = ("weight", "bias", "running_mean", "running_var")
+_SEGMENTATION: Final = "segmentation_head."
+LAST_CHANNELS: Final = 1280
 _DROPPED: Final = "mobilenet_v2.conv_1x1."  # the classification network's, read by nobody
 
 
@@ -51,6 +54,52 @@ def renamed(state: Mapping[str, Tensor], where: str = "weights") -> dict[str, Te
     return folded
 
 
+def written(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The other way round: tensors of TensorFlow's network under Hugging Face's names.
+
+    Norms are there and do nothing but add the bias: :func:`renamed` gives back the same tensors.
+    The classification network's last layer, which it expects and nobody reads, is zeros.
+    """
+    found: dict[str, Tensor] = {}
+    for name, values in state.items():
+        place, _, part = name.rpartition(".")
+        layer = _layer(place)
+        if layer == f"{_SEGMENTATION}classifier":
+            found[f"{layer}.convolution.{part}"] = values.clone()
+        elif part == "weight":
+            found[f"{layer}.convolution.weight"] = values.clone()
+        else:
+            found |= _idle_norm(layer, values)
+    last = state["backbone.blocks.16.project.weight"].shape[0]
+    found[f"{_DROPPED}convolution.weight"] = torch.zeros(LAST_CHANNELS, last, 1, 1)
+    return found | _idle_norm(_DROPPED[:-1], torch.zeros(LAST_CHANNELS))
+
+
+def _layer(place: str) -> str:
+    """Their name of one of our layers; the inverse of :func:`_place`."""
+    heads = {ours: theirs for theirs, ours in _HEAD.items()}
+    if place in heads:
+        return f"{_SEGMENTATION}{heads[place]}"
+    if place == "backbone.stem":
+        return "mobilenet_v2.conv_stem.first_conv"
+    units = {ours: theirs for theirs, ours in _UNITS.items()}
+    block, _, unit = place.removeprefix("backbone.blocks.").partition(".")
+    where = "conv_stem" if block == "0" else f"layer.{int(block) - 1}"
+    return f"mobilenet_v2.{where}.{units[unit]}"
+
+
+def _idle_norm(layer: str, bias: Tensor) -> dict[str, Tensor]:
+    epsilon = _ENCODER_EPSILON if layer.startswith("mobilenet_v2.") else _HEAD_EPSILON
+    ones = torch.ones_like(bias)
+    return {
+        f"{layer}.normalization.weight": (ones + epsilon).sqrt(),
+        f"{layer}.normalization.bias": bias.clone(),
+        f"{layer}.normalization.running_mean": torch.zeros_like(bias),
+        f"{layer}.normalization.running_var": ones,
+        f"{layer}.normalization.num_batches_tracked": torch.tensor(0),
+    }
+
+
 def options(state: Mapping[str, Tensor], output_stride: int) -> tuple[tuple[str, Any], ...]:
     """The fields of its MobileNetV2Layout."""
     widths = [state["backbone.stem.weight"].shape[0]]
@@ -68,8 +117,8 @@ def num_classes(state: Mapping[str, Tensor]) -> int:
 
 
 def _place(layer: str) -> str | None:
-    if layer.startswith("segmentation_head."):
-        return _HEAD.get(layer.removeprefix("segmentation_head."))
+    if layer.startswith(_SEGMENTATION):
+        return _HEAD.get(layer.removeprefix(_SEGMENTATION))
     if layer == "mobilenet_v2.conv_stem.first_conv":
         return "backbone.stem"
     found = re.fullmatch(r"mobilenet_v2\.(conv_stem|layer\.(\d+))\.(\w+)", layer)

@@ -1,38 +1,16 @@
 """The page in Chromium: by mouse and by keyboard, wide and narrow, light and dark."""
 
-import base64
-import io
-import json
 import re
 import shutil
-import subprocess
-import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import maskmill
+from tests.browser_pages import SCREENS, pixels, serious, until, watched
 from tests.jobs.web.conftest import NASTY, Served
 
-SCREENS = [(1280, 900, "light"), pytest.param((390, 844, "dark"), marks=pytest.mark.slow)]
-IDS = ["wide and light", "narrow and dark"]
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory):
-    """The rules of axe-core, fetched by npm; skips where there is none."""
-    if shutil.which("npm") is None:
-        pytest.skip("needs npm, for axe-core")
-    folder = tmp_path_factory.mktemp("axe")
-    done = subprocess.run(
-        ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "axe-core@4"],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if done.returncode or not script.is_file():
-        pytest.skip(f"axe-core cannot be fetched: {done.stderr[-200:]}")
-    return script.read_text(encoding="utf-8")
+WIDE, NARROW = SCREENS
 
 
 @pytest.fixture(scope="module")
@@ -45,25 +23,12 @@ def looked_at(made, tmp_path_factory):
     server.stop()
 
 
-@pytest.fixture(params=SCREENS, ids=IDS)
+@pytest.fixture(params=[WIDE, pytest.param(NARROW, marks=pytest.mark.slow)])
 def tab(request, browser, looked_at):
-    width, height, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=False
-    )
-    page = context.new_page()
-    page.set_default_timeout(90_000)  # a busy machine is no failure
-    problems = []
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("response", lambda answer: answer.status >= 400 and problems.append(answer.url))
-    page.on("dialog", lambda dialog: problems.append(f"dialog {dialog.message}"))
-    page.goto(looked_at[0].address)
-    page.wait_for_selector(".card")
-    yield page
-    assert problems == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    context.close()
+    with watched(browser, SCREENS[request.param]) as page:
+        page.goto(looked_at[0].address)
+        page.wait_for_selector(".card")
+        yield page
 
 
 def keys_of(page):
@@ -75,24 +40,9 @@ def opened(page, key):
     page.wait_for_selector("#panes[data-ready]")
 
 
-def until(page, condition, arg=None, seconds=90):
-    """Playwright evaluates such a condition as text, which the page forbids."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(condition, arg):
-        assert time.monotonic() < end, condition
-        page.wait_for_timeout(50)
-
-
 def unfold(page):
     if not page.evaluate("document.querySelector('details.side').open"):
         page.locator("details.side > summary").click()
-
-
-def pixels(page, selector="#panes canvas"):
-    """(H, W, 4) of what a canvas shows."""
-    uri = page.evaluate("one => document.querySelector(one).toDataURL('image/png')", selector)
-    data = base64.b64decode(uri.partition(",")[2])
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
 
 
 def test_the_gallery_by_mouse(tab, looked_at):
@@ -222,17 +172,6 @@ def test_review_by_keyboard_alone(tab, looked_at):
     assert re.search(r"\d+ reviewed, \d+ left", tab.inner_text("#progress"))
     tab.keyboard.press("/")
     assert tab.evaluate("document.activeElement.id") == "f-text"
-
-
-def serious(page, axe):
-    """Faults that axe calls serious or critical, as text."""
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document)")
-    return [
-        f"{fault['id']}: {json.dumps([node['html'][:160] for node in fault['nodes']][:3])}"
-        for fault in found["violations"]
-        if fault["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.slow

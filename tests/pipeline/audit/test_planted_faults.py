@@ -17,7 +17,7 @@ from tests.pipeline.audit.wobbly import (
     wobbly,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 TURNS = {
     "mirrored": np.fliplr, "upside down": np.flipud, "quarter": lambda mask: np.rot90(mask, -1),
     "half": lambda mask: np.rot90(mask, 2), "three quarters": np.rot90,

@@ -23,7 +23,7 @@ from maskmill.pipeline.audit.sides import (
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS
 from maskmill.pipeline.datasets.samples import Sample
 from maskmill.pipeline.masks.registry import MASK_FORMATS
-from maskmill.schemas.errors import RunFailed, SettingsError
+from maskmill.schemas.errors import DocumentFailure, RunFailed, SettingsError
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.prelabel import METADATA
 from tests.pipeline.audit.audited import audited
@@ -249,3 +249,23 @@ def test_a_torn_run_is_told_with_what_to_do(tmp_path):
     (tmp_path / "run/run.json").write_text("[" * 100_000)
     with pytest.raises(RunFailed, match="remove the folder and begin anew"):
         list_side(str(tmp_path / "run"), format="prelabel")
+
+
+@pytest.mark.parametrize("shape", ["boxes", "masks"])
+def test_a_side_of_boxes_alone_is_refused(tmp_path, shape):
+    """Its masks would be background, and the numbers of background would look like a result."""
+    polygon = [[1, 1, 5, 1, 5, 4, 1, 4]] if shape == "masks" else []
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [1, 1, 4, 3],
+             "area": 12, "segmentation": polygon}
+        ],
+    }  # fmt: skip
+    (tmp_path / "side.json").write_text(json.dumps(document))
+    if shape == "masks":
+        assert len(list_side(str(tmp_path / "side.json")).files) == 1
+        return
+    with pytest.raises(DocumentFailure, match=r"side\.json: no masks in this document: 1 boxes"):
+        list_side(str(tmp_path / "side.json"))

@@ -125,6 +125,25 @@ def test_the_command_pairs_says_so_and_copies(tmp_path: Path) -> None:
     assert wrong.exit_code == 2 and "--mask-suffix is for folders of masks" in wrong.stderr
 
 
+@pytest.mark.parametrize("has_pictures", [True, False])
+def test_files_called_otherwise_are_counted(tmp_path: Path, has_pictures: bool) -> None:
+    """--mask-suffix: photographs of masks are no loss, a mask of another name is."""
+    for number in NUMBERS[:4]:
+        write(tmp_path / f"in/gt/{number}_mask.png", 1)
+        if has_pictures:
+            write(tmp_path / f"in/photos/{number}.png", int(number), "RGB")
+    write(tmp_path / "in/gt/other_edge.png", 1)
+    (tmp_path / "in/classes.txt").write_text("background\ncat\n")
+    told = ("--from", "masks", "--to", "indexed", "--mask-suffix", "_mask", "--strict")
+    done = convert(tmp_path / "in", tmp_path / "out", *told)
+    assert done.exit_code == 3, done.output
+    report = json.loads(done.stdout)
+    assert report["left_out"] == [{"kind": "other_names", "what": "", "count": 1}]
+    assert report["ledger"]["ok"] == 4
+    (tmp_path / "in/gt/other_edge.png").unlink()
+    assert convert(tmp_path / "in", tmp_path / "two", *told).exit_code == 0
+
+
 def test_masks_alone_are_no_pictures_of_each_other():
     """Cityscapes' and CamVid's names: what differs between two masks is no affix of theirs."""
     for names in (

@@ -165,7 +165,7 @@ def test_the_next_step_works_as_it_stands(shared: Path, tmp_path: Path, folder: 
     run_next_step(inspect(shared / "data" / folder), tmp_path / "out")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_next_step_of_real_masks_keeps_the_names_of_their_list(
     shared: Path, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ def assert_same(network, run, shapes=SHAPES):
         torch.testing.assert_close(run(images) / scale, expected / scale, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_onnx_of_our_networks(tmp_path):
     pytest.importorskip("onnxscript")
     network = own_network("resnet18")
@@ -48,14 +48,14 @@ def test_onnx_of_our_networks(tmp_path):
     assert_same(network, run)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_program_of_our_networks(tmp_path):
     network = own_network("mobilenetv3_large")
     export_model(network, tmp_path / "model.pt2", "torch", (97, 65))
     assert_same(network, torch.export.load(tmp_path / "model.pt2").module())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_registered_model_with_metadata(tmp_path):
     spec = MODELS[DEFAULT_MODEL]
     network = load_network(spec, None, untrained=True)

@@ -15,6 +15,7 @@ from maskmill.pipeline.models.weights.foreign_state import foreign_layout
 from maskmill.pipeline.models.weights.state import fill_network, load_state
 from maskmill.schemas.errors import ModelError
 from tests.pipeline.models.foreign_networks import Mmseg, Vainf, make_separable, randomize
+from tests.thorough import sampled
 
 CLASSES = 5
 
@@ -44,7 +45,7 @@ def assert_same(theirs: nn.Module, ours: nn.Module, height=65, width=97):
 
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("backbone", ["mobilenet", "resnet50"])
-@pytest.mark.parametrize("plus", [True, False])
+@pytest.mark.parametrize("plus", sampled([True, False], 2))
 def test_vainf(tmp_path, backbone, plus, output_stride):
     theirs = randomize(Vainf(backbone, CLASSES, output_stride, plus=plus))
     document = {"cur_itrs": 30000, "model_state": theirs.state_dict(), "best_score": 0.7}
@@ -90,10 +91,10 @@ def test_vainf_separable(tmp_path):
     assert_same(theirs, ours)
 
 
-@pytest.mark.parametrize("options", [
+@pytest.mark.parametrize("options", sampled([
     {"plus": True}, {"plus": True, "separable_bottleneck": True}, {"plus": True, "width": 48},
     {"plus": True, "deep_stem": False}, {"plus": False}, {"plus": False, "deep_stem": False},
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_mmsegmentation(tmp_path, options):
     theirs = randomize(Mmseg(CLASSES, **options))
     document = {"meta": {"epoch": 3, "PALETTE": [[1, 2, 3]]}, "state_dict": theirs.state_dict()}
@@ -116,7 +117,7 @@ class Wrapped(nn.Module):
         return network.segmentation_head[0](network.decoder(network.encoder(images)))
 
 
-@pytest.mark.parametrize(("architecture", "encoder", "options"), [
+@pytest.mark.parametrize(("architecture", "encoder", "options"), sampled([
     ("DeepLabV3Plus", "resnet34", {}),
     ("DeepLabV3Plus", "resnet50", {"encoder_output_stride": 8}),
     ("DeepLabV3Plus", "resnet18", {"decoder_aspp_separable": False, "decoder_channels": 64}),
@@ -124,7 +125,7 @@ class Wrapped(nn.Module):
     ("DeepLabV3Plus", "tu-xception65", {}),
     ("DeepLabV3", "resnet18", {}),
     ("DeepLabV3", "resnet50", {"decoder_aspp_separable": True}),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_segmentation_models_pytorch(tmp_path, architecture, encoder, options):
     smp = pytest.importorskip("segmentation_models_pytorch")
     model = getattr(smp, architecture)(
@@ -160,7 +161,8 @@ def test_segmentation_models_pytorch_before_its_decoder_had_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "variant", ["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"]
+    "variant",
+    sampled(["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"], 3),
 )
 def test_torchvision_reference_training(tmp_path, variant):
     model = randomize(

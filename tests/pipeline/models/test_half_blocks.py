@@ -58,7 +58,7 @@ def test_cores_that_round_say_what_half_arithmetic_says():
     assert torch.allclose(in_earnest, rounded, atol=2e-3 * rounded.abs().max())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_fp16_keeps_the_labels_of_the_default_model(shared):
     """At full size, on photographs of five collections; each counts the same."""
     spec, weights = MODELS[DEFAULT_MODEL], pulled_weights(DEFAULT_MODEL)

@@ -14,6 +14,7 @@ from maskmill.pipeline.models.registry import MODELS
 from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter, load_network
 from maskmill.pipeline.views.preparation import prepare
 from tests.pipeline.models.pulled_weights import pulled_weights
+from tests.thorough import sampled
 
 X05, X10 = "deeplabv3_mobilenetv2_x05_voc", "deeplabv3_mobilenetv2_voc"
 ADE = "deeplabv3plus_mobilenetv2_ade20k"
@@ -56,7 +57,7 @@ def sampled_labels(answer: PictureLogits, size_hw: tuple[int, int]) -> np.ndarra
     return grid.argmax(0).numpy()
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("picture", sampled(PICTURES, 3))
 @pytest.mark.parametrize(("name", "size"), [(X05, 257), (X10, 513)])
 def test_float_networks_agree_on_9999_of_10000_pixels(shared, name, size, picture):
     network = load_network(MODELS[name], pulled_weights(name))
@@ -65,7 +66,7 @@ def test_float_networks_agree_on_9999_of_10000_pixels(shared, name, size, pictur
     assert (found == expected).mean() >= 0.9999
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_quantised_network_agrees_on_97_of_100_pixels(shared):
     weights = shared / "weights" / "deeplabv3_mnv2_ade20k_int8.tflite"
     network = load_network(MODELS[ADE], weights)

@@ -6,7 +6,7 @@ import pytest
 
 from maskmill.pipeline.models.worker_facts import WorkerFacts
 from maskmill.pipeline.prelabel.job import PrelabelJob
-from maskmill.pipeline.prelabel.plan import GPU_BLOCK_IMAGES, GPU_GROUP
+from maskmill.pipeline.prelabel.plan import GPU_BLOCK_IMAGES, GPU_GROUP, GPU_GROUP_OF_SHAPES
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.schemas.errors import SettingsError
 from tests.sick_images import write_small_pictures
@@ -19,7 +19,7 @@ FACTS = WorkerFacts(
     num_classes=21,
     gpu="Some GPU",
     driver="13.2",
-    fitting_group=GPU_GROUP,
+    fitting_group=GPU_GROUP_OF_SHAPES,
     worker="here:1",
 )
 
@@ -69,8 +69,9 @@ def test_blocks_are_larger_on_gpus_and_only_there(source, tmp_path):
 
 
 def test_the_identity_names_the_gpu_and_the_group_that_was_asked_for(source, tmp_path):
-    plan = resolved(source, tmp_path, FACTS, replace(FACTS, fitting_group=2, driver="12.8"))
-    assert (plan.identity["gpu"], plan.identity["group_size"]) == ("Some GPU", GPU_GROUP)
+    small = replace(FACTS, fitting_group=2, driver="12.8")
+    plan = resolved(source, tmp_path, FACTS, small, batch_size=8)
+    assert (plan.identity["gpu"], plan.identity["group_size"]) == ("Some GPU", 8)
     assert "driver" not in plan.identity and "fitting_group" not in plan.identity
     told = {"gpu": "Some GPU", "driver": "12.8, 13.2", "fitting_group": 2}
     assert plan.facts["workers"] == told
@@ -83,3 +84,18 @@ def test_the_identity_names_the_gpu_and_the_group_that_was_asked_for(source, tmp
 def test_workers_with_different_gpus_are_refused(source, tmp_path):
     with pytest.raises(SettingsError, match=r"Some GPU on here:1, Another .* --accelerator-type"):
         resolved(source, tmp_path, FACTS, replace(FACTS, gpu="Another", worker="there:1"))
+
+
+@pytest.mark.parametrize(
+    ("model", "group"),
+    [
+        ("deeplabv3_mobilenetv2_x05_voc", GPU_GROUP),
+        ("deeplabv3plus_resnet50", GPU_GROUP),
+        ("deeplabv3_mobilenet_v3_large", GPU_GROUP_OF_SHAPES),
+    ],
+)
+def test_groups_are_small_where_pictures_come_in_many_shapes(source, tmp_path, model, group):
+    plan = resolved(source, tmp_path, FACTS, model=model)
+    assert plan.identity["group_size"] == group
+    on_cores = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
+    assert resolved(source, tmp_path, on_cores, model=model).identity["group_size"] == 1

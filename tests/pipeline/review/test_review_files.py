@@ -20,8 +20,6 @@ from maskmill.pipeline.review.opening import Opening, open_subject
 from maskmill.pipeline.review.query import Query
 from maskmill.pipeline.review.renditions import Crop, Renditions
 from maskmill.pipeline.review.slim_index import SlimIndex
-from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.record import RunRecord
 from maskmill.schemas.errors import FileFailure, SettingsError
 from maskmill.schemas.labels import builtin
 
@@ -146,13 +144,6 @@ def test_options_that_do_not_fit_are_refused(masks, tmp_path):
         open_subject(str(tmp_path / "pictures"))
     with pytest.raises(SettingsError, match=r"--truth .*leave it out"):
         open_subject(str(masks[0]), Opening(format="palette", labels="voc", truth="x"))
-
-
-def test_a_fine_tune_is_refused_with_what_to_look_at(tmp_path):
-    record = RunRecord(command="finetune", identity={}, label_map=VOC.to_dict())
-    record.save(RunLayout(str(tmp_path)))
-    with pytest.raises(SettingsError, match=r"holds a fine-tune.*--model .*/model"):
-        open_subject(str(tmp_path))
 
 
 def test_crops_stay_inside():

@@ -102,7 +102,7 @@ def test_folders_are_what_lies_below_them(layout, bucket: str, server: str):
         layout.read("nothing")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_long_lists_are_whole(layout, bucket: str, server: str):
     names = {f"{number:04d}.txt" for number in range(1001)}
     for name in names:
@@ -164,7 +164,7 @@ def test_broken_connections_are_ridden_out(layout, proxy: FaultProxy, trouble: s
     assert RETRIES.retries - before == (2 if trouble == "torn" else 4)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_stall_of_thirty_seconds_with_the_usual_timeouts(layout, proxy: FaultProxy):
     patient = RunLayout(layout.root.replace("&request_timeout=1", ""))
     proxy.faults.stalls, proxy.faults.stall_seconds = 1, 30.0

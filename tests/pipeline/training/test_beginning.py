@@ -11,8 +11,10 @@ from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.loading import build_network
 from maskmill.pipeline.models.model_folder import folder_spec, spec_document
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
-from maskmill.pipeline.training.defaults import default_epochs, default_size
+from maskmill.pipeline.training.defaults import default_epochs, default_rate, default_size
+from maskmill.pipeline.training.job import knows_all
 from maskmill.pipeline.training.network import beginning, trained_spec
+from maskmill.pipeline.training.recipe import Recipe
 from maskmill.pipeline.training.samples import TRAIN, UNUSED, VALIDATE, roles_of
 from maskmill.schemas.errors import ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -113,6 +115,18 @@ def test_small_pictures_are_not_blown_up_and_large_ones_keep_the_models_size() -
 
 
 def test_epochs_are_some_minutes_on_a_cpu_and_never_none() -> None:
-    assert default_epochs(80, 8, "cpu") == 30
-    assert default_epochs(1_000_000, 8, "cpu") == 1
-    assert default_epochs(1, 8, "cuda") == 200
+    assert default_epochs(80, 8, "cpu", 257) == 20 and default_epochs(80, 8, "cpu", 129) == 20
+    assert default_epochs(80, 8, "cpu", 514) == 5  # four times the pixels, a quarter of the steps
+    assert default_epochs(1_000_000, 8, "cpu", 257) == 1
+    assert default_epochs(1, 8, "cuda", 513) == 200
+
+
+def test_a_model_that_knows_every_class_learns_at_a_small_share_of_the_rate() -> None:
+    choice = ModelChoice(spec=SPEC, weights_path=None, weights_sha256="", labels=KNOWN)
+    some, more = (LabelMap.from_names("x", names) for names in (("other", "cat"), ("other", "dog")))
+    assert knows_all(choice, some) and not knows_all(choice, more)
+    assert not knows_all(replace(choice, weights_kind="untrained"), some)
+    recipe = Recipe()
+    assert default_rate(recipe, knows_all=True) == pytest.approx(3e-5)
+    assert default_rate(recipe, knows_all=False) == 1e-3
+    assert default_rate(Recipe(learning_rate=0.5), knows_all=True) == 0.5

@@ -16,7 +16,24 @@ function sortBy(table, heading) {
   const rows = [...table.tBodies[0].rows];
   rows.sort((left, right) => compare(key(left), key(right), descending));
   table.tBodies[0].append(...rows);
+  foldRows(table);
 }
+
+// A phone shows less at once: parts are closed there, and long tables begin with their first rows.
+const narrow = innerWidth < 640;
+if (narrow) for (const part of document.querySelectorAll("details.part")) part.open = false;
+
+function foldRows(table) {
+  const button = table.closest(".scroll").nextElementSibling;
+  const rows = [...table.tBodies[0].rows];
+  const first = narrow ? 10 : 25;
+  const isShort = !table.dataset.unfolded && rows.length > first;
+  rows.forEach((row, place) => row.classList.toggle("beyond", isShort && place >= first));
+  button.hidden = !isShort;
+  button.textContent = `Show all ${rows.length}`;
+  button.onclick = () => { table.dataset.unfolded = "yes"; foldRows(table); };
+}
+foldRows(document.getElementById("class-table"));
 
 function compare(left, right, descending) {
   if (left === "" || right === "") return (left === "") - (right === "");
@@ -50,7 +67,7 @@ function filterGallery() {
 }
 
 // Long galleries begin with their first pictures; the others are a click away.
-const FIRST = innerWidth < 640 ? 3 : 8;
+const FIRST = narrow ? 2 : 8;
 function fold(pictures, isFolded) {
   const button = pictures.parentNode.querySelector(`#${pictures.id} + .more`);
   const figures = [...pictures.children];

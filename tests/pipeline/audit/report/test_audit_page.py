@@ -11,6 +11,9 @@ from PIL import Image
 
 from maskmill.pipeline.audit.report.page import audit_page
 from maskmill.pipeline.audit.report.thumbnails import SIDE, ThumbnailMaker
+from tests.browser_pages import OTHER_SCREENS, SCREENS, serious, watched
+
+WIDE, NARROW = SCREENS
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +201,40 @@ def test_the_mean_iou_comes_first_and_the_folded_page_is_not_long(opened, audite
     assert not tab.locator("#definitions + details").evaluate("one => one.open")
     assert tab.evaluate("document.documentElement.scrollHeight") <= 6000
     assert problems == []
+
+
+@pytest.mark.parametrize("screen", [NARROW, *(pytest.param(one, marks=pytest.mark.slow)
+                                              for one in (WIDE, *OTHER_SCREENS))])  # fmt: skip
+def test_every_screen_has_the_mean_iou_first_and_pictures_by_keyboard(
+    browser, page, audited, tmp_path, screen
+):
+    path = tmp_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    with watched(browser, {**SCREENS, **OTHER_SCREENS}[screen], offline=True) as tab:
+        tab.goto(path.as_uri())
+        headline = tab.locator(".headline b")
+        assert headline.inner_text() == f"{audited[0]['metrics']['miou']['value']:.4f}"
+        assert headline.bounding_box()["y"] < 120 and headline.bounding_box()["height"] > 40
+        assert tab.evaluate("document.documentElement.scrollHeight") <= 6000
+        pictures = tab.locator("#gallery figure .four").first
+        picture = pictures.locator("img").first
+        pictures.focus()
+        small = picture.bounding_box()["width"]
+        tab.keyboard.press("Enter")
+        assert picture.bounding_box()["width"] > 1.3 * small
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        tab.keyboard.press("Escape")
+        assert picture.bounding_box()["width"] == small
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("screen", SCREENS)
+def test_axe_finds_no_serious_fault(browser, page, axe, tmp_path, screen):
+    path = tmp_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    with watched(browser, SCREENS[screen]) as tab:
+        tab.goto(path.as_uri())
+        assert serious(tab, axe) == []
 
 
 def test_truth_and_prediction_lie_over_the_picture(audited):
