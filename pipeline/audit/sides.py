@@ -40,8 +40,7 @@ FOLDER_FORMATS = ("auto", "masks", *MASK_FORMATS)
 """Folders, globs and lists of mask files, which are read value by value."""
 
 BY_FILE = ("masks", "cityscapes", "cityscapes_train_ids", "cityscapes_color")
-"""Layouts that are read as folders of mask files: the values are classes of the audit, and pairing
-chooses among the files that Cityscapes has for one picture."""
+"""Read as folders of mask files: values are the audit's classes; pairing chooses the files."""
 
 DOCUMENTS = (".json", ".xml", ".zip", ".tar")
 """Files that may be a dataset; other ones are a mask or a list of masks."""
@@ -283,9 +282,10 @@ def _run_rows(layout: RunLayout) -> Iterator[dict[str, Any]]:
 def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> SideListing:
     reader, tree = _open_dataset(source, format_name)
     index = reader.index(tree, ReadOptions(labels=labels))
-    context = ReadContext(tree=tree, labels=index.labels, extras=dict(index.extras))
     items = kept_items(index.items)
-    refuse_bare(source, reader, items, context)
+    if dataset_format(format_name).bare_shapes:
+        context = ReadContext(tree=tree, labels=index.labels, extras=dict(index.extras))
+        refuse_bare(source, reader, items, context)
     files = tuple(
         MaskFile(item.key, tree.uri, json.dumps(asdict(item), ensure_ascii=False)) for item in items
     )

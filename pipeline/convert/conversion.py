@@ -141,7 +141,8 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
         left_out=index.left_out,
     )
     items = kept_items(index.items)
-    refuse_bare(request.source, reader, items, plan.read_context)
+    if source.bare_shapes:
+        refuse_bare(request.source, reader, items, plan.read_context)
     return (plan, items) if request.only is None else _only(plan, items, request.only)
 
 

@@ -1,4 +1,8 @@
-"""Boxes and key points without a mask: background alone would look like a result."""
+"""Boxes and key points without a mask: background alone would look like a result.
+
+Only documents hold them (``DatasetFormat.bare_shapes``), so no mask file, which might kill the
+process that decodes it, is read before a run.
+"""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -27,7 +27,7 @@ class DatasetFormat:
     ``checker_name``, for --check; ``import_command``: what stands before a document (of
     ``package_suffix``) to hand it to its program; ``mask_format``: a folder of masks in that
     format of MASK_FORMATS; ``pairs_by_name``: pictures are found by the names of the masks, and
-    ``--mask-suffix`` says how.
+    ``--mask-suffix`` says how; ``bare_shapes``: its documents may hold boxes or key points alone.
     """
 
     name: str = ""
@@ -48,6 +48,7 @@ class DatasetFormat:
     package_suffix: str = ""
     mask_format: str | None = None
     pairs_by_name: bool = False
+    bare_shapes: bool = False
 
     @property
     def checked_by(self) -> str:

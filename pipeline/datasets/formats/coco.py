@@ -280,6 +280,7 @@ def has_own_folder(tree: FileTree, name: str) -> bool:
 READER = document_reader(index, read)
 PYCOCOTOOLS_READER = document_reader(index, partial(read, decode=annotation_to_mask))
 COCO = DatasetFormat(
+    bare_shapes=True,
     reader=READER,
     writer=DatasetWriter(write_rle, finish),
     recogniser=recognise,

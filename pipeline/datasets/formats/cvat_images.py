@@ -288,6 +288,7 @@ def recognise(tree: FileTree) -> str | None:
 
 
 CVAT_IMAGES = DatasetFormat(
+    bare_shapes=True,
     reader=document_reader(index, read),
     writer=DatasetWriter(write_masks, finish),
     recogniser=recognise,

@@ -162,4 +162,6 @@ def recognise(tree: FileTree) -> str | None:
     return None
 
 
-DATUMARO = DatasetFormat(reader=document_reader(index, read), recogniser=recognise)
+DATUMARO = DatasetFormat(
+    bare_shapes=True, reader=document_reader(index, read), recogniser=recognise
+)

@@ -256,6 +256,7 @@ def recognise(tree: FileTree) -> str | None:
 
 
 LABEL_STUDIO = DatasetFormat(
+    bare_shapes=True,
     reader=document_reader(index, read),
     writer=DatasetWriter(write_brush, partial(finish, kind="brushlabels")),
     recogniser=recognise,

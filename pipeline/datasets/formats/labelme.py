@@ -275,6 +275,7 @@ def recognise(tree: FileTree) -> str | None:
 
 
 LABELME = DatasetFormat(
+    bare_shapes=True,
     reader=document_reader(index, read),
     writer=DatasetWriter(write_masks, finish),
     recogniser=recognise,

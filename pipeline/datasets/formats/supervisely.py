@@ -251,6 +251,7 @@ def recognise(tree: FileTree) -> str | None:
 
 
 SUPERVISELY = DatasetFormat(
+    bare_shapes=True,
     reader=document_reader(index, read),
     writer=DatasetWriter(write, finish),
     recogniser=recognise,

@@ -237,6 +237,7 @@ def recognise(tree: FileTree) -> str | None:
 
 
 YOLO = DatasetFormat(
+    bare_shapes=True,
     reader=document_reader(index, read),
     writer=DatasetWriter(write, finish),
     recogniser=recognise,
