@@ -1,11 +1,13 @@
 """What an audit costs beside decoding the masks it compares; ratios measured in one run.
 
-    python benchmarks/audit_counting.py [--pairs N] [--turns N] [--memory [FEW MANY]]
+    python benchmarks/audit_counting.py [--pairs N] [--turns N] [--sizes WxH ...]
+    python benchmarks/audit_counting.py --memory [FEW MANY]
 
-Masks are palette PNGs of 500 x 375 made of smooth random regions with a void border, and as many
-predictions that differ along the borders and in some regions; real Pascal VOC masks where they lie
-beside the checkout. One process, one thread, files in the page cache. Ways take turns; the median
-of the turns counts. ``--memory`` audits FEW and MANY pairs with the command and compares peaks.
+Masks are palette PNGs made of smooth random regions with a void border, and as many predictions
+that differ along the borders and in some regions; at 500 x 375, real Pascal VOC masks where they
+lie beside the checkout. One process, one thread, files in the page cache. Ways take turns; the
+median of the turns counts. ``--memory`` audits FEW and MANY pairs with the command and compares
+peaks.
 """
 
 import argparse
@@ -24,7 +26,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 from processes import anonymous_bytes, descendants, proportional_set_sizes
 
@@ -37,13 +38,17 @@ from maskmill.schemas.tables.audit import PAIRS
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "voc_masks_500"
 LABELS = builtin("voc")
+NO_FACTS = dict.fromkeys(PAIRS.names)
 COUNTS_ONLY = Measures(boundaries=False, regions=False, truth_checks=False, alignment=False)
 NO_ALIGNMENT = Measures(alignment=False)
 Way = Callable[[list[tuple[Path, Path]]], None]
+Size = tuple[int, int]  # width and height
+VOC_SIZE: Size = (500, 375)
 
 
-def made_mask(rng: np.random.Generator) -> np.ndarray:
+def made_mask(rng: np.random.Generator, size: Size) -> np.ndarray:
     noise = cv2.GaussianBlur(rng.random((375, 500), dtype=np.float32), (0, 0), 25)
+    noise = cv2.resize(noise, size)
     mask = np.digitize(noise, np.quantile(noise, [0.6, 0.8, 0.9])).astype(np.uint8)
     mask = np.array([0, *rng.choice(np.arange(1, 21), 3, replace=False)], np.uint8)[mask]
     square = np.ones((5, 5), np.uint8)
@@ -54,8 +59,10 @@ def made_mask(rng: np.random.Generator) -> np.ndarray:
 def predicted(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The mask without void, its borders moved by smooth random steps, one region mistaken."""
     height, width = mask.shape
+    wobble = 3 * height / 375  # pixels
     steps = [
-        cv2.resize(rng.normal(0, 3, (9, 12)).astype(np.float32), (width, height)) for _ in range(2)
+        cv2.resize(rng.normal(0, wobble, (9, 12)).astype(np.float32), (width, height))
+        for _ in range(2)
     ]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     moved = cv2.remap(
@@ -73,15 +80,15 @@ def save(mask: np.ndarray, path: Path) -> None:
     picture.save(path)
 
 
-def write_pairs(folder: Path, count: int) -> list[tuple[Path, Path]]:
-    """(prediction, truth) files; real truth where there is some."""
-    real = sorted(REAL.glob("*.png"))
+def write_pairs(folder: Path, count: int, size: Size = VOC_SIZE) -> list[tuple[Path, Path]]:
+    """(prediction, truth) files; real truth where there is some of that size."""
+    real = sorted(REAL.glob("*.png")) if size == VOC_SIZE else []
     pairs = []
     for side in ("prediction", "truth"):
         (folder / side).mkdir(parents=True)
     for number in range(count):
         rng = np.random.default_rng(number)
-        truth = np.asarray(Image.open(real[number % len(real)])) if real else made_mask(rng)
+        truth = np.asarray(Image.open(real[number % len(real)])) if real else made_mask(rng, size)
         pair = tuple(folder / side / f"{number:05}.png" for side in ("prediction", "truth"))
         save(predicted(truth, rng), pair[0])
         save(truth, pair[1])
@@ -119,13 +126,13 @@ def operator(measures: Measures) -> Way:
 
     def run(pairs: list[tuple[Path, Path]]) -> None:
         for start in range(0, len(pairs), 32):
-            rows = [
-                {"pair_id": number, "key": str(number), "prediction_uri": str(prediction),
-                 "truth_uri": str(truth)}
-                for number, (prediction, truth) in enumerate(pairs[start : start + 32], start=1)
-            ]  # fmt: skip
-            table = audit(pa.Table.from_pylist(rows, schema=PAIRS))
-            assert set(table["status"].to_pylist()) == {"ok"}
+            work = audit.of_block()
+            for number, (prediction, truth) in enumerate(pairs[start : start + 32], start=1):
+                row = work({
+                    **NO_FACTS, "pair_id": number, "key": str(number),
+                    "prediction_uri": str(prediction), "truth_uri": str(truth),
+                })  # fmt: skip
+                assert row["cells"]
 
     return run
 
@@ -192,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--sizes", nargs="*", default=["500x375"], metavar="WxH")
     parser.add_argument("--memory", nargs="*", type=int, metavar="PAIRS")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -199,13 +207,23 @@ def main() -> None:
         for engine in ("local", "ray"):
             measure_memory(*(options.memory or (500, 5000)), engine)
         return
+    for size in options.sizes:
+        report(size, options.pairs, options.turns)
+
+
+def report(size: str, count: int, turns: int) -> None:
+    """One line per way; of larger masks fewer pairs, so that every size takes about as long."""
+    width, height = (int(side) for side in size.split("x"))
+    fewer = max(1, round(width * height / (VOC_SIZE[0] * VOC_SIZE[1])))
     with tempfile.TemporaryDirectory() as name:
-        rates = time_ways(write_pairs(Path(name), options.pairs), options.turns)
+        pairs = write_pairs(Path(name), max(4, count // fewer), (width, height))
+        rates = time_ways(pairs, turns)
     for way, rate in rates.items():
         print(json.dumps({
-            "benchmark": f"audit: {way}", "pairs_per_second": round(rate, 1),
+            "benchmark": f"audit: {way}", "size": size, "pairs": len(pairs),
+            "pairs_per_second": round(rate, 1),
             "ratio_to_decoding": round(rate / rates["decode only"], 3),
-            "masks": "Pascal VOC" if REAL.is_dir() else "made",
+            "masks": "Pascal VOC" if size == "500x375" and REAL.is_dir() else "made",
         }))  # fmt: skip
 
 

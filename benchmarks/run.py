@@ -29,6 +29,7 @@ BENCHMARKS = {
     "audit_memory": ["audit_counting.py", "--memory", "500", "5000"],
     "finetune": ["finetune.py"],
     "made_pictures": ["made_pictures.py"],
+    "training_step": ["training_step.py"],
     "scale": ["graph_simulator.py"],
     "simulation": ["simulation.py"],
     "many_rows": ["many_rows.py"],

@@ -58,6 +58,7 @@ class RunOptions:
                 workers=self.workers,
                 gpus_per_worker=self.gpus_per_worker,
                 accelerator_type=self.accelerator_type,
+                layout=layout,
             )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from maskmill.jobs.engines.cluster import Cluster
 from maskmill.jobs.engines.gpus import count_gpus
-from maskmill.schemas.errors import RunFailed
+from maskmill.schemas.errors import RunFailed, SettingsError
 
 LOOK_SECONDS: Final = 3.0
 WORTH_BLOCKS: Final = 8
@@ -27,7 +27,14 @@ Question = Callable[[], str | None]
 
 
 class NodesChanged(Exception):
-    """The cluster is another one than the work was laid out for."""
+    """The cluster is another one than the work was laid out for.
+
+    ``lost``: a node is gone, and what it did may have been what ended it.
+    """
+
+    def __init__(self, told: str, *, lost: bool) -> None:
+        super().__init__(told)
+        self.lost = lost
 
 
 class NodeWatch:
@@ -63,10 +70,10 @@ class NodeWatch:
         now = self._now
         lost = [title for node, title in self._known.items() if node not in now]
         if lost:
-            raise NodesChanged(f"{', '.join(lost)} has left the cluster")
+            raise NodesChanged(f"{', '.join(lost)} has left the cluster", lost=True)
         new = [title for node, title in now.items() if node not in self._known]
         if new and blocks_left >= WORTH_BLOCKS:
-            raise NodesChanged(f"{', '.join(new)} has joined the cluster")
+            raise NodesChanged(f"{', '.join(new)} has joined the cluster", lost=False)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -89,6 +96,20 @@ def recounted(cluster: Cluster) -> Cluster:
 
     cpus = int(ray.cluster_resources().get("CPU", 0))
     return replace(cluster, cpus=cpus, gpus=count_gpus())
+
+
+def refuse_blind(question: Question) -> None:
+    """Ask every node that offers cores or GPUs.
+
+    Raises:
+        SettingsError: naming those that cannot work, and why.
+    """
+    said = refusals(question)
+    if said:
+        raise SettingsError(
+            f"{said} Mount SOURCE and OUT at the same paths on every node, or have them in a "
+            "bucket, with credentials on each node; then give the same command again"
+        )
 
 
 def refusals(question: Question, nodes: Iterable[str] | None = None) -> str:

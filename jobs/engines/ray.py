@@ -18,13 +18,15 @@ from maskmill.jobs.engines.nodes import (
     NodeWatch,
     Question,
     recounted,
-    refusals,
+    refuse_blind,
     remember_executor,
 )
 from maskmill.jobs.engines.placement import holders_of, light_processes
 from maskmill.jobs.engines.room import rooms
 from maskmill.jobs.engines.stage_process import StageProcess, retries_of, with_share_of_gpu
 from maskmill.jobs.engines.worker_errors import explained
+from maskmill.pipeline.runs.attempts import release_all
+from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import RunFailed, SettingsError
@@ -59,6 +61,7 @@ class RayEngine:
         workers: int | None,
         gpus_per_worker: float | None,
         accelerator_type: str | None = None,
+        layout: RunLayout | None = None,
     ) -> None:
         if gpus_per_worker is not None and not 0 <= gpus_per_worker <= 1:
             raise SettingsError(
@@ -71,6 +74,7 @@ class RayEngine:
             )
         self._cluster = cluster
         self._workers, self._gpus, self._kind = workers, gpus_per_worker, accelerator_type
+        self._layout = layout
         self._question: Question | None = None
 
     @property
@@ -151,12 +155,8 @@ class RayEngine:
             SettingsError: naming the nodes that cannot work, and why.
         """
         self._question = question
-        said = next(self._watched(lambda: iter([refusals(question)])))
-        if said:
-            raise SettingsError(
-                f"{said} Mount SOURCE and OUT at the same paths on every node, or have them in a "
-                "bucket, with credentials on each node; then give the same command again"
-            )
+        for _ in self._watched(lambda: map(refuse_blind, [question])):
+            pass
 
     def blocks(
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
@@ -174,6 +174,8 @@ class RayEngine:
                 return
             except NodesChanged as change:
                 left = left.filter(pc.invert(pc.is_in(left["block"], pa.array(done, pa.int64()))))
+                if self._layout is not None and not change.lost:  # given up, and no death
+                    release_all(self._layout, left["block"].to_pylist())
                 self._cluster = recounted(self._cluster)
                 click.echo(f"note: {change}; what is left is begun anew", err=True)
 

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from maskmill.jobs.engines.cluster import ANSWER_SECONDS
 from maskmill.jobs.engines.lazy import LazyWorkers
 from maskmill.jobs.engines.ray import RayEngine
 from maskmill.jobs.engines.room import rooms
@@ -46,7 +47,8 @@ class RayTrainer:
         if not isinstance(engine, RayEngine):
             raise TypeError(f"{type(engine).__name__} is not on Ray")
         needs = self._needs(task, engine)
-        self._check_room(needs, task.workers, engine)
+        if engine.elsewhere:
+            self._check_room(needs, task.workers, engine)
         letters = ray.remote(num_cpus=0)(Letters).remote()
         reading = _Reading(letters, say)
         with _storage(task) as storage:
@@ -56,6 +58,9 @@ class RayTrainer:
             except ray.train.TrainingFailedError as error:
                 reading.look()
                 raise RunFailed(_gave_up(error)) from error
+            except BaseException:
+                reading.stop()  # what comes next reads the checkpoints
+                raise
         reading.look()
         if not result.return_value:
             raise RunFailed("training stopped before its end; the same command again goes on")
@@ -116,7 +121,7 @@ def train_share(config: Mapping[str, Any]) -> str:
     from maskmill.pipeline.training.peers import Alone, Group
 
     task, letters = config["task"], config["letters"]
-    if ray.get(letters.has_ended.remote()):
+    if ray.get(letters.begin.remote(ray.get_runtime_context().current_actor)):
         return ""
     peers = Group() if task.workers > 1 else Alone()
 
@@ -144,7 +149,13 @@ class Letters:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, Any]] = []
+        self._workers: list[Any] = []
         self._has_ended = False
+
+    def begin(self, worker: Any) -> bool:
+        """Note a worker; whether all has ended already, by an exception of a worker's own."""
+        self._workers.append(worker)
+        return self._has_ended
 
     def post(self, kind: str, content: Any) -> None:
         """Kinds: ``note`` and ``line`` for people, ``end`` for an exception that ends it all."""
@@ -156,9 +167,10 @@ class Letters:
         taken, self._waiting = self._waiting, []
         return taken
 
-    def has_ended(self) -> bool:
-        """Whether a worker ended by an exception of its own."""
-        return self._has_ended
+    def stop(self) -> list[Any]:
+        """The workers that have begun; those that still come end at once."""
+        self._has_ended = True
+        return self._workers
 
 
 class _Reading:
@@ -176,13 +188,25 @@ class _Reading:
         """
         import ray
 
-        for kind, content in ray.get(self._letters.take.remote()):
+        try:
+            letters = ray.get(self._letters.take.remote(), timeout=ANSWER_SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            return  # a cluster that is gone is told by its watch; an end is told by the result
+        for kind, content in letters:
             if kind == "end":
                 raise _ended(content)
             if kind == "note":
                 self._say(content)
             else:
                 click.echo(content, err=True)
+
+    def stop(self) -> None:
+        """End the workers, as far as the cluster still answers."""
+        import ray
+
+        with suppress(ray.exceptions.RayError):
+            for worker in ray.get(self._letters.stop.remote(), timeout=ANSWER_SECONDS):
+                ray.kill(worker)
 
 
 def _ended(error: Exception) -> Exception:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.masks.touching_runs import components_of, touching_runs
+from maskmill.pipeline.metrics.confusion import differing_runs
 from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts, LabelMask
 
 MIN_REGION_PIXELS = 32
@@ -13,8 +15,8 @@ MAX_REGIONS = 8  # per pair of masks, largest first
 CORE_DEPTH = 3  # pixels; what is closer to a region's edge may be the usual dispute over borders
 
 
-Places = npt.NDArray[np.int32]
-"""(N,) flat positions, rows or columns of pixels, or numbers of their regions."""
+Places = npt.NDArray[np.int64]
+"""(N,) rows or columns of runs of pixels, their lengths, or numbers of runs and pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,10 @@ def disagreeing_regions(
     pairs = _largest_pairs(matrix, limit)
     if not pairs:
         return []
-    places = np.flatnonzero(truth != prediction).astype(np.int32)
-    values = truth.ravel()[places], prediction.ravel()[places]
-    labelled = [
-        _labelled(places[(values[0] == pair[0]) & (values[1] == pair[1])], truth.shape[1], pair)
-        for pair in pairs
-    ]
-    areas = np.sort(np.concatenate([one.areas for one in labelled]))[::-1]
-    least = max(MIN_REGION_PIXELS, int(areas[:limit][-1]))
-    found = [part for one in labelled for part in one.parts(least)]
+    runs = _runs_of_pairs(truth, prediction, pairs)
+    areas = np.bincount(runs.roots, runs.lengths).astype(np.int64)  # of float64, exact to 2**53
+    least = max(MIN_REGION_PIXELS, int(np.sort(areas)[::-1][:limit][-1]))
+    found = [runs.part(int(root), int(areas[root])) for root in np.flatnonzero(areas >= least)]
     found.sort(key=lambda part: (-part.area, part.bbox))
     return [_region(part, confidence) for part in found[:limit]]
 
@@ -80,48 +77,68 @@ def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A connected region: its place in the picture, and its pixels within its box."""
+    """A connected region: its box in the picture, and where in the box its runs start and stop."""
 
     pair: tuple[int, int]
     area: int
     bbox: tuple[int, int, int, int]
-    pixels: npt.NDArray[np.uint8]
+    starts: Places
+    stops: Places
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """(height, width) of the box: 1 where the region is."""
+        _, _, width, height = self.bbox
+        edges = np.zeros(height * width + 1, dtype=np.int8)
+        edges[self.starts] = 1
+        edges[self.stops] -= 1
+        return np.cumsum(edges[:-1], dtype=np.int8).view(np.uint8).reshape(height, width)
+
+    def core(self) -> int:
+        """Pixels of it at least ``CORE_DEPTH`` inside; a slim box has none that deep."""
+        is_slim = min(self.bbox[2:]) <= 2 * CORE_DEPTH
+        return 0 if is_slim else _core_pixels(self.pixels())
 
 
 @dataclass(frozen=True, slots=True)
-class _Labelled:
-    """Where a pair of classes occurs, and in which region: rows ascend, numbers are from 1."""
+class _Runs:
+    """Runs of pixels in which a pair of classes disagrees: rows of it, by pair.
 
-    pair: tuple[int, int]
+    ``roots`` are the same for the runs of one region: the number of the first of them.
+    """
+
+    pairs: list[tuple[int, int]]
+    which: Places  # of ``pairs``
     rows: Places
     columns: Places
-    numbers: Places
-    areas: npt.NDArray[np.intp]  # by number; 0 for number 0
+    lengths: Places
+    roots: Places
 
-    def parts(self, least: int) -> list[_Part]:
-        """The regions of at least so many pixels."""
-        return [self._part(number) for number in np.flatnonzero(self.areas >= least).tolist()]
-
-    def _part(self, number: int) -> _Part:
-        inside = np.flatnonzero(self.numbers == number)
-        rows, columns = self.rows[inside], self.columns[inside]
+    def part(self, root: int, area: int) -> _Part:
+        """The region with that root."""
+        inside = np.flatnonzero(self.roots == root)
+        rows, columns, lengths = (one[inside] for one in (self.rows, self.columns, self.lengths))
         y, x = int(rows[0]), int(columns.min())
-        pixels = np.zeros((int(rows[-1]) - y + 1, int(columns.max()) - x + 1), dtype=np.uint8)
-        pixels[rows - y, columns - x] = 1
-        box = (x, y, pixels.shape[1], pixels.shape[0])
-        return _Part(self.pair, len(rows), box, pixels)
+        box = (x, y, int((columns + lengths).max()) - x, int(rows[-1]) - y + 1)
+        starts = (rows - y) * box[2] + columns - x
+        return _Part(self.pairs[self.which[root]], area, box, starts, starts + lengths)
 
 
-def _labelled(places: Places, width: int, pair: tuple[int, int]) -> _Labelled:
-    """The regions of a pair of classes, from where it occurs in a picture of that width."""
-    rows = places // width
-    columns = places - rows * width
-    top, left = rows[0], columns.min()  # places ascend
-    crop = np.zeros((rows[-1] - top + 1, columns.max() - left + 1), dtype=np.uint8)
-    crop[rows - top, columns - left] = 1
-    _, labels = cv2.connectedComponents(crop, connectivity=8)
-    numbers = labels[rows - top, columns - left]
-    return _Labelled(pair, rows, columns, numbers, np.bincount(numbers))
+def _runs_of_pairs(truth: LabelMask, prediction: LabelMask, pairs: list[tuple[int, int]]) -> _Runs:
+    """Where these pairs of classes occur; every region that any of them makes is connected."""
+    height, width = truth.shape
+    starts, ends = differing_runs(truth, prediction)
+    codes = truth.ravel()[starts].astype(np.int64) << 16 | prediction.ravel()[starts]
+    wanted = np.array([one << 16 | other for one, other in pairs])
+    order = np.argsort(wanted)
+    place = np.minimum(np.searchsorted(wanted[order], codes), len(pairs) - 1)
+    known = np.flatnonzero(wanted[order][place] == codes)
+    which = order[place[known]]
+    by_pair = np.argsort(which, kind="stable")
+    which, chosen = which[by_pair], known[by_pair]
+    rows, columns = np.divmod(starts[chosen], width)
+    lengths = ends[chosen] - starts[chosen] + 1
+    touching = touching_runs(which * (height + 1) + rows, columns, lengths, width)
+    return _Runs(pairs, which, rows, columns, lengths, components_of(*touching, len(chosen)))
 
 
 def _region(part: _Part, confidence: ConfidenceMap | None) -> Region:
@@ -129,8 +146,8 @@ def _region(part: _Part, confidence: ConfidenceMap | None) -> Region:
     mean = None
     if confidence is not None:
         scores = confidence[y : y + height, x : x + width]
-        mean = float(scores[part.pixels.view(np.bool_)].mean(dtype=np.float64))
-    return Region(*part.pair, part.area, _core_pixels(part.pixels), part.bbox, mean)
+        mean = float(scores[part.pixels().view(np.bool_)].mean(dtype=np.float64))
+    return Region(*part.pair, part.area, part.core(), part.bbox, mean)
 
 
 def _core_pixels(region: npt.NDArray[np.uint8]) -> int:

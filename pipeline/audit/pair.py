@@ -11,7 +11,13 @@ import numpy as np
 from maskmill.pipeline.audit.alignment import Alignment, try_alignments, turn_of_sizes
 from maskmill.pipeline.audit.disagreement import Region, disagreeing_regions
 from maskmill.pipeline.audit.truth_checks import Finding, check_truth
-from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS, BoundaryCounts, capped, count_boundary
+from maskmill.pipeline.metrics.boundary import (
+    TRIMAP_WIDTHS,
+    BoundaryCounts,
+    ClassPlanes,
+    capped,
+    count_boundary,
+)
 from maskmill.pipeline.metrics.calibration import count_levels
 from maskmill.pipeline.metrics.confusion import (
     PairCounts,
@@ -126,12 +132,16 @@ def audit_masks(
         right = _class_map(
             prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
         )
-        row |= _map_columns(left, right, counts.matrix, num_classes, measures, confidence)
+        known = None
+        if measures.boundaries or measures.truth_checks:
+            known = ClassPlanes.of(left, sums.truth.keys() | sums.predicted.keys())
+        row |= _map_columns(left, right, counts.matrix, measures, confidence, known)
         if measures.alignment:
             trial = try_alignments(left, right, num_classes)
             row["alignment"] = _columns_of(trial.found) if trial.found else None
             row["undecided"] = list(trial.doubts)
-        boundary = count_boundary(left, right, num_classes) if measures.boundaries else None
+        if measures.boundaries:
+            boundary = count_boundary(left, right, num_classes, known=known)
         row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
         row["prediction_sha256"] = hashlib.sha256(right.tobytes()).hexdigest()
     return row | _class_columns(sums, names, boundary)
@@ -198,18 +208,21 @@ def _map_columns(
     left: LabelMask,
     right: LabelMask,
     matrix: ConfusionCounts,
-    num_classes: int,
     measures: Measures,
     confidence: ConfidenceMap | None,
+    known: ClassPlanes | None,
 ) -> Row:
     row: Row = {}
+    num_classes = len(matrix) - 1
     if confidence is not None:
         row["levels"] = _level_rows(left, right, confidence, num_classes)
     if measures.regions:
         regions = disagreeing_regions(left, right, matrix, confidence=confidence)
         row["regions"] = [_columns_of(region) for region in regions]
     if measures.truth_checks:
-        row["findings"] = [_columns_of(finding) for finding in check_truth(left, num_classes)]
+        row["findings"] = [
+            _columns_of(finding) for finding in check_truth(left, num_classes, known)
+        ]
     return row
 
 

@@ -74,7 +74,9 @@ def compute_pixels(picture: Picture, blocks: Blocks, corners: Float32Array) -> N
     highest, lowest = ahead.max(axis=1), ahead.min(axis=1)
     wins, heavy = highest >= lowest.max(axis=0), highest > math.log(_HEAVY)
     number, winners = heavy.sum(axis=0), wins.sum(axis=0)
-    classes = np.argsort(-(wins.astype(np.int8) + heavy), axis=0, kind="stable")
+    some_heavy = np.flatnonzero(heavy.any(axis=1))  # a class that wins somewhere is heavy there
+    ranks = wins[some_heavy].astype(np.int8) + heavy[some_heavy]
+    classes = some_heavy[np.argsort(-ranks, axis=0, kind="stable")]
     tail = tail_bounds(ahead, ~heavy)
     quick = np.maximum(highest, -lowest).max(axis=0, where=heavy, initial=0) < _RANGE
     quick &= (tail > -_RANGE).all(axis=(0, 1)) & _are_even(picture, blocks)

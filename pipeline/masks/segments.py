@@ -21,6 +21,7 @@ from maskmill.pipeline.masks.rle import (
     runs_bbox,
     runs_to_counts,
 )
+from maskmill.pipeline.masks.touching_runs import components_of, touching_runs
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 from maskmill.schemas.labels import LabelMap
@@ -28,7 +29,6 @@ from maskmill.schemas.labels import LabelMap
 cv2.setNumThreads(1)  # there is a process per core already
 Per = Literal["class", "component"]
 Box = tuple[int, int, int, int]
-Indices = npt.NDArray[np.int64]
 
 _DENSE = 32  # pixels for one run, below which components are found pixel by pixel
 
@@ -202,33 +202,15 @@ def count_components(mask: LabelMask, index: int, runs: Runs) -> int:
     pieces = _split_at_columns(runs, mask.shape[0])
     if len(pieces) * _DENSE > mask.size:
         return _label_components(mask, index, runs)[0]
-    first, second = _touching(pieces, mask.shape[0])
-    roots = np.arange(len(pieces))
-    while True:
-        one, other = roots[first], roots[second]
-        apart = one != other
-        if not apart.any():
-            return int((roots == np.arange(len(roots))).sum())
-        np.minimum.at(roots, np.maximum(one, other)[apart], np.minimum(one, other)[apart])
-        while (nearer := roots[roots]).tobytes() != roots.tobytes():
-            roots = nearer
+    lines, starts = np.divmod(pieces[:, 0], mask.shape[0])
+    lengths = pieces[:, 1] - pieces[:, 0]
+    roots = components_of(*touching_runs(lines, starts, lengths, mask.shape[0]), len(pieces))
+    return int((roots == np.arange(len(roots))).sum())
 
 
-def _touching(pieces: Runs, height: int) -> tuple[Indices, Indices]:
-    """Numbers of the pieces that touch one in the column to their right, and of those."""
-    left = pieces[:, 0] // height
-    step = height + 2  # so that columns keep apart
-    starts = pieces[:, 0] - left * height + left * step
-    stops = starts + (pieces[:, 1] - pieces[:, 0])
-    begin = np.searchsorted(stops, starts + step, side="left")
-    end = np.searchsorted(starts, stops + step, side="right")
-    counts = np.maximum(end - begin, 0)
-    first = np.repeat(np.arange(len(pieces)), counts)
-    nth = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return first, begin[first] + nth
-
-
-def _owned_pieces(mask: LabelMask, index: int, runs: Runs) -> tuple[Runs, Indices, int]:
+def _owned_pieces(
+    mask: LabelMask, index: int, runs: Runs
+) -> tuple[Runs, npt.NDArray[np.int64], int]:
     """Runs of a class within single columns, the 0-based component of each, and their number."""
     count, canvas, (x, y, _, _) = _label_components(mask, index, runs)
     pieces = _split_at_columns(runs, mask.shape[0])

@@ -17,7 +17,7 @@ from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 ValueTable = npt.NDArray[np.uint16]
 """(256,) or (65536,): mask value -> class index; C = ignore, C + 1 = out of range (no class)."""
 
-BAND_PIXELS = 1 << 20  # pixels looked at together: bounds the memory of a 100-megapixel pair
+BAND_PIXELS = 1 << 17  # pixels looked at together: what is made of them stays in a core's cache
 _SHORT_RUNS = 6  # below this mean run length, counting every pixel is faster
 
 
@@ -149,6 +149,37 @@ def add_cells(
     np.add.at(matrix, (truth, prediction), pixels)
 
 
+def differing_runs(
+    truth: LabelMask, prediction: LabelMask
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Flat positions of the first and of the last pixels of runs in which the two differ.
+
+    A run lies in one row and holds one pair of values. Both masks are (H, W).
+    """
+    width = truth.shape[1]
+    rows = max(1, BAND_PIXELS // width)
+    found = []
+    for top in range(0, truth.shape[0], rows):
+        one, other = truth[top : top + rows].ravel(), prediction[top : top + rows].ravel()
+        found.append([places + top * width for places in _differing_band(one, other, width)])
+    starts, ends = zip(*found, strict=True)
+    return np.concatenate(starts), np.concatenate(ends)
+
+
+def _differing_band(
+    left: LabelMask, right: LabelMask, width: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    changes = np.zeros(left.size + 1, dtype=np.bool_)  # from the pixel before
+    np.not_equal(left[1:], left[:-1], out=changes[1:-1])
+    changes[1:-1] |= right[1:] != right[:-1]
+    changes[::width] = True
+    differs = left != right
+    edges = np.zeros((2, -(-left.size // 8) * 8), dtype=np.bool_)
+    np.logical_and(differs, changes[:-1], out=edges[0, : left.size])
+    np.logical_and(differs, changes[1:], out=edges[1, : left.size])
+    return _true_places(edges[0]), _true_places(edges[1])
+
+
 def _default_table(mask: LabelMask, num_classes: int) -> ValueTable:
     bits = 8 * mask.dtype.itemsize
     return value_table(num_classes, ignore=((1 << bits) - 1,), bits=bits)
@@ -209,7 +240,7 @@ def _weighted_bincount(
 ) -> npt.NDArray[np.int64]:
     if lengths is None:
         return np.bincount(codes, minlength=size)
-    # float64 weights are exact: a band holds 2**20 pixels, float64 counts to 2**53
+    # float64 weights are exact: a band holds 2**17 pixels, float64 counts to 2**53
     return np.bincount(codes, weights=lengths, minlength=size).astype(np.int64)
 
 

@@ -18,10 +18,8 @@ from maskmill.pipeline.models.loading import load_network as load_network
 from maskmill.pipeline.models.loading import num_classes_of as num_classes_of
 from maskmill.pipeline.models.network_input import DeviceInput
 from maskmill.pipeline.models.network_input import network_input as network_input
-from maskmill.pipeline.models.networks.fused_convolution import fuse_network
-from maskmill.pipeline.models.networks.half_blocks import halve_blocks
-from maskmill.pipeline.models.networks.tf_mobilenetv2 import TfMobileNetV2DeepLab
 from maskmill.pipeline.models.penultimate import FeatureTap
+from maskmill.pipeline.models.placement import place_network
 from maskmill.pipeline.models.precision import DTYPES, resolve_precision
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.cache import weights_sha256
@@ -104,7 +102,8 @@ class Segmenter:
         self.spec, self.notes = model.spec, model.notes
         self.num_classes = num_classes_of(model.network)
         classifier = classifier_name(model.network)
-        self.network = self._placed(model.network)
+        placed = place_network(model.network, self.device, DTYPES[self.precision], classifier)
+        self.network, self._autocast = placed.network, placed.autocast
         self._input = DeviceInput(self.spec.preprocessing, self.device)
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
         self._tap = FeatureTap(model.network.get_submodule(classifier)) if features else None
@@ -151,20 +150,6 @@ class Segmenter:
         if not getattr(self._thread, "is_bound", False):
             torch.set_num_threads(self._threads)
             self._thread.is_bound = True
-
-    def _placed(self, network: nn.Module) -> nn.Module:
-        """On the device, with weights in its number format where that is known to work.
-
-        Where it is not, autocast converts them in every call.
-        """
-        dtype = DTYPES[self.precision]
-        known = isinstance(network, TfMobileNetV2DeepLab)
-        self._autocast = dtype != torch.float32 and not known
-        if isinstance(network, TfMobileNetV2DeepLab) and self.device.type == "cpu":
-            return fuse_network(network, dtype)
-        if isinstance(network, TfMobileNetV2DeepLab) and dtype != torch.float32:
-            network = halve_blocks(network, dtype)
-        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _group(self, group: list[NetworkPicture], size: int) -> "list[_Computed | ImageFailure]":
         """Pictures of equal shape, filled up to ``size``; halved while memory does not suffice."""

@@ -36,7 +36,7 @@ from maskmill.schemas.tables.prelabel import METADATA
 
 ROWS = RowTable(schema=METADATA)
 
-GPU_PIXELS_VERSION = 1
+GPU_PIXELS_VERSION = 2
 """PIXELS_VERSION for what only GPUs do: masks of runs on cores need not begin anew for it."""
 
 GPU_BLOCK_IMAGES = 128

@@ -107,6 +107,12 @@ def release(layout: RunLayout, block: int) -> None:
         BlockAttempt(layout, block, note).finish()
 
 
+def release_all(layout: RunLayout, blocks: Iterable[int]) -> None:
+    """The same of all these blocks that are under way."""
+    for block in under_way(layout, blocks):
+        release(layout, block)
+
+
 _whole: ContextVar[dict[int, Note] | None] = ContextVar("notes of blocks done here", default=None)
 
 

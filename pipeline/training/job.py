@@ -43,6 +43,7 @@ from maskmill.pipeline.training.recipe import Recipe
 from maskmill.pipeline.training.samples import TRAIN, VALIDATE, Census, CheckSamples, census
 from maskmill.pipeline.training.task import TrainingTask
 from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.finetune import SAMPLES
 
 if TYPE_CHECKING:
@@ -214,13 +215,17 @@ class FinetuneJob:
         """
         labels, recipe, identity = plan.data.mapping.target, self.recipe, record.identity
         train, device = self._looked_at(plan), identity["device"]
-        epochs = recipe.epochs or default_epochs(train.samples, recipe.batch_size, device)
         weights = class_weights(recipe.class_weights, train.pixels, train.seen_in, labels)
-        steps = epochs * -(-train.samples // recipe.batch_size)
         spec = plan.spec
         if recipe.image_size is None:
             size = default_size(spec, train.longest_side)
             spec = replace(spec, preprocessing=spec.preprocessing.sized(size))
+        crop = recipe.crop_size or default_crop(spec)
+        is_trained = _is_trained(plan.choice)
+        epochs = recipe.epochs or default_epochs(
+            train.samples, recipe.batch_size, device, crop, is_trained=is_trained
+        )
+        steps = epochs * -(-train.samples // recipe.batch_size)
         return TrainingTask(
             layout=self.layout,
             data=plan.data,
@@ -229,12 +234,10 @@ class FinetuneJob:
             recipe=recipe,
             fingerprint=record.fingerprint,
             epochs=epochs,
-            crop=recipe.crop_size or default_crop(spec, device),
-            learning_rate=default_rate(recipe),
+            crop=crop,
+            learning_rate=default_rate(recipe, knows_all=knows_all(plan.choice, labels)),
             warm_up=default_warm_up(recipe, steps),
-            batch_norm=default_batch_norm(
-                recipe, is_trained=_is_trained(plan.choice), workers=self.workers
-            ),
+            batch_norm=default_batch_norm(recipe, is_trained=is_trained, workers=self.workers),
             device=device,
             precision=identity["precision"],
             threads=identity["threads"],
@@ -277,6 +280,13 @@ def described(
 ) -> WorkerFacts | MaskmillError:
     """What a worker finds of the network it is to train; see :func:`describe_worker`."""
     return describe_network(layout, spec, weights, **how)
+
+
+def knows_all(choice: ModelChoice, labels: LabelMap) -> bool:
+    """Whether the model has been trained for every class of the data, by name."""
+    known = {one.name for one in choice.labels.classes}
+    wanted = (one for one in labels.classes if not one.is_background)
+    return _is_trained(choice) and all(one.name in known for one in wanted)
 
 
 def _is_trained(choice: ModelChoice) -> bool:

@@ -14,6 +14,7 @@ from maskmill.pipeline.models.loading import build_network, load_model, num_clas
 from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.state import classifier_name
 from maskmill.pipeline.training.batches import seed_of
+from maskmill.pipeline.training.initialisation import initialise
 from maskmill.schemas.labels import LabelMap
 
 NEW_ROW_DEVIATION = 0.01
@@ -42,7 +43,8 @@ def beginning(
     model has no name for it took for background: new classes begin as its copies, and share its
     probability evenly with it, so that nothing else the model says changes (Cermelli et al. 2020,
     "Modeling the Background for Incremental Learning in Semantic Segmentation", 3.3). Without a
-    background, new rows are drawn from a normal distribution. A sigmoid head becomes two rows,
+    background, new rows are drawn from a normal distribution. Without trained weights the whole
+    network is drawn. A sigmoid head becomes two rows,
     (0, w), which says the same.
 
     Args:
@@ -62,11 +64,13 @@ def beginning(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "network"))
         network = build_network(spec, len(labels.classes))
+        if untrained:
+            initialise(network)
+            return Beginning(spec, network, (), loaded.notes)
         classifier = classifier_name(network)
         state = loaded.network.state_dict()
         wanted = network.state_dict()
-        known = choice.labels if not untrained else None
-        rows, kept = _rows(state, classifier, known, labels, wanted)
+        rows, kept = _rows(state, classifier, choice.labels, labels, wanted)
         body = {name: value for name, value in state.items() if name in wanted}
         network.load_state_dict({**body, **rows}, strict=True)
     return Beginning(spec, network, kept, loaded.notes)
@@ -97,14 +101,12 @@ def trained_spec(spec: ModelSpec, labels: LabelMap, image_size: int | None) -> M
 def _rows(
     state: Mapping[str, Tensor],
     classifier: str,
-    known: LabelMap | None,
+    known: LabelMap,
     labels: LabelMap,
     fresh: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Weight and bias of the new classifier, and the names whose rows are the old ones."""
     names = [f"{classifier}.{part}" for part in ("weight", "bias")]
-    if known is None:
-        return {name: fresh[name] for name in names if name in fresh}, ()
     old = {name: _two_rows(state[name], known) for name in names if name in state}
     weight = torch.randn_like(fresh[names[0]]) * NEW_ROW_DEVIATION
     rows = {name: torch.zeros_like(fresh[name]) for name in old} | {names[0]: weight}

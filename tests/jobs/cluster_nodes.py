@@ -16,8 +16,10 @@ HEALTH = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_initial_delay_ms": "15000",
+    "RAY_worker_niceness": "0",
 }
-"""A silent node is dead after some 15 seconds; by Ray's own settings after about a minute."""
+"""A silent node is dead after some 15 seconds; by Ray's own settings after about a minute. Workers
+are as nice as the test: Ray would have them yield to all else on the machine."""
 READY = re.compile("This command will now block|Ray runtime started")
 
 

@@ -37,3 +37,23 @@ def halve_blocks(network: TfMobileNetV2DeepLab, dtype: torch.dtype) -> TfMobileN
         network.decoder.add_module("low_level", InputCast(network.decoder.low_level, dtype))
     network.add_module("classifier", InputCast(network.classifier, torch.float32))
     return network.eval()
+
+
+def halve_network(network: nn.Module, dtype: torch.dtype, classifier: str) -> nn.Module:
+    """The network, in place, with all but the classifier, and batch norms, in half.
+
+    Args:
+        network: of convolutions and batch norms; these add and scale in float32 what is in half.
+        dtype: what the rest computes in.
+        classifier: module name of the last convolution.
+
+    Returns:
+        A network that takes float32 and gives float32.
+    """
+    network.to(dtype)
+    for norm in [one for one in network.modules() if isinstance(one, nn.BatchNorm2d)]:
+        norm.float()
+    parent, _, name = classifier.rpartition(".")
+    last = network.get_submodule(classifier).float()
+    setattr(network.get_submodule(parent), name, InputCast(last, torch.float32))
+    return InputCast(network, dtype).eval()

@@ -110,7 +110,8 @@ def adapt_checkpoint(
         return _adapt_torchvision(renamed, list(notes), output_stride, where)
     if name == "huggingface":
         return _adapt_huggingface(renamed, output_stride, told, where)
-    adapted = _adapt_plain(name, renamed, list(notes), output_stride, told, wanted, where)
+    by_timm = name.startswith("smp") and any(key.startswith(_BY_TIMM) for key in state)
+    adapted = _adapt_plain(name, renamed, list(notes), output_stride, told, wanted, by_timm, where)
     return replace(adapted, sees_bgr=sees_bgr, weight_std=weight_std)
 
 
@@ -131,7 +132,7 @@ def _weight_std(
 
 def _adapt_plain(
     name: str, renamed: dict[str, Tensor], notes: list[str], output_stride: int | None,
-    told: Told, wanted: NetworkOptions, where: str,
+    told: Told, wanted: NetworkOptions, by_timm: bool, where: str,
 ) -> AdaptedCheckpoint:  # fmt: skip
     layout = LAYOUTS[name]
     if told.strides_first and not layout.encoders[0].endswith("_strides_first"):
@@ -141,9 +142,15 @@ def _adapt_plain(
         )
     plain = out_of_context(renamed)
     encoder = encoder_of(plain, layout.encoders, wanted.encoder or told.encoder, where)
+    if by_timm and encoder.startswith("efficientnet"):
+        raise ModelError(
+            f"{where}: its encoder is timm's {encoder} (tu- in {layout.project}), which pads and "
+            "normalises as one of two networks with the same tensors do; neither is known here. "
+            f"Known is the project's own {encoder.replace('_', '-')}: train with that encoder"
+        )
     builder, options = infer_options(plain, encoder, where)
     stride = _stride(layout, encoder, output_stride or told.output_stride, where)
-    options |= _own_options(name, encoder, builder, stride)
+    options |= _own_options(name, encoder, builder, stride, by_timm=by_timm)
     if not has_running_means(plain):
         options["norm_groups"] = wanted.norm_groups or _GROUPS
     alignment = _apply_told(options, told, layout.alignment)
@@ -170,12 +177,14 @@ def _stride(layout: ForeignLayout, encoder: str, said: int | None, where: str) -
     return only or said or layout.output_stride
 
 
-def _own_options(name: str, encoder: str, builder: str, stride: int) -> dict[str, Any]:
+def _own_options(
+    name: str, encoder: str, builder: str, stride: int, *, by_timm: bool
+) -> dict[str, Any]:
     """What a project's arithmetic has and its shapes do not show."""
     layout = LAYOUTS[name]
     options = {"output_stride": max(stride, 8), **dict(layout.options)}
     options |= dict(dict(layout.encoder_options).get(encoder, ()))
-    if name.startswith("smp") and encoder not in _TIMM_ENCODERS:
+    if name.startswith("smp") and not by_timm and encoder not in _TIMM_ENCODERS:
         options["eager_rates"] = True  # its own encoders; those of timm follow timm
     if builder == PARALLEL_BUILDER:
         options["multi_grid"] = None
@@ -187,6 +196,7 @@ def _own_options(name: str, encoder: str, builder: str, stride: int) -> dict[str
 _GROUPS: Final = 32  # Wu and He 2018, "Group Normalization"
 _DETECTRON_CROP: Final = (512, 1024)  # of its configurations, all for Cityscapes
 _STANDARDISING: Final = "chenxi"
+_BY_TIMM: Final = "encoder.model."  # how segmentation-models-pytorch names timm's own (tu-)
 _TIMM_ENCODERS: Final = (
     "mobilenetv2", "mobilenetv3_large", "tf_mobilenetv3_large", "xception65", "xception71",
 )  # fmt: skip
@@ -211,6 +221,11 @@ def _adapt_torchvision(
     state: dict[str, Tensor], notes: list[str], output_stride: int | None, where: str
 ) -> AdaptedCheckpoint:
     """torchvision's own names stay; only which of its variants it is must be found."""
+    if "classifier.4.weight" not in state:
+        raise ModelError(
+            f"{where} has torchvision's DeepLabv3 names and no classifier.4.weight: its head was "
+            "changed, and what it computes cannot be told from the names"
+        )
     mobile = "backbone.16.0.weight" in state
     deep = any(key.startswith("backbone.layer3.22.") for key in state)
     variant = "mobilenet_v3_large" if mobile else "resnet101" if deep else "resnet50"

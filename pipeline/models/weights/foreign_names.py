@@ -83,7 +83,8 @@ def efficientnet_to_timm(state: Mapping[str, Tensor]) -> State:
     numbers = {int(key.split(".")[2]) for key in state if key.startswith("encoder._blocks.")}
     if len(numbers) not in _EFFICIENTNETS:
         raise ModelError(
-            f"an EfficientNet of {len(numbers)} blocks is none of b0 to b4, which are known"
+            f"its encoder is an EfficientNet of {len(numbers)} blocks, none of b0 to b4, which are "
+            "known: train with one of those"
         )
     places = [
         (stage, unit)

@@ -48,7 +48,10 @@ def renamed_state(
     renamed, notes = _rename(layout, state, where)
     if name == "torchvision":
         return renamed, tuple(notes)
-    renamed = _without_biases(encoder_names(renamed))
+    try:
+        renamed = _without_biases(encoder_names(renamed))
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from error
     _check_channels(layout, renamed, where)
     _check_parts(layout, renamed, where)
     renamed = _reorder(layout, renamed, sees_bgr)

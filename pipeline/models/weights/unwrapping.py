@@ -17,7 +17,7 @@ from maskmill.schemas.errors import ModelError, WeightsRefused
 WRAPPERS: Final = (
     "model", "state_dict", "model_state", "model_state_dict", "net", "network", "params",
     "weights", "student", "generator", "module", "ema_state_dict", "state_dict_ema", "ema",
-    "model_ema", "module_ema", "params_ema", "teacher",
+    "model_ema", "ema_model", "module_ema", "params_ema", "teacher",
 )  # fmt: skip
 """Names under which weights are kept; trained weights before averaged copies of them."""
 
@@ -131,6 +131,12 @@ def _nothing(document: Any, where: str) -> str:
     """What is said of a file without weights."""
     said = f"{where} holds no state dict (a mapping from parameter names to tensors)"
     if isinstance(document, Mapping):
+        own = [str(key) for key, value in document.items() if _holds_tensors(value)]
+        if own and own[0] not in _BESIDE and "optim" not in own[0]:
+            return (
+                f"{where} holds tensors under {', '.join(own[:_SHOWN])}, names that are not known "
+                "for weights: save the state dict of the network alone"
+            )
         keys = ", ".join(str(key) for key in list(document)[:_SHOWN])
         more = f" and {len(document) - _SHOWN} more" if len(document) > _SHOWN else ""
         return f"{said}; its keys are {keys or 'none'}{more}"

@@ -69,6 +69,21 @@ def test_ragged_void():
     assert found(mask)["ragged_void"].count > 32
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(8, 30), st.integers(8, 90))
+def test_thin_void_is_what_no_square_of_two_covers(seed, height, width):
+    mask = np.where(np.random.default_rng(seed).random((height, width)) < 0.4, 3, 0)
+    void = np.pad(mask == 3, 1)
+    squares = void[1:, 1:] & void[:-1, 1:] & void[1:, :-1] & void[:-1, :-1]
+    covered = np.zeros_like(void)
+    for y, x in zip(*np.nonzero(squares), strict=True):
+        covered[y : y + 2, x : x + 2] = True
+    thin, total = int((void & ~covered).sum()), int(void.sum())
+    finding = found(mask.astype(np.uint8)).get("ragged_void")
+    expects = total >= 64 and thin > total / 2
+    assert (finding.count if finding else None) == (thin if expects else None)
+
+
 def test_an_even_void_border_is_fine():
     mask = square()
     mask[8:32, 8:32], mask[11:29, 11:29] = 3, 1

@@ -146,6 +146,43 @@ def test_segmentation_models_pytorch(tmp_path, architecture, encoder, options):
     assert_same(Wrapped(model), ours, 64, 96)  # it takes multiples of 16 only
 
 
+def test_encoders_of_timm_under_other_arithmetic(tmp_path):
+    """tu-: the same tensors as the project's own encoders, other rates, padding and epsilon."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    model = randomize(smp.DeepLabV3Plus("tu-resnet18", encoder_weights=None, classes=CLASSES))
+    torch.save(model.state_dict(), tmp_path / "timm.pth")
+    _, ours = loaded(tmp_path / "timm.pth")
+    assert_same(Wrapped(model), ours, 64, 96)
+    model = smp.DeepLabV3Plus("tu-efficientnet_b0", encoder_weights=None, classes=CLASSES)
+    torch.save(model.state_dict(), tmp_path / "efficient.pth")
+    with pytest.raises(ModelError, match=r"timm's efficientnet_b0 .* neither is known"):
+        loaded(tmp_path / "efficient.pth")
+
+
+@pytest.mark.parametrize("is_averaged", [False, True])
+def test_weights_under_other_names(tmp_path, is_averaged):
+    """PyTorch's AveragedModel counts in a tensor of its own; two networks are none."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    model = randomize(smp.DeepLabV3Plus("resnet18", encoder_weights=None, classes=CLASSES))
+    if is_averaged:
+        averaged = torch.optim.swa_utils.AveragedModel(model)
+        torch.save({"ema_model": averaged.state_dict()}, tmp_path / "last.pth")
+        assert loaded(tmp_path / "last.pth")[0].num_classes == CLASSES
+        return
+    state = model.state_dict()
+    torch.save({"model_a": state, "model_b": state}, tmp_path / "last.pth")
+    with pytest.raises(ModelError, match="holds tensors under model_a, model_b"):
+        loaded(tmp_path / "last.pth")
+
+
+def test_a_changed_head_of_torchvision_is_refused(tmp_path):
+    model = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
+    model.classifier = nn.Sequential(*list(model.classifier)[:4], nn.Dropout(), model.classifier[4])
+    torch.save(model.state_dict(), tmp_path / "dropout.pth")
+    with pytest.raises(ModelError, match=r"no classifier\.4\.weight: its head was changed"):
+        loaded(tmp_path / "dropout.pth")
+
+
 def test_segmentation_models_pytorch_before_its_decoder_had_names(tmp_path):
     smp = pytest.importorskip("segmentation_models_pytorch")
     model = randomize(smp.DeepLabV3("resnet18", encoder_weights=None, classes=CLASSES))

@@ -5,6 +5,7 @@ from maskmill.pipeline.runs.attempts import (
     IMAGE_DEATHS,
     all_stages_here,
     begin_stage,
+    release_all,
     under_way,
 )
 from maskmill.pipeline.runs.layout import RunLayout
@@ -55,6 +56,17 @@ def test_a_stage_done_again_because_its_output_was_lost_is_no_death(tmp_path) ->
         attempt = begin_stage(layout, 0, "load", "s")
         assert not attempt.one_by_one
         attempt.finish()
+
+
+def test_blocks_that_are_given_up_blame_nobody_however_often(tmp_path) -> None:
+    layout = layout_in(tmp_path)
+    begin_stage(layout, 9, "load", "s")
+    for start in range(1, BLOCK_DEATHS + IMAGE_DEATHS + 2):
+        attempts = [begin_stage(layout, block, "load", "s") for block in (0, 1)]
+        assert [one.starts for one in attempts] == [start, start]
+        assert not any(one.one_by_one for one in attempts)
+        release_all(layout, range(5))
+    assert under_way(layout, range(10)) == [9]
 
 
 def test_blocks_do_not_mix(tmp_path) -> None:

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.loading import build_network
 from maskmill.pipeline.models.model_folder import folder_spec, spec_document
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
-from maskmill.pipeline.training.defaults import default_epochs, default_size
+from maskmill.pipeline.training.defaults import default_epochs, default_rate, default_size
+from maskmill.pipeline.training.initialisation import initialise
+from maskmill.pipeline.training.job import knows_all
 from maskmill.pipeline.training.network import beginning, trained_spec
+from maskmill.pipeline.training.recipe import Recipe
 from maskmill.pipeline.training.samples import TRAIN, UNUSED, VALIDATE, roles_of
 from maskmill.schemas.errors import ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap
@@ -113,6 +117,43 @@ def test_small_pictures_are_not_blown_up_and_large_ones_keep_the_models_size() -
 
 
 def test_epochs_are_some_minutes_on_a_cpu_and_never_none() -> None:
-    assert default_epochs(80, 8, "cpu") == 30
-    assert default_epochs(1_000_000, 8, "cpu") == 1
-    assert default_epochs(1, 8, "cuda") == 200
+    assert default_epochs(80, 8, "cpu", 257) == 20 and default_epochs(80, 8, "cpu", 129) == 20
+    assert default_epochs(80, 8, "cpu", 514) == 5  # four times the pixels, a quarter of the steps
+    assert default_epochs(1_000_000, 8, "cpu", 257) == 1
+    assert default_epochs(1, 8, "cuda", 513) == 200
+    assert default_epochs(80, 8, "cpu", 257, is_trained=False) == 100
+
+
+def test_a_signal_goes_through_a_network_drawn_without_batch_norm() -> None:
+    """PyTorch's own draw lets next to nothing of it through: what is said is the biases."""
+    choice = ModelChoice(
+        spec=SPEC, weights_path=None, weights_sha256="", labels=KNOWN, weights_kind="untrained"
+    )
+    begun = beginning(choice, None, trained_spec(SPEC, KNOWN, None), KNOWN, seed=1)
+    plain = build_network(SPEC, len(KNOWN.classes))
+    noise = torch.rand((4, 3, 65, 65), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        drawn, before = (
+            net.eval()(noise).std(dim=(0, 2, 3)).mean() for net in (begun.network, plain)
+        )
+    assert 0.05 < drawn < 20 and before < drawn / 100
+    again = beginning(choice, None, trained_spec(SPEC, KNOWN, None), KNOWN, seed=1).network
+    assert all(map(torch.equal, begun.network.state_dict().values(), again.state_dict().values()))
+
+
+def test_a_network_with_batch_norm_stays_as_it_was_built() -> None:
+    with_norm = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    before = with_norm[0].weight.clone()
+    initialise(with_norm)
+    assert torch.equal(with_norm[0].weight, before)
+
+
+def test_a_model_that_knows_every_class_learns_at_a_small_share_of_the_rate() -> None:
+    choice = ModelChoice(spec=SPEC, weights_path=None, weights_sha256="", labels=KNOWN)
+    some, more = (LabelMap.from_names("x", names) for names in (("other", "cat"), ("other", "dog")))
+    assert knows_all(choice, some) and not knows_all(choice, more)
+    assert not knows_all(replace(choice, weights_kind="untrained"), some)
+    recipe = Recipe()
+    assert default_rate(recipe, knows_all=True) == pytest.approx(3e-5)
+    assert default_rate(recipe, knows_all=False) == 1e-3
+    assert default_rate(Recipe(learning_rate=0.5), knows_all=True) == 0.5
