@@ -94,7 +94,12 @@ def view(
         shown = host if host not in ("0.0.0.0", "::") else "127.0.0.1"
         place = f"[{shown}]" if ":" in shown else shown
         address = f"http://{place}:{port}/?token={token}"
-        serve(app, listening, lambda: _say(source, model, address, host, open_it=not no_browser))
+        told = viewer.why_no_review if viewer else ""
+        serve(
+            app,
+            listening,
+            lambda: _say(source, model, address, host, told, open_it=not no_browser),
+        )
     click.echo("maskmill view: stopped", err=True)
 
 
@@ -119,9 +124,13 @@ def _refuse_alone(model: str | None, review_dir: str | None, options: dict[str, 
         raise SettingsError(f"{names}: of use only with a SOURCE to look at")
 
 
-def _say(source: str | None, model: str | None, address: str, host: str, *, open_it: bool) -> None:
+def _say(
+    source: str | None, model: str | None, address: str, host: str, told: str, *, open_it: bool
+) -> None:
     what = printable(source or model)
     click.echo(f"{what} is shown at {address}\nCtrl-C ends it.")
+    if told:
+        click.echo(f"note: nothing is reviewed here: {printable(told)}", err=True)
     if host not in LOOPBACK:
         click.echo(
             f"note: --host {host} lets other machines in that have the address; nothing is "

@@ -74,11 +74,21 @@ class Decisions:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.OperationalError as error:
+            raise self._refused(error) from error
+        except sqlite3.DatabaseError as error:  # another kind of file, or a damaged one
             raise SettingsError(
-                f"decisions cannot be kept in {self.path}: {error}; give a folder on a disk of "
-                "this machine with --review-dir"
+                f"{self.path} holds no decisions that can be read ({error}): put back a copy of "
+                "it, or move it away to begin without; --review-dir keeps them elsewhere"
             ) from error
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> SettingsError:
+        return SettingsError(
+            f"decisions cannot be kept in {self.path}: {error}; give a folder on a disk of this "
+            "machine with --review-dir"
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -21,7 +21,7 @@ from maskmill.pipeline.datasets.samples import ReadContext
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.pipeline.prelabel.writers.mask_file import mask_to_png
 from maskmill.pipeline.review import gallery
-from maskmill.pipeline.review.opening import open_subject
+from maskmill.pipeline.review.opening import Opening, open_subject
 from maskmill.pipeline.review.query import Query
 from maskmill.pipeline.review.renditions import Crop, Renditions
 from maskmill.pipeline.review.slim_index import SlimIndex
@@ -388,6 +388,12 @@ def test_corrections_come_back_with_who_when_and_what_changed(labels, studio, tm
     assert audit["corrections"]["predictions"] == {"changed": 1, "kept": 1, "new": 1}
     assert audit["ledger"]["failed"] == 0  # nine images are to come
     assert seen(tmp_path / "out")["b/001.png"] == ("ada@example.org", 16)
+    beside = open_subject(str(tmp_path / "out"), Opening(truth=str(labels)))
+    index = SlimIndex(beside, None)
+    index.refresh()
+    item = gallery.item(index, gallery.number_of(index, "b/001.png"))
+    np.testing.assert_array_equal(beside.mask(item), mask)
+    np.testing.assert_array_equal(beside.truth(item), known_mask(1))
     (tmp_path / "out" / one["mask_path"]).write_bytes(b"")
     assert "another SHA-256" in maskmill("verify", tmp_path / "out", code=1)
     assert "holds the annotations as they were" in pull(tmp_path / "out", studio, "--run", labels)

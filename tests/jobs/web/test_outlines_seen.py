@@ -71,16 +71,18 @@ def test_both_lines_are_on_the_canvas(shown, browser):
 
 
 def assert_lines(drawn, mask):
-    scale = min(drawn.shape[1] / mask.shape[1], drawn.shape[0] / mask.shape[0])
-    assert scale >= 1
-    middle = [drawn.shape[axis] / 2 - mask.shape[axis] / 2 * scale for axis in (0, 1)]
+    fit = min(drawn.shape[1] / mask.shape[1], drawn.shape[0] / mask.shape[0])
+    assert fit >= 1
+    sizes = [round(fit * side) for side in mask.shape]  # in whole pixels of the screen, as drawn
+    starts = [np.floor(drawn.shape[axis] / 2 - fit * mask.shape[axis] / 2 + 0.5) for axis in (0, 1)]
     rows, columns = np.nonzero((mask[:-1] > 0) & (mask[1:] == 0))
     assert len(rows) > 20
     for offset, shade in ((0, 255), (1, 0)):
         at = [
-            np.rint(start + (place + 0.5) * scale - 0.5).astype(int)
-            for start, place in zip(middle, (rows + offset, columns), strict=True)
+            np.floor(start + (place + 0.5) * size / side).astype(int)
+            for start, place, size, side in zip(
+                starts, (rows + offset, columns), sizes, mask.shape, strict=True
+            )
         ]
-        seen = drawn[at[0], at[1]]
-        right = (seen == shade).all(-1)
+        right = (drawn[at[0], at[1]] == shade).all(-1)
         assert right.mean() > 0.99, (shade, right.mean())

@@ -66,6 +66,16 @@ def test_two_servers_share_one_file(tmp_path):
         file.close()
 
 
+def test_a_damaged_file_is_told_with_what_to_do_and_left_alone(tmp_path):
+    (tmp_path / "decisions.sqlite").write_bytes(b"no database at all" * 300)
+    with pytest.raises(SettingsError, match=r"holds no decisions .* put back a copy"):
+        Decisions(tmp_path)
+    assert (tmp_path / "decisions.sqlite").read_bytes() == b"no database at all" * 300
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match=r"cannot be kept .* --review-dir"):
+        Decisions(tmp_path / "file" / "below")
+
+
 def test_lists_leave_out_what_no_line_can_hold(tmp_path):
     with pytest.raises(SettingsError, match="nobody has decided"):
         read_verdicts(tmp_path)
