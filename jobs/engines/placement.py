@@ -1,6 +1,7 @@
 """How many processes of a cluster do which stage."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from maskmill.jobs.engines.cluster import Cluster
 from maskmill.pipeline.runs.stages import Stage
@@ -46,3 +47,13 @@ def light_processes(stage: Stage, stages: Sequence[Stage], cores: int) -> int:
     """How many processes a stage without a network has: cores are split by what stages cost."""
     whole = sum(one.cost for one in stages if not one.holds_network)
     return max(1, int(cores * stage.cost / whole))
+
+
+def pool(size: int, in_flight: int = 2) -> Any:
+    """A fixed number of processes, each with one block at work and the others waiting.
+
+    Fixed, so that memory does not grow by processes that Ray starts when it thinks it needs them.
+    """
+    from ray.data import ActorPoolStrategy
+
+    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)

@@ -21,7 +21,7 @@ from maskmill.jobs.engines.nodes import (
     refuse_blind,
     remember_executor,
 )
-from maskmill.jobs.engines.placement import holders_of, light_processes
+from maskmill.jobs.engines.placement import holders_of, light_processes, pool
 from maskmill.jobs.engines.room import rooms
 from maskmill.jobs.engines.stage_process import StageProcess, retries_of, with_share_of_gpu
 from maskmill.jobs.engines.worker_errors import explained
@@ -231,18 +231,18 @@ class RayEngine:
     ) -> dict[str, Any]:
         """How many processes do a stage, and what each keeps of the cluster."""
         if not share:
-            return {"compute": _pool(holders), "num_cpus": 1}
+            return {"compute": pool(holders), "num_cpus": 1}
         own = self._cluster.gpus.cpus_of_worker(share)
         if stage.holds_network:
             kind = {"accelerator_type": self._kind} if self._kind else {}
             return {
-                "compute": _pool(holders, in_flight=GPU_IN_FLIGHT),
+                "compute": pool(holders, in_flight=GPU_IN_FLIGHT),
                 "num_cpus": own,
                 "num_gpus": share,
                 **kind,
             }
         left = self._cluster.cpus - SPARE_CPUS - ceil(own * holders)
-        return {"compute": _pool(light_processes(stage, stages, left)), "num_cpus": LIGHT_CPUS}
+        return {"compute": pool(light_processes(stage, stages, left)), "num_cpus": LIGHT_CPUS}
 
     def _share(self, on_gpu: bool) -> float:
         """GPUs of each process that holds a network."""
@@ -295,13 +295,3 @@ class RayEngine:
                 return
             elif kind == "error":
                 raise explained(value) from value
-
-
-def _pool(size: int, in_flight: int = 2) -> Any:
-    """A fixed number of processes, each with one block at work and the others waiting.
-
-    Fixed, so that memory does not grow by processes that Ray starts when it thinks it needs them.
-    """
-    from ray.data import ActorPoolStrategy
-
-    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
