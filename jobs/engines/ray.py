@@ -31,6 +31,9 @@ LIGHT_CPUS = 0.25
 GPU_IN_FLIGHT = 4
 """Blocks that a process with a GPU holds: one at work, the others there when it is done."""
 
+GPU_CALLS = 3
+"""Blocks at work in such a process: one at the network, one being unpacked and one packed."""
+
 MOST_ASKED = 256
 """Workers whose facts are asked for at once; beyond, each looks at its own GPU when it starts."""
 
@@ -201,7 +204,7 @@ class RayEngine:
         if stage.holds_network:
             kind = {"accelerator_type": self._kind} if self._kind else {}
             return {
-                "compute": _pool(holders, in_flight=GPU_IN_FLIGHT),
+                "compute": _pool(holders, in_flight=GPU_IN_FLIGHT, calls=GPU_CALLS),
                 "num_cpus": own,
                 "num_gpus": share,
                 **kind,
@@ -265,14 +268,19 @@ class RayEngine:
                 raise _explained(value) from value
 
 
-def _pool(size: int, in_flight: int = 2) -> Any:
-    """A fixed number of processes, each with one block at work and the others waiting.
+def _pool(size: int, in_flight: int = 2, calls: int = 1) -> Any:
+    """A fixed number of processes, each with ``calls`` blocks at work and the others waiting.
 
     Fixed, so that memory does not grow by processes that Ray starts when it thinks it needs them.
     """
     from ray.data import ActorPoolStrategy
 
-    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
+    return ActorPoolStrategy(
+        size=size,
+        max_tasks_in_flight_per_actor=in_flight,
+        max_concurrent_calls_per_actor=calls if calls > 1 else None,
+        enable_true_multi_threading=calls > 1,
+    )
 
 
 def _explained(error: BaseException) -> BaseException:
