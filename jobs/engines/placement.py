@@ -49,11 +49,16 @@ def light_processes(stage: Stage, stages: Sequence[Stage], cores: int) -> int:
     return max(1, int(cores * stage.cost / whole))
 
 
-def pool(size: int, in_flight: int = 2) -> Any:
-    """A fixed number of processes, each with one block at work and the others waiting.
+def pool(size: int, in_flight: int = 2, calls: int = 1) -> Any:
+    """A fixed number of processes, each with ``calls`` blocks at work and the others waiting.
 
     Fixed, so that memory does not grow by processes that Ray starts when it thinks it needs them.
     """
     from ray.data import ActorPoolStrategy
 
-    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
+    return ActorPoolStrategy(
+        size=size,
+        max_tasks_in_flight_per_actor=in_flight,
+        max_concurrent_calls_per_actor=calls if calls > 1 else None,
+        enable_true_multi_threading=calls > 1,
+    )

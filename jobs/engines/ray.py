@@ -40,6 +40,9 @@ LIGHT_CPUS = 0.25
 GPU_IN_FLIGHT = 4
 """Blocks that a process with a GPU holds: one at work, the others there when it is done."""
 
+GPU_CALLS = 3
+"""Blocks at work in such a process: one at the network, one being unpacked and one packed."""
+
 MOST_ASKED = 256
 """Workers whose facts are asked for at once; beyond, each looks at its own GPU when it starts."""
 
@@ -236,7 +239,7 @@ class RayEngine:
         if stage.holds_network:
             kind = {"accelerator_type": self._kind} if self._kind else {}
             return {
-                "compute": pool(holders, in_flight=GPU_IN_FLIGHT),
+                "compute": pool(holders, in_flight=GPU_IN_FLIGHT, calls=GPU_CALLS),
                 "num_cpus": own,
                 "num_gpus": share,
                 **kind,

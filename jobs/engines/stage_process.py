@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing.pool import ThreadPool
@@ -28,7 +29,8 @@ class StageProcess:
     """One process of a stage, or of several: opened once, then called with block after block.
 
     Stages without a network spread the items of a block over a few threads, which wait for storage
-    side by side.
+    side by side. Where a process has a GPU several threads call it at once: the stage itself sees
+    to it that only one is at the network.
     """
 
     def __init__(self, stages: Sequence[Stage], gpu_share: float = 0.0) -> None:
@@ -39,15 +41,23 @@ class StageProcess:
             _bound_memory(gpu_share)
         threads = ThreadPool(STORAGE_THREADS)
         self._steps = [(stage.open(), None if stage.holds_network else threads) for stage in stages]
+        self._telling, self._told = threading.Lock(), RETRIES.retries
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """One block through the stages; the table tells how often storage was asked again."""
-        retries = retries_of(table) - RETRIES.retries
+        retries = retries_of(table)
         with self._through(), ended_without_device():
             for operator, threads in self._steps:
                 with spread_over(threads) if threads else nullcontext():
                     table = operator(table)
-        return table.replace_schema_metadata({_RETRIES: str(retries + RETRIES.retries)})
+        return table.replace_schema_metadata({_RETRIES: str(retries + self._not_yet_told())})
+
+    def _not_yet_told(self) -> int:
+        """How often storage was asked again; calls side by side tell each time once."""
+        with self._telling:
+            now = RETRIES.retries
+            before, self._told = self._told, now
+        return now - before
 
 
 def retries_of(table: pa.Table) -> int:

@@ -1,7 +1,9 @@
 """PredictMasks: decoded pictures -> logit grids. The only operator that holds a network."""
 
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +81,8 @@ class WorkerSettings:
 class PredictMasks:
     """One per worker process: loads the network once, then never decodes, encodes or waits.
 
-    Threads of one process may share it: the network is read only.
+    Threads of one process may share it: the network is read only. On a GPU they take turns at it,
+    and while one has it others unpack what comes next and pack what it has said.
     """
 
     def __init__(self, *, layout: RunLayout, session: str, settings: WorkerSettings) -> None:
@@ -87,12 +90,18 @@ class PredictMasks:
         self._session = session
         self._segmenter = settings.load(layout)
         self._flip = settings.flip
+        on_gpu = self._segmenter.device.type == "cuda"
+        self._turn: AbstractContextManager[object] = threading.Lock() if on_gpu else nullcontext()
 
     def __call__(self, parcels: pa.Table) -> pa.Table:
         """A table of schema PARCEL in, one of schema PARCEL out."""
         return pack([self._predict_block(parcel) for parcel in unpack(parcels)])
 
     def _predict_block(self, parcel: Parcel) -> Parcel:
+        with self._turn:  # the note, too: what waits for its turn has killed nobody
+            return self._predicted(parcel)
+
+    def _predicted(self, parcel: Parcel) -> Parcel:
         attempt = begin_stage(self._layout, parcel.block, "predict", self._session)
         if attempt.one_by_one or self._segmenter.group_size == 1:
             items = each_image(attempt, parcel.items, lambda item: self.predict((item,))[0])

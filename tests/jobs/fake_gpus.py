@@ -6,6 +6,7 @@ Run in a process of its own, by test_fake_gpus.py.
 
 import json
 import os
+import threading
 from collections import Counter
 
 import pyarrow as pa
@@ -137,6 +138,27 @@ def test_workers_share_gpus_and_the_other_stages_have_none(cluster, share, kind,
     assert len(networks) <= (GPUS[kind] if kind else sum(GPUS.values())) * at_most
     if kind:
         assert len({one["node"] for one in networks.values()}) == 1
+
+
+def meeting_stage():
+    """The ``open`` of a stage whose calls wait for each other: one thread alone never gets on."""
+    meeting = threading.Barrier(2)
+
+    def meet(table):
+        meeting.wait(60)
+        row = table.to_pylist()[0]
+        return pa.Table.from_pylist([{**row, "pid": os.getpid(), "thread": threading.get_ident()}])
+
+    return meet
+
+
+def test_a_process_with_a_gpu_unpacks_and_packs_beside_what_is_at_the_network(cluster):
+    engine = RayEngine(cluster, workers=1, gpus_per_worker=1.0, accelerator_type="L4")
+    stages = [Stage(name="predict", open=meeting_stage, holds_network=True)]
+    rows = [row for table in engine.blocks(stages, blocks(8), on_gpu=True) for row in table]
+    assert sorted(row["block"] for row in rows) == list(range(8))
+    assert len({row["pid"] for row in rows}) == 1
+    assert len({row["thread"] for row in rows}) > 1
 
 
 def test_gpus_that_pytorch_cannot_use_are_refused_and_cores_take_their_place(

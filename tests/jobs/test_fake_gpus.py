@@ -17,10 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_a_cluster_of_two_nodes_with_three_gpus() -> None:
-    """In a process of its own: Ray makes up its mind about tokens when it is first imported."""
+def test_clusters_of_gpus_that_only_ray_counts() -> None:
+    """Of two nodes with three, and of none that may grow.
+
+    In a process of its own: Ray makes up its mind about tokens when it is first imported.
+    """
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    words = [sys.executable, "-m", "pytest", "-q", "tests/jobs/fake_gpus.py"]
+    files = ["tests/jobs/fake_gpus.py", "tests/jobs/fake_autoscaler.py"]
+    words = [sys.executable, "-m", "pytest", "-q", *files]
     done = subprocess.run(words, cwd=ROOT, env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
     assert "......" in done.stdout or "ssssss" in done.stdout
