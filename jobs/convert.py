@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from maskmill.jobs.dataset_options import dataset_options
 from maskmill.jobs.options import (
     EXIT_FAILED_ROWS,
     engine_options,
@@ -42,24 +43,7 @@ MAX_KINDS = 6
     metavar="FORMAT",
     help="What OUT/dataset becomes; --list shows all.",
 )
-@click.option(
-    "--labels",
-    metavar="FILE",
-    help="Classes of a source that names none, else of the target: a file, or a built-in name.",
-)
-@click.option(
-    "--map",
-    "map_file",
-    metavar="FILE",
-    help="Rename, merge and drop classes: lines `old = new`, `* = @keep`; see docs/formats.md.",
-)
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "ignore", "nearest"]),
-    default="error",
-    show_default=True,
-    help="Values and colours that the label map lacks.",
-)
+@dataset_options
 @click.option(
     "--max-loss",
     type=click.FloatRange(0, 1),
@@ -72,7 +56,6 @@ MAX_KINDS = 6
     metavar="LIST",
     help="Convert the samples whose pictures a text list names, and no others.",
 )
-@click.option("--images", metavar="DIR", help="Where the pictures are, if not in SOURCE.")
 @click.option(
     "--with-images",
     is_flag=True,
@@ -96,12 +79,6 @@ MAX_KINDS = 6
     help="CVAT and Label Studio documents of at most MB megabytes each; proxies refuse more.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
-@click.option(
-    "--mask-suffix",
-    metavar="TEXT",
-    help="What names of masks have beyond those of their pictures: _mask, or mask_ in front. "
-    "Found by itself where most names agree.",
-)
 @click.option("--strict", is_flag=True, help="Exit with 3 where anything was left out.")
 @click.option("--check", is_flag=True, help="Read OUT/dataset back and compare every pixel.")
 @click.option(

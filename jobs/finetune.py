@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from maskmill.jobs.dataset_options import dataset_options
 from maskmill.jobs.options import (
     EXIT_BELOW_THRESHOLD,
     EXIT_FAILED_ROWS,
     exits_cleanly,
+    failure_options,
     json_option,
     say_json,
 )
@@ -60,17 +62,7 @@ def _written(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     default="auto",
     help="What DATA is, as for convert. [default: what it looks like]",
 )
-@click.option("--labels", metavar="FILE", help="Classes of data that names none, or of the model.")
-@click.option("--map", "map_file", metavar="FILE", help="Rename, merge and drop classes.")
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "ignore", "nearest"]),
-    default="error",
-    show_default=True,
-    help="Values and colours that the label map lacks.",
-)
-@click.option("--images", metavar="DIR", help="Where the pictures are, if not in DATA.")
-@click.option("--mask-suffix", metavar="TEXT", help="What names of masks have beyond pictures'.")
+@dataset_options
 @click.option(
     "--resize",
     type=click.Choice(["refuse", "nearest"]),
@@ -168,8 +160,7 @@ def _written(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @worker_options
 @click.option("--max-pixels", type=click.IntRange(1), default=128_000_000, show_default=True)
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit with 4 below this --monitor.")
-@click.option("--retry-failed", is_flag=True, help="Look at the failed samples again.")
-@click.option("--allow-failures", is_flag=True, help="Exit with 0 although some samples failed.")
+@failure_options("samples")
 @click.option(
     "--write",
     metavar="tensorboard",
