@@ -103,20 +103,16 @@ class RayEngine:
         """
         import ray
 
-        self._await_room(LIGHT_CPUS, self._share(on_gpu))
         share = self._share(on_gpu)
-        options = {"num_cpus": LIGHT_CPUS, "num_gpus": share}
-        answer = ray.remote(**options)(with_share_of_gpu).remote(share, function, *arguments)
+        self._await_room(LIGHT_CPUS, share)
+        asker = ray.remote(num_cpus=LIGHT_CPUS, num_gpus=share)(with_share_of_gpu)
+        answer = asker.remote(share, function, *arguments)
         import ray.data  # takes a second, which the worker spends on imports of its own
 
         return self.wait(lambda: ray.get(answer))
 
     def wait(self, call: Callable[[], Any], look: Callable[[], None] = lambda: None) -> Any:
-        """What a call gives that may take long; ``look`` is called now and then, and may raise.
-
-        Raises:
-            RunFailed: the cluster died.
-        """
+        """What a long call gives; RunFailed where the cluster dies. ``look`` runs meanwhile."""
         return next(self._watched(lambda: iter([call()]), look))
 
     def failure(self) -> str | None:
@@ -136,8 +132,7 @@ class RayEngine:
         gpus, share = self._cluster.gpus, self._share(on_gpu=True)
         gpus.check(self._kind)
         count = min(self._workers or MOST_ASKED, max(1, gpus.workers(share, self._kind)))
-        failure = self.failure
-        with rooms(self._needs(LIGHT_CPUS, share), count=count, failure=failure) as places:
+        with rooms(self._needs(LIGHT_CPUS, share), count=count, failure=self.failure) as places:
             asked = [
                 ray.remote(
                     num_cpus=LIGHT_CPUS,
@@ -238,12 +233,8 @@ class RayEngine:
         own = self._cluster.gpus.cpus_of_worker(share)
         if stage.holds_network:
             kind = {"accelerator_type": self._kind} if self._kind else {}
-            return {
-                "compute": pool(holders, in_flight=GPU_IN_FLIGHT, calls=GPU_CALLS),
-                "num_cpus": own,
-                "num_gpus": share,
-                **kind,
-            }
+            compute = pool(holders, in_flight=GPU_IN_FLIGHT, calls=GPU_CALLS)
+            return {"compute": compute, "num_cpus": own, "num_gpus": share, **kind}
         left = self._cluster.cpus - SPARE_CPUS - ceil(own * holders)
         return {"compute": pool(light_processes(stage, stages, left)), "num_cpus": LIGHT_CPUS}
 
