@@ -50,9 +50,9 @@ def plot(
         mark: the x of a vertical line.
     """
     drawn = {name: thinned(points) for name, points in curves.items()}
-    xs = [x for points in drawn.values() for x, _ in points]
+    xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points in drawn.values() for _, y in points]
-    if not xs:
+    if not ys:
         return None
     first, last = min(xs), max(xs)
     low, high = bounds or (min(ys), max(ys))
