@@ -20,9 +20,9 @@ from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import (
     put_manifest_file,
-    refuse_collisions,
     write_manifest,
 )
+from maskmill.pipeline.runs.output_names import refuse_collisions
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.convert import CONVERSION_MANIFEST
 

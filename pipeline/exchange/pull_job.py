@@ -15,11 +15,10 @@ from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitItems, ItemWork
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import (
-    output_names,
     put_manifest,
-    refuse_collisions,
     sizes_of,
 )
+from maskmill.pipeline.runs.output_names import output_names, refuse_collisions
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable

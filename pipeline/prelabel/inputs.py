@@ -10,11 +10,11 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import (
     BLOCK_BYTES,
     build_manifest,
-    case_twins,
     extend_manifest,
     manifest_sha256,
     put_manifest,
 )
+from maskmill.pipeline.runs.output_names import case_twins
 from maskmill.pipeline.selection.skipping import TABLE as SKIPPED_TABLE
 from maskmill.pipeline.selection.skipping import (
     Remainder,
@@ -61,7 +61,7 @@ class Inputs:
             counts = ", ".join(f"{name} {count:,}" for name, count in self.rest.counts().items())
             notes.append(f"not considered, as asked for: {counts}; {SKIPPED_TABLE} lists them")
         notes += self.rest.notes
-        twins = case_twins(self.manifest["output"].to_pylist())
+        twins = case_twins(self.manifest["output"])
         if twins:
             first = " and ".join(twins[0])
             notes.append(f"{len(twins)} outputs differ in case only, first {first}")

@@ -1,22 +1,27 @@
 """Stable ids, output names and units of work: the MANIFEST table of a run."""
 
 import hashlib
-import posixpath
 import tempfile
 import threading
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.output_names import (
+    may_collide,
+    output_column,
+    output_names,
+    refuse_collisions,
+    values_of,
+)
 from maskmill.pipeline.sources.registry import Listing
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.columns import undescribed
@@ -25,7 +30,6 @@ from maskmill.schemas.tables.prelabel import MANIFEST
 BLOCK_IMAGES = 32
 BLOCK_BYTES = 64 * 2**20
 _UNSAFE_KEY = r"^/|^$|//|/$|(^|/)\.\.?(/|$)|\x00"
-_LONGEST_NAME = 255  # bytes of one name on the usual filesystems
 
 
 def build_manifest(
@@ -49,12 +53,12 @@ def build_manifest(
         SettingsError: a key repeats or would leave the output folder, or two outputs would collide.
     """
     entries = listing.table
-    keys = entries["key"].to_pylist()
-    _refuse_unsafe(keys, entries["key"])
-    outputs = output_names(keys)
-    refuse_collisions(keys, outputs)
-    blocks = _blocks(entries["bytes"].to_pylist(), block_images, block_bytes, first_block)
-    ids = range(first_id, first_id + len(keys))
+    _refuse_unsafe(entries["key"])
+    outputs = output_column(entries["key"])
+    if may_collide(outputs):
+        refuse_collisions(entries["key"].to_pylist(), outputs.to_pylist())
+    blocks = _blocks(entries["bytes"], block_images, block_bytes, first_block)
+    ids = range(first_id, first_id + entries.num_rows)
     return _table(ids, entries, blocks, outputs)
 
 
@@ -79,14 +83,15 @@ def extend_manifest(
     kept = listing.table.take(pa.array(map(position.pop, old_keys), pa.int64()))
     added = listing.table.take(pa.array(sorted(position.values()), pa.int64()))
     new_keys = added["key"].to_pylist()
-    _refuse_unsafe(new_keys, added["key"])
+    _refuse_unsafe(added["key"])
     names = dict(zip(old_keys + new_keys, output_names(old_keys + new_keys), strict=True))
     outputs = [names[key] for key in new_keys]
     refuse_collisions(old_keys + new_keys, old["output"].to_pylist() + outputs)
     first_block = pc.max(old["block"]).as_py() + 1
-    blocks = _blocks(added["bytes"].to_pylist(), block_images, block_bytes, first_block)
+    blocks = _blocks(added["bytes"], block_images, block_bytes, first_block)
     first_id = pc.max(old["image_id"]).as_py() + 1
-    new = _table(range(first_id, first_id + len(new_keys)), added, blocks, outputs)
+    new_outputs = pa.chunked_array([pa.array(outputs, pa.string())])
+    new = _table(range(first_id, first_id + len(new_keys)), added, blocks, new_outputs)
     moved = old.set_column(MANIFEST.get_field_index("uri"), MANIFEST.field("uri"), kept["uri"])
     return pa.concat_tables([moved, new]).combine_chunks()
 
@@ -152,49 +157,6 @@ def _opened(layout: RunLayout, path: str, mtime_ns: int, size: int, thread: int)
     return pq.ParquetFile(layout.filesystem.open_input_file(path))
 
 
-def output_names(keys: Sequence[str]) -> list[str]:
-    """Output of each key: the key without its extension; with it for all that would collide."""
-    stems = [posixpath.splitext(key)[0] for key in keys]
-    members: dict[str, int] = defaultdict(int)
-    for stem in stems:
-        members[stem] += 1
-    return [stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)]
-
-
-def refuse_collisions(keys: Sequence[str], outputs: Sequence[str]) -> None:
-    """Stop where two outputs would be one file, or one would be a folder of another.
-
-    Names that differ in the case of letters only are two outputs; see ``case_twins``.
-
-    Raises:
-        SettingsError: naming both keys.
-    """
-    owner: dict[str, str] = {}
-    folders: dict[str, str] = {}
-    for key, output in zip(keys, outputs, strict=True):
-        if output in owner:
-            raise SettingsError(_collision(owner[output], key, output))
-        owner[output] = key
-        folders.setdefault(posixpath.dirname(output), key)
-        if len(posixpath.basename(output).encode()) + len(".png") > _LONGEST_NAME:
-            raise SettingsError(f"{key}: its mask would have a name of over {_LONGEST_NAME} bytes")
-    for folder in _with_parents(folders):
-        if folder.endswith(".png") and folder[:-4] in owner:
-            inside = next(key for key in keys if key.startswith(folder + "/"))
-            raise SettingsError(_collision(owner[folder[:-4]], inside, folder[:-4]))
-
-
-def case_twins(outputs: Iterable[str]) -> list[tuple[str, str]]:
-    """Outputs that are one file where case or Unicode form do not count (macOS, Windows, SMB)."""
-    first: dict[str, str] = {}
-    twins = []
-    for output in outputs:
-        folded = unicodedata.normalize("NFC", output).casefold()
-        if first.setdefault(folded, output) != output:
-            twins.append((first[folded], output))
-    return twins
-
-
 def manifest_sha256(manifest: pa.Table) -> str:
     """Hash of the input list in order: id, key and size of every image.
 
@@ -208,52 +170,41 @@ def manifest_sha256(manifest: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _table(ids: range, entries: pa.Table, blocks: list[int], outputs: list[str]) -> pa.Table:
+def _table(
+    ids: range, entries: pa.Table, blocks: npt.NDArray[np.int64], outputs: pa.ChunkedArray
+) -> pa.Table:
     columns = [
-        pa.array(ids, pa.int64()),
+        pa.array(np.arange(ids.start, ids.stop)),
         entries["key"],
         entries["uri"],
         entries["bytes"],
-        pa.array(blocks, pa.int64()),
-        pa.array(outputs, pa.string()),
+        pa.array(blocks),
+        outputs,
     ]
     return pa.table(columns, schema=MANIFEST)
 
 
 def _blocks(
-    sizes: Sequence[int | None], block_images: int, block_bytes: int, first: int
-) -> list[int]:
+    sizes: pa.ChunkedArray, block_images: int, block_bytes: int, first: int
+) -> npt.NDArray[np.int64]:
     """The block of each row; a block closes at ``block_images`` rows or ``block_bytes`` bytes."""
     if block_images < 1 or block_bytes < 1:
         raise SettingsError(f"blocks of {block_images} images, {block_bytes} bytes: at least 1")
-    blocks = []
+    blocks = np.empty(len(sizes), dtype=np.int64)
     block, images, filled = first, 0, 0
-    for size in sizes:
+    for row, size in enumerate(values_of(sizes)):
         if images and (images == block_images or filled + (size or 0) > block_bytes):
             block, images, filled = block + 1, 0, 0
-        blocks.append(block)
+        blocks[row] = block
         images, filled = images + 1, filled + (size or 0)
     return blocks
 
 
-def _with_parents(folders: Iterable[str]) -> set[str]:
-    every: set[str] = set()
-    for folder in folders:
-        while folder and folder not in every:
-            every.add(folder)
-            folder = posixpath.dirname(folder)
-    return every
-
-
-def _collision(first: str, second: str, output: str) -> str:
-    return f"{first} and {second} would both be written to {output}.png; rename one of them"
-
-
-def _refuse_unsafe(keys: Sequence[str], column: pa.ChunkedArray) -> None:
-    unsafe = column.filter(pc.match_substring_regex(column, _UNSAFE_KEY))
+def _refuse_unsafe(keys: pa.ChunkedArray) -> None:
+    unsafe = keys.filter(pc.match_substring_regex(keys, _UNSAFE_KEY))
     if len(unsafe):
         raise SettingsError(f"{unsafe[0].as_py()!r} is not a path below the root of the source")
-    for previous, key in pairwise(keys):
+    for previous, key in pairwise(values_of(keys)):
         if previous == key:
             raise SettingsError(f"two files of the source have the key {key!r}; rename one of them")
 
