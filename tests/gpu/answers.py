@@ -61,6 +61,7 @@ def tests(setting: Setting) -> dict[str, Any]:
     setting.needs_gpu("the tests that are marked for one")
     if importlib.util.find_spec("pytest") is None:
         raise Skipped("pytest is not installed here")
+    setting.needs_gpu_elsewhere()
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "--noconftest", "gpu"]
     done = subprocess.run(  # from the root, python -m would take its maskmill/, which lacks parts
         command, cwd=ROOT / "tests", capture_output=True, text=True, check=False, env=child_paths()

@@ -52,6 +52,14 @@ class Setting:
         if self.needs_device() != "cuda":
             raise Skipped(f"needs a GPU: {why}")
 
+    def needs_gpu_elsewhere(self) -> None:
+        """For steps that start processes of their own, which must see the GPU as this one does."""
+        ask = "import torch; print(torch.cuda.is_available())"
+        command = [sys.executable, "-c", ask]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if self.is_gpu and done.stdout.strip() != "True":
+            raise Skipped("needs a GPU that other processes see, too: one of this step's sees none")
+
     @property
     def precisions(self) -> tuple[str, ...]:
         """What the device computes in."""

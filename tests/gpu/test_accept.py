@@ -77,7 +77,7 @@ def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, c
 
 @pytest.mark.slow
 def test_the_steps_of_a_gpu_run_on_one_that_computes_nothing(tmp_path, monkeypatch, capsys):
-    """Every step but those that start processes of their own, which have no such GPU."""
+    """Every step, or its reason: no other process has such a GPU, nor does it label."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     script, rates = (importlib.import_module(name) for name in ("accept", "rates"))
     answers = importlib.import_module("answers")
@@ -87,12 +87,16 @@ def test_the_steps_of_a_gpu_run_on_one_that_computes_nothing(tmp_path, monkeypat
     monkeypatch.setattr(
         answers, "in_another_process", lambda *_: answers.of_child(setting)
     )  # a child would have no GPU
-    names = ["versions", "hashes", "rates", "stages", "exhaustion"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with fake_device() as gpu:
         monkeypatch.setattr(torch.nn.Conv2d, "forward", smaller_than(gpu, 16).forward)
-        assert script.run(setting, tmp_path / "gpu.json", names)
+        assert script.run(setting, tmp_path / "gpu.json", ())
     found = {one["step"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert [name for name in names if "result" not in found[name]] == []
+    skipped = {name: one["skipped"] for name, one in found.items() if "skipped" in one}
+    assert list(found) == STEPS
+    assert set(skipped) == {"tests", "labels", "job", "kill and resume"}
+    assert "random weights say nothing of labels" in skipped.pop("labels")
+    assert all("that other processes see, too" in reason for reason in skipped.values())
     assert found["versions"]["result"]["gpu"].startswith("Some GPU, 7 multiprocessors")
     for precision in ("fp32", "fp16", "bf16"):
         cases = found["hashes"]["result"][precision]

@@ -55,6 +55,7 @@ def _work(setting: Setting) -> Iterator[tuple[Path, Path]]:
         importlib.import_module(name)
     if VIEW in os.environ:  # a cluster's processes do not follow PYTHONPATH
         raise Skipped("maskmill is not installed here: pip install --no-deps --editable . before")
+    setting.needs_gpu_elsewhere()
     count = 12 if setting.quick else setting.images
     with tempfile.TemporaryDirectory() as folder, setting.photograph_folder(32) as photographs:
         work, found = Path(folder), sorted(photographs.rglob("*.jpg"))
