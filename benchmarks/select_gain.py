@@ -1,11 +1,10 @@
-"""What is learnt from made pictures: from random weights, and from chosen ones against random ones.
+"""What chosen pictures teach beyond random ones, where a class is rare.
 
-``untrained``: mIoU on test pictures of a network that began with random weights. ``select``: per
-seed, a first model learns from 20 random pictures and labels a pool; 60 that `select` takes by
+Per seed, a first model learns from 20 random pictures and labels a pool; 60 that `select` takes by
 ``mixed`` and 60 random ones then train the default model alike, and test pictures say which was
-better. Prints a JSON line each.
+better. Prints a JSON line per seed, and one of the means.
 
-python benchmarks/made_pictures.py [untrained|select …]
+python benchmarks/select_gain.py
 """
 
 import json
@@ -14,7 +13,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +26,7 @@ from maskmill.jobs.cli import main as command_line
 SEEDS = (0, 1, 2, 3, 4)
 POOL, FIRST, CHOSEN, TEST = 400, 20, 60, 100
 SIZE_HW = (64, 96)
-RECIPE = ("--epochs", 24, "--crop-size", 97, "--validation-share", 0.15)
-SCRATCH = (
-    "--untrained", "--batch-norm", "train", "--epochs", 60, "--learning-rate", 3e-3,
-    "--head-rate", 1, "--crop-size", 97,
-)  # fmt: skip
+RECIPE = ("--epochs", 24, "--crop-size", 97, "--validation-share", 0.3)
 
 
 def maskmill(*arguments: object) -> dict[str, Any]:
@@ -95,28 +89,10 @@ def select(work: Path) -> None:
     print(json.dumps({"benchmark": "select_gain_mean", "seeds": len(SEEDS), **means}), flush=True)
 
 
-def untrained(work: Path) -> None:
-    """A line: mIoU of a network that knew nothing."""
-    data = write_shapes(work / "made", 300, seed=2, size_hw=SIZE_HW)
-    test = write_shapes(work / "test", TEST, seed=3, size_hw=SIZE_HW)
-    started = time.perf_counter()
-    model = learnt(data, work / "out", *SCRATCH)
-    figure = {
-        "benchmark": "finetune_untrained",
-        "seconds": round(time.perf_counter() - started, 1),
-        "test_miou": test_miou(model, test, work / "labels"),
-    }
-    print(json.dumps(figure), flush=True)
-
-
-PARTS = {"untrained": untrained, "select": select}
-
-
 def main() -> None:
-    """The parts that are named, or both."""
-    for name in sys.argv[1:] or PARTS:
-        with tempfile.TemporaryDirectory() as folder:
-            PARTS[name](Path(folder))
+    """In a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        select(Path(folder))
 
 
 if __name__ == "__main__":
