@@ -44,12 +44,11 @@ def samples(classes):
     return made, labels
 
 
-def seen(root, name, labels):
+def seen(root, name, label_file):
     """{stem of the key: mask} as the view shows them; every thumbnail is drawn."""
-    (root / "labels-of-the-test.json").write_text(json.dumps(labels.to_dict()))
     archives = sorted(root.glob("*.zip"))
     place = str(archives[0] if archives else root)
-    opening = Opening(format=name, labels=str(root / "labels-of-the-test.json"))
+    opening = Opening(format=name, labels=str(label_file))
     subject = open_subject(place, opening)
     index = SlimIndex(subject, None)
     subject.look()
@@ -67,11 +66,13 @@ def seen(root, name, labels):
 
 
 @pytest.mark.parametrize("name", [one for one in readable_formats() if one in writable_formats()])
-def test_a_data_set_of_every_format_is_seen(name):
+def test_a_data_set_of_every_format_is_seen(name, tmp_path):
     made, labels = samples(DATASET_FORMATS[name].max_classes)
+    label_file = tmp_path / "labels.json"
+    label_file.write_text(json.dumps(labels.to_dict()))
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(made, Path(folder), name, max_loss=1.0, pictures=True)
-        found = seen(Path(folder), name, labels)
+        found = seen(Path(folder), name, label_file)
     assert sorted(found) == sorted(stem_of(one.key) for one in made)
     for one in made:
         same = (found[stem_of(one.key)] == one.mask).mean()
