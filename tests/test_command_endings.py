@@ -198,6 +198,7 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_labelling_by_threads_stops_in_time(many_photos: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         stop_labelling(many_photos, "local", number)

@@ -185,6 +185,7 @@ def test_dry_run_counts_and_writes_nothing(tmp_path, maskmill):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_extend_adds_new_images_with_ids_after_the_largest(tmp_path, maskmill):
     source, out = tmp_path / "in", tmp_path / "out"
     write_small_pictures(source, 6, seed=3)

@@ -63,6 +63,7 @@ def at(page, selector, y, x, box=(0, 0, 32, 24)):
     return shown[round(top), round(left), :3].astype(int)
 
 
+@pytest.mark.thorough
 def test_side_by_side_by_keyboard(tab):
     assert tab.locator("#panes canvas").count() == 1
     tab.keyboard.press("s")

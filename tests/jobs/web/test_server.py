@@ -238,6 +238,7 @@ def test_a_killed_server_loses_no_decision_that_it_acknowledged(own):
     assert again.ask("/api/progress")["reviewed"] == 7
 
 
+@pytest.mark.thorough
 def test_decisions_and_notes_are_exported(own, tmp_path):
     start, run = own
     server = start()

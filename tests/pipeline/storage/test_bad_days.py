@@ -175,6 +175,7 @@ def test_what_is_read_again_of_a_run_is_whole(calm, place, proxy, trouble):
     assert digests(layout, "files") == expected
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", ["/metadata/", "/attempts/"])
 def test_a_run_that_stays_denied_ends_with_a_sentence_and_goes_on(place, proxy, tmp_path, target):
     for number in range(1, 7):
@@ -214,6 +215,7 @@ def uploads(server: str, bucket: str) -> list[str]:
     return [part.partition("</Key>")[0] for part in found.split("<Key>")[1:]]
 
 
+@pytest.mark.thorough
 def test_a_killed_upload_is_ended_by_the_next_start(place, proxy, server, bucket, tmp_path):
     for number in range(1, 4):
         (tmp_path / f"{number}.txt").write_text("x" * number)

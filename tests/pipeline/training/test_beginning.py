@@ -45,6 +45,7 @@ def probabilities(network) -> torch.Tensor:
         return network(picture).softmax(dim=1)[0]
 
 
+@pytest.mark.thorough
 def test_new_classes_share_what_was_background_and_nothing_else_moves(weights) -> None:
     """Two classes are new and `cat` is gone: of the others every ratio is as it was."""
     network = build_network(SPEC, 3)

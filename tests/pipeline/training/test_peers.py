@@ -23,6 +23,8 @@ from maskmill.pipeline.training.recipe import Recipe
 from tests.made_set import write_made_set
 from tests.pipeline.training.two_workers import on_two_workers
 
+pytestmark = pytest.mark.thorough  # two processes more, which import PyTorch
+
 IGNORE = 255
 
 
