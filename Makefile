@@ -42,11 +42,11 @@ test: $(STAMP) $(ORACLES)  ## the tests but slow and thorough ones, and how many
 	$(BIN)/python -m pytest -m "not slow and not thorough" -n 2 --dist worksteal $(TEST_ARGS)
 
 test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
-	@# The thorough ones among the quick; the slow ones one at a time: most start engines of their
-	@# own that want the whole machine.
+	@# The thorough ones among the quick; the slow ones two files at a time, apart from them: most
+	@# start engines of their own, which a whole file shares.
 	failed=0; \
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(TEST_ARGS) || failed=1; \
-	$(BIN)/python -m pytest -m slow $(TEST_ARGS) || failed=1; \
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(TEST_ARGS) || failed=1; \
 	exit $$failed
 
 lint: $(STAMP)  ## ruff and mypy --strict

@@ -165,8 +165,11 @@ class RayEngine:
         """
         left, done = pending, set[int]()
         while left.num_rows:
+            nodes = NodeWatch(self._cluster, self._question)
+            if self.elsewhere:  # after the watch has begun: who is gone since is missed by it
+                self._cluster = recounted(self._cluster)
             try:
-                for tally in self._layout_of(stages, left, on_gpu):
+                for tally in self._layout_of(stages, left, nodes, on_gpu):
                     done.update(row["block"] for row in tally)
                     yield tally
                 return
@@ -174,11 +177,12 @@ class RayEngine:
                 left = left.filter(pc.invert(pc.is_in(left["block"], pa.array(done, pa.int64()))))
                 if self._layout is not None and not change.lost:  # given up, and no death
                     release_all(self._layout, left["block"].to_pylist())
-                self._cluster = recounted(self._cluster)
                 click.echo(f"note: {change}; what is left is begun anew", err=True)
+            finally:
+                nodes.stop()
 
     def _layout_of(
-        self, stages: Sequence[Stage], pending: pa.Table, on_gpu: bool
+        self, stages: Sequence[Stage], pending: pa.Table, nodes: NodeWatch, on_gpu: bool
     ) -> Iterator[list[dict[str, Any]]]:
         """The stages laid out over the cluster as it is now.
 
@@ -211,7 +215,6 @@ class RayEngine:
             )
         batches = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 0}
         executors = remember_executor(dataset)
-        nodes = NodeWatch(self._cluster, self._question)
         look = partial(nodes.check, blocks_left=pending.num_rows / holders)
         try:
             for table in self._watched(lambda: iter(dataset.iter_batches(**batches)), look):
@@ -221,8 +224,6 @@ class RayEngine:
             for executor in executors:
                 executor.shutdown(force=True)
             raise
-        finally:
-            nodes.stop()
 
     def _placing(
         self, stage: Stage, stages: Sequence[Stage], holders: int, share: float
