@@ -230,7 +230,7 @@ def state():
 
 torch.set_num_threads(2)
 if own_ray:
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 before = state()
 options = dict(model="deeplabv3_mobilenet_v3_large", untrained=True, image_size=65, engine=engine)
