@@ -2,7 +2,7 @@
 
 import click
 
-from maskmill.jobs.options import Command
+from maskmill.jobs.options import with_options
 
 _OPTIONS = (
     click.option(
@@ -33,8 +33,5 @@ _OPTIONS = (
 )
 
 
-def dataset_options(command: Command) -> Command:
-    """--labels, --map, --unknown, --images and --mask-suffix."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+dataset_options = with_options(*_OPTIONS)
+"""--labels, --map, --unknown, --images and --mask-suffix."""

@@ -54,28 +54,31 @@ _ENGINE_OPTIONS = (
 )
 
 
-def engine_options(command: Command) -> Command:
-    """The options of every command that runs: --engine, --address, --workers."""
-    for option in reversed(_ENGINE_OPTIONS):
-        command = option(command)
-    return command
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several options, and whatever else decorates a command, as one decorator; the first first."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+engine_options = with_options(*_ENGINE_OPTIONS)
+"""The options of every command that runs: --engine, --address, --workers, --stall-minutes."""
 
 
 def failure_options(noun: str) -> Callable[[Command], Command]:
     """--retry-failed and --allow-failures of a command whose rows are ``noun``."""
-
-    def decorate(command: Command) -> Command:
-        allow, retry = (
-            click.option(
-                "--allow-failures", is_flag=True, help=f"Exit with 0 although some {noun} failed."
-            ),
-            click.option(
-                "--retry-failed", is_flag=True, help=f"Do the failed {noun} of the run again."
-            ),
-        )
-        return retry(allow(command))
-
-    return decorate
+    return with_options(
+        click.option(
+            "--retry-failed", is_flag=True, help=f"Do the failed {noun} of the run again."
+        ),
+        click.option(
+            "--allow-failures", is_flag=True, help=f"Exit with 0 although some {noun} failed."
+        ),
+    )
 
 
 def run_options(options: dict[str, Any]) -> "RunOptions":

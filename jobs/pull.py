@@ -12,6 +12,7 @@ from maskmill.jobs.options import (
     failure_options,
     json_option,
     say_json,
+    with_options,
 )
 from maskmill.jobs.server_options import cvat_of, server_options, studio_of
 
@@ -47,25 +48,15 @@ RUN_OF_CVAT = _run_option(
 
 def _fetches(variable: str, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The arguments of a command that fetches; ``variable`` is where a token is looked for."""
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(
-            (
-                click.argument("out"),
-                server_options(variable),
-                click.option(
-                    "--project", required=True, metavar="NAME|ID", help="By number or title."
-                ),
-                run,
-                failure_options("images"),
-                json_option,
-                exits_cleanly,
-            )
-        ):
-            command = option(command)
-        return command
-
-    return decorate
+    return with_options(
+        click.argument("out"),
+        server_options(variable),
+        click.option("--project", required=True, metavar="NAME|ID", help="By number or title."),
+        run,
+        failure_options("images"),
+        json_option,
+        exits_cleanly,
+    )
 
 
 @pull.command()

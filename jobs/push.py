@@ -11,6 +11,7 @@ from maskmill.jobs.options import (
     failure_options,
     json_option,
     say_json,
+    with_options,
 )
 from maskmill.jobs.server_options import cvat_of, server_options, studio_of
 
@@ -32,30 +33,23 @@ def push() -> None:
     """
 
 
-def _which_images(command: Any) -> Any:
-    """The options that say which images are sent, and in which order."""
-    for option in reversed(
-        (
-            click.option(
-                "--only",
-                metavar="LIST",
-                help="Text file with a key (path below the source) per line.",
-            ),
-            click.option(
-                "--order",
-                type=click.Choice(["key", "rank", "list"]),
-                default="key",
-                show_default=True,
-                help="rank: as `maskmill rank` has them; list: as --only has them.",
-            ),
-            click.option(
-                "--limit", type=click.IntRange(1), metavar="N", help="The first N in that order."
-            ),
-            failure_options("images"),
-        )
-    ):
-        command = option(command)
-    return command
+_which_images = with_options(
+    click.option(
+        "--only",
+        metavar="LIST",
+        help="Text file with a key (path below the source) per line.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["key", "rank", "list"]),
+        default="key",
+        show_default=True,
+        help="rank: as `maskmill rank` has them; list: as --only has them.",
+    ),
+    click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N in that order."),
+    failure_options("images"),
+)
+"""The options that say which images are sent, and in which order."""
 
 
 @push.command()

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from maskmill.jobs.options import with_options
+
 if TYPE_CHECKING:
     from maskmill.pipeline.exchange.cvat import Cvat
     from maskmill.pipeline.exchange.label_studio import LabelStudio
@@ -14,29 +16,22 @@ TIMEOUT_SECONDS = 120.0
 
 def server_options(variable: str) -> Callable[[Any], Any]:
     """--url, --token-file and --timeout; ``variable`` is where a token is looked for."""
-
-    def decorate(command: Any) -> Any:
-        options = (
-            click.option("--url", required=True, metavar="URL", help="The server: https://host."),
-            click.option(
-                "--token-file",
-                metavar="FILE",
-                help=f"A file with the token of your account.  [default: ${variable}]",
-            ),
-            click.option(
-                "--timeout",
-                type=click.FloatRange(1),
-                default=TIMEOUT_SECONDS,
-                show_default=True,
-                metavar="SECONDS",
-                help="How long one answer may take.",
-            ),
-        )
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return with_options(
+        click.option("--url", required=True, metavar="URL", help="The server: https://host."),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            help=f"A file with the token of your account.  [default: ${variable}]",
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(1),
+            default=TIMEOUT_SECONDS,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long one answer may take.",
+        ),
+    )
 
 
 def studio_of(options: dict[str, Any]) -> "LabelStudio":

@@ -1,15 +1,14 @@
 """Who trains: options of `finetune`, and what they mean: this process, or workers on Ray."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from maskmill.jobs.options import with_options
 
 if TYPE_CHECKING:
     from maskmill.jobs.engines.choice import RunOptions
     from maskmill.pipeline.training.job import Trainer
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option(
@@ -39,11 +38,8 @@ _OPTIONS = (
 )
 
 
-def worker_options(command: Command) -> Command:
-    """--engine, --address, --workers and --gpus-per-worker."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+worker_options = with_options(*_OPTIONS)
+"""--engine, --address, --workers and --gpus-per-worker."""
 
 
 def chosen_workers(options: dict[str, Any]) -> "tuple[RunOptions, Trainer, int]":

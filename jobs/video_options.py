@@ -1,11 +1,8 @@
 """Options about videos in a source: which of their frames are taken."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from maskmill.jobs.options import with_options
 
 _OPTIONS = (
     click.option(
@@ -24,8 +21,5 @@ _OPTIONS = (
 )
 
 
-def video_options(command: Command) -> Command:
-    """The options of every command that takes videos: --every, --fps, --from, --to."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+video_options = with_options(*_OPTIONS)
+"""The options of every command that takes videos: --every, --fps, --from, --to."""

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from maskmill.pipeline.reports.page import write_report
-from tests.browser_pages import OTHER_SCREENS, SCREENS, serious, watched
+from tests.browser_pages import OTHER_SCREENS, SCREENS, serious, until, watched
 from tests.jobs.web.conftest import NASTY
 
 WIDE, NARROW = SCREENS
@@ -41,7 +41,7 @@ def test_the_page_alone_by_mouse_and_by_keyboard(browser, page, screen):
         assert tab.inner_text("#large p") != first
         tab.keyboard.press("Escape")
         assert not tab.evaluate("document.querySelector('#large').open")
-        assert tab.evaluate("document.activeElement === document.querySelectorAll('.enlarge')[1]")
+        until(tab, "document.activeElement === document.querySelectorAll('.enlarge')[1]")
         tab.keyboard.press("Enter")
         assert tab.evaluate("document.querySelector('#large').open")
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
