@@ -251,11 +251,10 @@ class FinetuneJob:
         labels = plan.data.mapping.target
         found = {role: census(self.layout, role, len(labels.classes)) for role in (TRAIN, VALIDATE)}
         failed = sum(one.failed for one in found.values())
-        check_counts(
-            {role: one.samples for role, one in found.items()},
-            plan.roles,
-            failed=f" ({failed} samples failed; their rows say why)" if failed else "",
-        )
+        first = next((one.first_failure for one in found.values() if one.failed), "")
+        counts = {role: one.samples for role, one in found.items()}
+        why = f" ({failed} samples failed, the first: {first})" if failed else ""
+        check_counts(counts, plan.roles, failed=why)
         for role, one in found.items():
             named = zip(labels.names, one.pixels, strict=True)
             missing = [name for name, count in named if not count]
