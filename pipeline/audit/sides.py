@@ -24,7 +24,7 @@ from maskmill.pipeline.datasets.item_spool import kept_items
 from maskmill.pipeline.datasets.recognition import Recognition, recognitions
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format, readable_formats
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, ReadOptions, SampleItem
-from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.datasets.trees import FileTree, hidden_note, open_tree
 from maskmill.pipeline.masks.registry import MASK_FORMATS
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import load_record
@@ -290,7 +290,7 @@ def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> Sid
         MaskFile(item.key, tree.uri, json.dumps(asdict(item), ensure_ascii=False)) for item in items
     )
     side = AuditSide(uri=source, format=format_name, labels=index.labels, extras=index.extras)
-    return SideListing(side=side, files=files, notes=index.notes)
+    return SideListing(side=side, files=files, notes=(*hidden_note(tree), *index.notes))
 
 
 @lru_cache(maxsize=4)

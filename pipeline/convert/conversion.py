@@ -22,7 +22,7 @@ from maskmill.pipeline.datasets.left_out import LeftOut
 from maskmill.pipeline.datasets.package_limits import PackageLimits
 from maskmill.pipeline.datasets.registry import DATASET_FORMATS, dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions, SampleItem, WriteContext
-from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.datasets.trees import FileTree, hidden_note, open_tree
 from maskmill.pipeline.masks.registry import Unknown
 from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.selection.named_images import find_named, read_names
@@ -137,7 +137,7 @@ def plan_conversion(request: ConversionRequest) -> tuple[ConversionPlan, Iterabl
         source_labels=index.labels,
         mapping=mapping,
         extras=index.extras,
-        notes=index.notes,
+        notes=(*hidden_note(tree), *index.notes),
         left_out=index.left_out,
     )
     items = kept_items(index.items)

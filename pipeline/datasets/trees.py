@@ -1,12 +1,16 @@
 """The files of a dataset under one root, be it a folder on any filesystem, a zip or a tar."""
 
 import io
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import filterfalse
 from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
 from pyarrow import fs
 
+from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of, is_hidden
 from maskmill.pipeline.storage.archives import TarArchive, ZipArchive, safe_member_name
 from maskmill.pipeline.storage.filesystems import resolve
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
@@ -32,7 +36,11 @@ class FileTree(Protocol):
         ...
 
     def names(self) -> tuple[str, ...]:
-        """Every file, sorted."""
+        """Every file but hidden ones, sorted."""
+        ...
+
+    def hidden(self) -> tuple[str, ...]:
+        """Files whose name, or a folder's on the way, begins with a dot, and macOS's shadows."""
         ...
 
     def has(self, name: str) -> bool:
@@ -56,6 +64,20 @@ class FileTree(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The files of a tree, sorted, those that are hidden apart."""
+
+    shown: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "_Names":
+        every = sorted(names)
+        hidden = tuple(filter(is_hidden, every))
+        return cls(tuple(filterfalse(is_hidden, every)) if hidden else tuple(every), hidden)
+
+
 class FolderTree:
     """A folder on any pyarrow filesystem."""
 
@@ -77,15 +99,19 @@ class FolderTree:
         return self._tops if self.selected is None else frozenset([self.selected])
 
     @cached_property
-    def _names(self) -> tuple[str, ...]:
+    def _names(self) -> "_Names":
         selector = fs.FileSelector(self._root or "/", recursive=True)
         start = len(self._root) + 1
         found = self._filesystem.get_file_info(selector)
-        return tuple(sorted(info.path[start:] for info in found if info.type == fs.FileType.File))
+        return _Names.of(info.path[start:] for info in found if info.type == fs.FileType.File)
 
     def names(self) -> tuple[str, ...]:
         """Every file under the root, sorted."""
-        return self._names
+        return self._names.shown
+
+    def hidden(self) -> tuple[str, ...]:
+        """Files under the root that are no part of the dataset."""
+        return self._names.hidden
 
     def has(self, name: str) -> bool:
         """True where the file is there."""
@@ -129,16 +155,20 @@ class ArchiveTree:
         self._unpacked = ("", b"")
 
     @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(member.name for member in self._archive.members())
+    def _names(self) -> "_Names":
+        return _Names.of(member.name for member in self._archive.members())
 
     def tops(self) -> frozenset[str]:
         """First parts of the members' names."""
-        return frozenset(name.partition("/")[0] for name in self._names)
+        return frozenset(name.partition("/")[0] for name in self.names())
 
     def names(self) -> tuple[str, ...]:
         """Every regular member, sorted."""
-        return self._names
+        return self._names.shown
+
+    def hidden(self) -> tuple[str, ...]:
+        """Members that are no part of the dataset."""
+        return self._names.hidden
 
     def has(self, name: str) -> bool:
         """True where the member is there."""
@@ -178,6 +208,14 @@ def open_tree(uri: str) -> FileTree:
         return ArchiveTree(uri, TarArchive(filesystem.open_input_file(path), uri))
     root, _, name = path.rpartition("/")
     return FolderTree(uri, filesystem, root, selected=name)
+
+
+def hidden_note(tree: FileTree) -> tuple[str, ...]:
+    """A sentence about pictures that are hidden, and so no part of a dataset; none without."""
+    found = [name for name in tree.hidden() if extension_of(name) in IMAGE_EXTENSIONS]
+    if not found:
+        return ()
+    return (f"{len(found):,} hidden files are left out, {found[0]} first (.*, __MACOSX)",)
 
 
 def exists(uri: str) -> bool:

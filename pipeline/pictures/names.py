@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Collection, Iterable
+from pathlib import PurePosixPath
 from typing import Final
 
 IMAGE_EXTENSIONS: Final = (
@@ -29,6 +30,11 @@ EXACT_MASK_EXTENSIONS: Final = tuple(
     extension for extension in MASK_EXTENSIONS if extension not in LOSSY_EXTENSIONS
 )
 """Those of them that keep every pixel."""
+
+
+def is_hidden(name: str) -> bool:
+    """True where the file or a folder on the way starts with a dot, or is macOS's shadow."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def extension_of(name: str) -> str:

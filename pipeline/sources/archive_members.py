@@ -7,14 +7,13 @@ path that leads out, a link, a bomb) is refused as a whole.
 from collections.abc import Iterator
 from functools import partial
 
-from maskmill.pipeline.pictures.names import VIDEO_EXTENSIONS, extension_of
+from maskmill.pipeline.pictures.names import VIDEO_EXTENSIONS, extension_of, is_hidden
 from maskmill.pipeline.sources.containers import container_files, container_root
 from maskmill.pipeline.sources.entries import (
     LazyListing,
     SourceEntry,
     SourceRequest,
     Tally,
-    is_hidden,
     is_image_name,
 )
 from maskmill.pipeline.storage.archive_members import open_archive, place_of

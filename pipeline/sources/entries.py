@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, extension_of
 from maskmill.pipeline.sources.frame_choice import FrameChoice
@@ -59,11 +58,6 @@ def is_image_name(name: str, tally: Tally, *, videos: bool = False) -> bool:
         return True
     tally.not_considered[extension or "no extension"] += 1
     return False
-
-
-def is_hidden(key: str) -> bool:
-    """True where the file or a folder on the way starts with a dot, or is macOS's shadow."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(key).parts)
 
 
 def storable(name: str) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from pyarrow import fs
 
+from maskmill.pipeline.pictures.names import is_hidden
 from maskmill.pipeline.sources.entries import (
     LazyListing,
     SourceEntry,
     SourceRequest,
     Tally,
-    is_hidden,
     is_image_name,
     storable,
 )

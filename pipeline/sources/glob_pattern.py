@@ -6,12 +6,12 @@ The root is the fixed prefix: the folders before the first name with a wildcard.
 import re
 from collections.abc import Iterator
 
+from maskmill.pipeline.pictures.names import is_hidden
 from maskmill.pipeline.sources.entries import (
     LazyListing,
     SourceEntry,
     SourceRequest,
     Tally,
-    is_hidden,
     is_image_name,
     storable,
 )

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, NO_MASK, NO_PIXEL, Omission
+from maskmill.pipeline.datasets.trees import hidden_note, open_tree
 from maskmill.pipeline.pictures.names import stem_of
 from maskmill.schemas.errors import ErrorCode, FileFailure
 from maskmill.schemas.labels import LabelMap, builtin
@@ -279,6 +280,26 @@ def test_a_document_in_a_zip_is_read_like_one_in_a_folder(tmp_path: Path) -> Non
         archive.writestr("annotations.xml", text)
     (sample,) = read_dataset(tmp_path / "task.zip", "cvat_images")
     assert sample.mask.tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_what_macos_and_notebooks_leave_behind_is_no_sample(tmp_path: Path, archived: bool) -> None:
+    """Archives made on a Mac hold a shadow of every file, which is called like a mask."""
+    png = io.BytesIO()
+    Image.fromarray(np.array([[0, 1], [2, 2]], np.uint8)).save(png, "PNG")
+    files = {"masks/a.png": png.getvalue(), "masks/._a.png": b"\0\5\x16\7" + bytes(80),
+             "__MACOSX/masks/._a.png": bytes(9), "masks/.ipynb_checkpoints/a.png": b"",
+             ".DS_Store": b"Bud1"}  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        archive.extractall(tmp_path / "set")
+    source = tmp_path / ("set.zip" if archived else "set")
+    (sample,) = read_dataset(source, "masks", LABELS)
+    assert sample.mask.tolist() == [[0, 1], [2, 2]]
+    (note,) = hidden_note(open_tree(str(source)))
+    assert note.startswith("3 hidden files are left out, __MACOSX/masks/._a.png first")
 
 
 def test_a_document_that_points_outside_its_folder_is_refused(tmp_path: Path) -> None:
