@@ -147,7 +147,7 @@ def labels_from_categories(categories: Sequence[Any], name: str) -> LabelMap:
             colors={
                 label: checked_color(entry["color"])
                 for label, entry in first.items()
-                if "color" in entry
+                if entry.get("color")
             },
             category_ids={label: int(entry["id"]) for label, entry in first.items()},
             things=[label for label, entry in first.items() if entry.get("isthing", 0)],

@@ -273,12 +273,14 @@ def labels_with_background(
     )
 
 
-def checked_color(value: Iterable[int]) -> Color:
-    """Three channels as a colour.
+def checked_color(value: Iterable[int] | str) -> Color:
+    """Three channels, or ``#rrggbb``, as a colour.
 
     Raises:
-        ValueError: not three, or one outside 0..255.
+        ValueError: neither, or a channel outside 0..255.
     """
+    if isinstance(value, str):
+        value = bytes.fromhex(value.removeprefix("#"))
     red, green, blue = (int(channel) for channel in value)
     if not all(0 <= channel <= 255 for channel in (red, green, blue)):
         raise ValueError(f"colour {red},{green},{blue} is outside 0..255")

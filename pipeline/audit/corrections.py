@@ -15,8 +15,11 @@ Document = dict[str, Any]
 
 
 def is_pulled(layout: RunLayout) -> bool:
-    """True where a run is annotators' work: it holds what they have done so far, and no more."""
-    record = load_record(layout)
+    """True where a run is annotators' work: it holds what they have done so far, and no more.
+
+    What holds no rows is no run: a document, an archive, a folder with a ``run.json`` of others.
+    """
+    record = load_record(layout) if layout.exists(layout.metadata) else None
     return record is not None and record.command == PULL
 
 

@@ -1,4 +1,4 @@
-"""Boxes and key points without a mask: background alone would look like a result.
+"""Boxes, key points, captions, tags without a mask: background alone would look like a result.
 
 Only documents hold them (``DatasetFormat.bare_shapes``), so no mask file, which might kill the
 process that decodes it, is read before a run.
@@ -13,7 +13,9 @@ from maskmill.pipeline.datasets.left_out import (
     CONTESTED,
     COVERED,
     KEYPOINTS,
+    NO_MASK,
     NO_PIXEL,
+    SHAPES,
     TO_BACKGROUND,
     TO_IGNORE,
     LeftOut,
@@ -21,7 +23,12 @@ from maskmill.pipeline.datasets.left_out import (
 from maskmill.pipeline.datasets.samples import DatasetReader, ReadContext, Sample, SampleItem
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, FileFailure
 
-BARE: Final = {BOXES: "boxes", KEYPOINTS: "key points"}
+BARE: Final = {
+    BOXES: "boxes",
+    KEYPOINTS: "key points",
+    NO_MASK: "annotations without any shape",
+    SHAPES: "lines, tags or other entries",
+}
 DRAWN: Final = (NO_PIXEL, COVERED, CONTESTED, TO_BACKGROUND, TO_IGNORE)
 """Kinds of what was left out that show there was a shape to draw."""
 LOOKED_AT: Final = 32
@@ -54,7 +61,7 @@ def count_bare(
 def refuse_bare(
     source: str, reader: DatasetReader, items: Iterable[SampleItem], context: ReadContext
 ) -> None:
-    """Stop at a source that holds boxes or key points and no mask.
+    """Stop at a source that holds boxes, key points, captions or tags and no mask.
 
     Raises:
         DocumentFailure: MALFORMED, with how many there are.
@@ -66,13 +73,17 @@ def refuse_bare(
 
 def bare_failure(source: str, found: Counter[str]) -> DocumentFailure:
     """What is said of a source without any mask; ``found`` are its bare shapes by kind."""
-    told = ", ".join(f"{found[kind]:,} {words}" for kind, words in BARE.items() if found[kind])
     return DocumentFailure(
         ErrorCode.MALFORMED,
-        f"{source}: no masks in this document: {told}; nothing but background could come of it. "
-        "Export polygons or masks from the tool that made it, or make masks of the pictures with "
-        "`maskmill prelabel`",
+        f"{source}: no masks in this document: {in_words(found)}; nothing but background could "
+        "come of it. Export polygons or masks from the tool that made it, or make masks of the "
+        "pictures with `maskmill prelabel`",
     )
+
+
+def in_words(found: Counter[str]) -> str:
+    """What there is instead of masks, by kind."""
+    return ", ".join(f"{found[kind]:,} {words}" for kind, words in BARE.items() if found[kind])
 
 
 def bare_of(left_out: LeftOut) -> Counter[str]:

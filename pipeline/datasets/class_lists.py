@@ -55,6 +55,11 @@ class ListedClasses:
     labels: LabelMap
 
 
+def is_class_list(name: str) -> bool:
+    """True for a file that is called as class lists are, in whatever folder."""
+    return name.rpartition("/")[2] in CLASS_LISTS
+
+
 def class_list(tree: FileTree, folder: str = "") -> LabelMap | None:
     """The classes of :func:`listed_classes`. Raises as it does."""
     found = listed_classes(tree, folder)

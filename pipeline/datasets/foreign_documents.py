@@ -1,6 +1,7 @@
 """Documents of programs that are not read here: known by their beginning, refused by their name.
 
-Facts: the export formats of CVAT (video), LabelMe (MIT), V7 Darwin 2.0, Segments.ai and VIA 2.
+Facts: the export formats of CVAT (video), LabelMe (MIT), V7 Darwin 2.0, Segments.ai, VIA 2 and of
+Segment Anything's data set.
 """
 
 import re
@@ -74,6 +75,12 @@ FOREIGN: Final = (
         suffix=".json",
         head=_all_of('"samples"', '(?:"segmentation_bitmap"|"label_status"|"labelset)'),
         remedy="export it with their SDK as COCO, or as semantic bitmaps with --labels",
+    ),
+    ForeignKind(
+        name="an annotation of Segment Anything (SA-1B)",
+        suffix=".json",
+        head=re.compile(r'\s*\{\s*"image"\s*:\s*\{.*"annotations"\s*:\s*\[', re.DOTALL),
+        remedy="its masks have no classes, so they cannot be class masks",
     ),
     ForeignKind(
         name="a VIA project",

@@ -25,6 +25,8 @@ from maskmill.schemas.errors import FileFailure, SettingsError
 from maskmill.schemas.labels import LabelMap
 
 MOST_VALUES: Final = 40
+UNCONVERTED: Final = frozenset({"unknown_value", "unreadable", "lossy"})
+"""Findings of files that fail where they are converted, as long as nothing else is asked for."""
 
 Censuses = Callable[[Sequence[str]], Iterable[FileCensus]]
 """Mask names -> their census, in the same order; the caller decides how many processes work."""
@@ -135,7 +137,8 @@ def inspect_masks(
     tree = open_tree(path)
     names = mask_names(tree)
     document = _document_of(tree)
-    if not names or (document is not None and not any(map(may_be_masks, names))):
+    told_by_document = document is not None or foreign_document(tree) is not None
+    if not names or (told_by_document and not any(map(may_be_masks, names))):
         return _without_masks(path, tree, document, f"masks are {', '.join(MASK_EXTENSIONS)} files")
     every = tuple(censuses(names))
     files = tuple(file for file in every if not file.is_photograph)
@@ -155,13 +158,17 @@ def inspect_masks(
     )
     told = told.of_convention(convention, tree)
     findings = _findings(files, convention, told, photographs, tree, images)
+    can_convert = not {file.name for file in files} <= {
+        one.file for one in findings if one.kind in UNCONVERTED
+    }
+    step = next_step(path, tree, [file.name for file in files], convention, told)
     return Inspection(
         path=path,
         files=files,
         convention=convention,
         naming=told,
         findings=tuple(findings),
-        next=next_step(path, tree, [file.name for file in files], convention, told),
+        next=step if can_convert else "",
     )
 
 
@@ -194,7 +201,8 @@ def _findings(
 def _document_of(tree: FileTree) -> Recognition | None:
     """What a tree is whose labels are in documents, not in masks of their own."""
     found = recognise(tree)
-    return None if found is None or found.format in MASK_LAYOUTS else found
+    is_masks = tree.selected is None and found is not None and found.format in MASK_LAYOUTS
+    return None if is_masks else found
 
 
 def _without_masks(

@@ -3,7 +3,7 @@
 import shlex
 from itertools import islice
 
-from maskmill.pipeline.datasets.bare_shapes import LOOKED_AT, count_bare
+from maskmill.pipeline.datasets.bare_shapes import LOOKED_AT, count_bare, in_words
 from maskmill.pipeline.datasets.recognition import Recognition
 from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.samples import ReadContext, ReadOptions
@@ -12,7 +12,7 @@ from maskmill.schemas.errors import FileFailure, SettingsError
 
 
 def holds_boxes_alone(tree: FileTree, document: Recognition) -> str:
-    """A sentence where the first pictures have boxes or key points and not one mask, else ''.
+    """A sentence where the first pictures have boxes, tags and the like and no mask, else ''.
 
     What cannot be read decides nothing here: the conversion says what is wrong with it.
     """
@@ -22,12 +22,12 @@ def holds_boxes_alone(tree: FileTree, document: Recognition) -> str:
     except (FileFailure, SettingsError):
         return ""
     context = ReadContext(tree=tree, labels=index.labels, extras=index.extras)
-    bare = sum(count_bare(reader, islice(index.items, LOOKED_AT), context).values())
+    bare = count_bare(reader, islice(index.items, LOOKED_AT), context)
     if not bare:
         return ""
     return (
-        f"{document.reason}, but the first pictures (at most {LOOKED_AT}) have {bare} boxes or key "
-        "points and no mask: export polygons or masks from the tool that made it"
+        f"{document.reason}, but the first pictures (at most {LOOKED_AT}) have {in_words(bare)} "
+        "and no mask: export polygons or masks from the tool that made it"
     )
 
 

@@ -183,7 +183,7 @@ KNOWN_SETS: Final = (
 """Sets that a built-in label map names."""
 
 WHOLE_VISTAS: Final = "mapillary vistas"
-VISTAS_LABELS: Final = re.compile(r"/(v\d\.\d)/labels/[\w-]{22}\.png$")
+VISTAS_LABELS: Final = re.compile(r"/(v\d\.\d)/(?:labels/)?([^/]+)\.png$")
 
 NO_CLASSES: Final = (
     NoClasses(
@@ -217,6 +217,12 @@ NO_CLASSES: Final = (
         "voc object masks",
         rf"/SegmentationObject(?:PNG)?/.*{VOC_ID}\.png$",
         "values number objects; take the masks of SegmentationClass/",
+    ),
+    NoClasses(
+        "mots instance ids",
+        r"/instances/(?:\d{4}/)?\d+\.png$",
+        "values are class * 1000 + number of the object: divide them by 1000 before",
+        "I;16",
     ),
     NoClasses(
         "davis",
@@ -259,11 +265,12 @@ def no_classes(whole: SetCensus) -> Convention | None:
 
 def several_versions(whole: SetCensus) -> Convention | None:
     """A whole release of Mapillary Vistas: two labellings, each with classes of its own."""
-    found = (VISTAS_LABELS.search(path) for path in whole.paths)
-    versions = sorted({match.group(1) for match in found if match})
-    if len(versions) < 2:
+    frames: dict[str, set[str]] = {}
+    for match in filter(None, map(VISTAS_LABELS.search, whole.paths)):
+        frames.setdefault(match.group(1), set()).add(match.group(2))
+    if len(frames) < 2 or not set.intersection(*frames.values()):
         return None
-    told = " and ".join(versions)
+    told = " and ".join(sorted(frames))
     why = f"masks of {told}, each with classes of its own: inspect the labels/ of one of them"
     return Convention(WHOLE_VISTAS, "", "", why)
 

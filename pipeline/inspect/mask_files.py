@@ -12,8 +12,9 @@ from maskmill.pipeline.pictures.names import LOSSY_EXTENSIONS, MASK_EXTENSIONS
 from maskmill.schemas.errors import FileFailure
 
 PICTURE_FOLDERS: Final = (
-    "JPEGImages/", "images/", "images_png/", "image_2/", "img/", "leftImg8bit/", "overlays/",
-    "input_images/",
+    "JPEGImages/", "images/", "images_png/", "image_2/", "img/", "imgs/", "img_dir/",
+    "leftImg8bit/", "overlays/", "input_images/", "train_images/", "val_images/", "test_images/",
+    "RGB/", "rgb/",
 )  # fmt: skip
 OTHER_FOLDERS: Final = (
     "SegmentationObject/", "SegmentationObjectPNG/", "SegmentationClassVisualization/",
@@ -26,7 +27,8 @@ OTHER_SUFFIXES: Final = (
 )  # fmt: skip
 """Objects, and copies for the eye: masks only where there are no others."""
 PARTS: Final = re.compile(r"_parts_\d+\.png$")
-"""Masks of parts of objects, in the full ADE20K set."""
+OBJECTS: Final = re.compile(r"(?:^|/)instance_\d+_[^/]+\.png$")
+"""Masks of parts of objects, and of single objects, in the full ADE20K set."""
 
 
 def mask_names(tree: FileTree) -> list[str]:
@@ -36,17 +38,19 @@ def mask_names(tree: FileTree) -> list[str]:
     every = [name for name in tree.names() if name.lower().endswith(MASK_EXTENSIONS)]
     annotated = [name for name in every if name.split("/", 1)[0].endswith("annot")]
     outside = [name for name in every if not _lies_in(name, PICTURE_FOLDERS)]
-    classes = [
-        name
-        for name in annotated or outside
-        if not name.endswith(OTHER_SUFFIXES) and not _lies_in(name, OTHER_FOLDERS)
-    ]
+    classes = [name for name in annotated or outside if not _is_beside_classes(name)]
     return _best_kind(classes) or _best_kind(outside) or _best_kind(every)
 
 
+def _is_beside_classes(name: str) -> bool:
+    return name.endswith(OTHER_SUFFIXES) or _lies_in(name, OTHER_FOLDERS)
+
+
 def _best_kind(names: Sequence[str]) -> list[str]:
-    """Of Cityscapes' two label masks per picture the labelIds; of ADE20K's no parts."""
+    """Of Cityscapes' two label masks per picture the labelIds; of ADE20K's no parts or objects."""
     whole = [name for name in names if not PARTS.search(name)]
+    if any(name.endswith("_seg.png") for name in whole):
+        whole = [name for name in whole if not OBJECTS.search(name)]
     has_ids = any(name.endswith("_labelIds.png") for name in whole)
     return _exact_first(
         [name for name in whole if not (has_ids and name.endswith("_labelTrainIds.png"))]
@@ -85,7 +89,7 @@ def picture_sizes(
     pictures = {
         stem: name
         for stem, name in picture_beside(where).items()
-        if images is not None or name not in masks
+        if images is not None or (name not in masks and not _is_beside_classes(name))
     }
     by_base: dict[str, list[str]] = {}
     for name in pictures.values():

@@ -14,6 +14,7 @@ from maskmill.pipeline.storage.filesystems import local_path
 from maskmill.schemas.errors import DocumentFailure, FileFailure, SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
 
+TOLD: Final = "--labels"
 LEVELS_ABOVE: Final = 3
 """Folders above the inspected one where Vistas' config may lie; others lie directly above."""
 
@@ -35,10 +36,15 @@ class Naming:
     is_above: bool = False
 
     def of_convention(self, convention: Convention, tree: FileTree) -> "Naming":
-        """With the classes of the layout or of the famous set, where nobody else names them."""
-        if self.labels is not None or (self.failure and not self.is_above):
+        """With the classes of the layout or of the famous set, where nobody else names them.
+
+        A list beside a layout whose reader takes other classes names nothing that is converted.
+        """
+        if self.failure and not self.is_above:
             return self
-        found = _of_layout(convention, tree)
+        found = _of_layout(convention, tree) if self.file or self.labels is None else Naming()
+        if self.labels is not None:
+            return self if found.labels in (None, self.labels) or self.origin == TOLD else found
         if convention.labels:
             famous = f"the built-in map {convention.labels}"
             labels = builtin(convention.labels)
@@ -72,7 +78,7 @@ def with_labels(naming: Naming, labels: LabelMap | None, argument: str) -> Namin
             "the masks take its names and look for them in --labels"
         )
     named_so = argument or labels.name
-    return Naming(labels=labels, origin="--labels", argument=named_so, failure=failure)
+    return Naming(labels=labels, origin=TOLD, argument=named_so, failure=failure)
 
 
 def _above(path: str, folder: str) -> Naming:

@@ -15,9 +15,10 @@ CHUNK: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class XmlElement:
-    """An element met in a pass: tag, attributes, text, and its bytes in the file."""
+    """An element met in a pass: tag, tag of the one around it, attributes, text, its bytes."""
 
     tag: str
+    parent: str
     attributes: dict[str, str]
     text: str
     start: int
@@ -31,21 +32,23 @@ class _Scanner:
         self.found: list[XmlElement] = []
         self.byte_index: Callable[[], int] = lambda: 0
         self._wanted = wanted
-        self._open: list[tuple[dict[str, str], int, list[str]]] = []
+        self._open: list[tuple[str, dict[str, str], int, list[str]]] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self._open.append((dict(attributes), self.byte_index(), []))
+        self._open.append((tag, dict(attributes), self.byte_index(), []))
 
     def data(self, text: str) -> None:
         if self._open:
-            self._open[-1][2].append(text)
+            self._open[-1][3].append(text)
 
     def end(self, tag: str) -> None:
-        attributes, start, texts = self._open.pop()
+        _, attributes, start, texts = self._open.pop()
         if tag in self._wanted:
             closing = self.byte_index()
             length = 0 if closing == start else closing + len(f"</{tag}>".encode()) - start
-            self.found.append(XmlElement(tag, attributes, "".join(texts).strip(), start, length))
+            parent = self._open[-1][0] if self._open else ""
+            text = "".join(texts).strip()
+            self.found.append(XmlElement(tag, parent, attributes, text, start, length))
 
     def close(self) -> None:
         """Nothing to give back: the elements were taken as they came."""

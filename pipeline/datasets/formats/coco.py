@@ -3,12 +3,11 @@
 Facts: COCO data format page, pycocotools 2.0.11, CVAT's "COCO 1.0" import.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from maskmill.pipeline.datasets.class_lists import labels_of_categories
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
@@ -21,7 +20,7 @@ from maskmill.pipeline.datasets.documents.coco_outline import (
     split_of_document,
     with_classes,
 )
-from maskmill.pipeline.datasets.documents.heads import heads
+from maskmill.pipeline.datasets.documents.heads import begins_as_coco, heads
 from maskmill.pipeline.datasets.foreign_documents import foreign_kind
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, NO_MASK, Omission
@@ -58,8 +57,6 @@ from maskmill.pipeline.masks.segments import Segment
 from maskmill.schemas.arrays import BoolMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 from maskmill.schemas.labels import LabelMap
-
-KEYS: Final = re.compile(r'"(?:images|annotations|categories)"\s*:\s*\[')
 
 Decoder = Callable[[Any, tuple[int, int], str], BoolMask]
 """Segmentation, (H, W), name for messages -> (H, W) bool. Raises DocumentFailure."""
@@ -265,8 +262,8 @@ def _name(annotation: Mapping[str, Any], item: SampleItem) -> str:
 def recognise(tree: FileTree) -> str | None:
     """A JSON object that lists images with file names; not the panoptic one, which has PNGs."""
     for name, head in heads(tree, ".json"):
-        is_ours = head.lstrip().startswith("{") and foreign_kind(".json", head) is None
-        if is_ours and KEYS.search(head) and not has_own_folder(tree, name):
+        is_ours = begins_as_coco(head) and foreign_kind(".json", head) is None
+        if is_ours and not has_own_folder(tree, name):
             return f"{name} is a COCO document"
     return None
 

@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
+from maskmill.pipeline.datasets.documents.cvat_labels import LABEL_TAGS, DeclaredLabels
 from maskmill.pipeline.datasets.documents.heads import heads
 from maskmill.pipeline.datasets.documents.xml import parse_xml, xml_elements
 from maskmill.pipeline.datasets.guards import document_reader, refused_item
@@ -46,7 +47,7 @@ from maskmill.pipeline.masks.polygons import (
 )
 from maskmill.pipeline.masks.run_lengths import mask_to_points, points_to_mask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import Color, LabelMap, labels_with_background
+from maskmill.schemas.labels import LabelMap
 
 DRAWN = ("mask", "polygon")
 BARE = {"box": BOXES, "points": KEYPOINTS, "skeleton": KEYPOINTS}
@@ -61,7 +62,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: not CVAT's XML, or unsafe.
     """
     items = ItemSpool()
-    declared: dict[str, Color | None] = {}
+    declared = DeclaredLabels()
     used: set[str] = set()
     for name in documents(tree, ".xml"):
         for element in _scan(tree, name):
@@ -69,15 +70,11 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
                 items.append(_item(element, name))
             elif element.tag in DRAWN:
                 used.add(element.attributes.get("label", ""))
-            elif element.tag == "name":
-                last_name = element.text
-            elif element.tag == "color" and element.text.startswith("#"):
-                declared[last_name] = _hex_color(element.text, name)
-            elif element.tag == "label":
-                declared.setdefault(last_name, None)
+            else:
+                declared.take(element, name)
     if not items:
         raise DocumentFailure(ErrorCode.MALFORMED, f"{tree.uri} holds no XML with <image> elements")
-    return DatasetIndex(labels=_labels(declared, used), items=items)
+    return DatasetIndex(labels=declared.labels(used), items=items)
 
 
 def read(item: SampleItem, context: ReadContext) -> Sample:
@@ -173,9 +170,7 @@ def _scan(tree: FileTree, name: str) -> Iterator[Any]:
         lambda start, length: tree.read_range(name, start, length),
         name,
         "image",
-        "label",
-        "name",
-        "color",
+        *LABEL_TAGS,
         *DRAWN,
     )
 
@@ -197,12 +192,6 @@ def _item(element: Any, document: str) -> SampleItem:
         split="" if split == "default" else split,
         payload={"document": document, "size": size, "place": place},
     )
-
-
-def _labels(declared: dict[str, Color | None], used: set[str]) -> LabelMap:
-    names = [*declared, *sorted(used - set(declared))]
-    colors = {name: color for name, color in declared.items() if color is not None}
-    return labels_with_background("cvat", names, colors=colors)
 
 
 def _region(
@@ -269,14 +258,6 @@ def _integer(attributes: dict[str, str], field: str, name: str) -> int:
             ErrorCode.MALFORMED,
             f"{name}: {field} must be an integer, not {attributes.get(field)!r}",
         ) from error
-
-
-def _hex_color(text: str, name: str) -> Color:
-    try:
-        value = int(text[1:], 16)
-    except ValueError as error:
-        raise DocumentFailure(ErrorCode.MALFORMED, f"{name}: {text!r} is no colour") from error
-    return value >> 16 & 255, value >> 8 & 255, value & 255
 
 
 def recognise(tree: FileTree) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from maskmill.pipeline.datasets.class_lists import read_labels
+from maskmill.pipeline.datasets.class_lists import class_list, is_class_list, read_labels
 from maskmill.pipeline.datasets.dataset_format import DatasetFormat
 from maskmill.pipeline.datasets.documents.binary_png import (
     base64_to_bytes,
@@ -61,11 +61,13 @@ LARGEST: Final = 1e7  # no picture is so wide; NaN is not below it either
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
-    """The JSON files. Labels: ``labels.txt``, or the names in use (all files are read)."""
+    """The JSON files. Labels: a class list beside them, or the names in use (all are read)."""
     items = ItemSpool()
     used: set[str] = set()
     known = _listed_labels(tree)
     for name in documents(tree, ".json"):
+        if tree.selected is None and is_class_list(name):
+            continue
         if known is None:
             used.update(_names_in(tree, name))
         items.append(SampleItem(key=name.removesuffix(".json"), payload=name))
@@ -98,7 +100,7 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         embedded=_embedded(document, name) if context.takes_pictures else None,
         objects=painted.objects,
         overlap=painted.overlap,
-        left_out=Counter(map(_omission, others)) + painted.left_out,
+        left_out=Counter(map(_omission, others)) + _flags(document) + painted.left_out,
     )
 
 
@@ -110,6 +112,13 @@ def _kind_of(shape: Mapping[str, Any]) -> str:
 def _omission(shape: Mapping[str, Any]) -> Omission:
     kind = _kind_of(shape)
     return Omission(BARE[kind]) if kind in BARE else Omission(SHAPES, kind)
+
+
+def _flags(document: Mapping[str, Any]) -> Counter[Omission]:
+    """What is said of the picture as a whole, as labelme's classification does."""
+    flags = document.get("flags")
+    told = list(flags.values()).count(True) if isinstance(flags, Mapping) else 0
+    return Counter({Omission(SHAPES, "flag"): told} if told else {})
 
 
 def write_masks(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -257,9 +266,12 @@ def _embedded(document: Mapping[str, Any], name: str) -> bytes | None:
 
 
 def _listed_labels(tree: FileTree) -> LabelMap | None:
-    if tree.selected is not None or LABELS_FILE not in tree.names():
-        return None
-    return labels_with_background("labelme", read_labels(tree, LABELS_FILE, kind="names").names)
+    """``labels.txt``, or another class list beside the documents."""
+    if tree.selected is None and LABELS_FILE in tree.names():
+        listed: LabelMap | None = read_labels(tree, LABELS_FILE, kind="names")
+    else:
+        listed = class_list(tree)
+    return None if listed is None else labels_with_background("labelme", listed.names)
 
 
 def _indented(document: dict[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ from maskmill.pipeline.datasets.documents.coco_outline import (
     left_out_of,
     outline,
 )
-from maskmill.pipeline.datasets.documents.heads import heads
+from maskmill.pipeline.datasets.documents.heads import begins_as_coco, heads
 from maskmill.pipeline.datasets.formats.coco import has_own_folder
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
@@ -283,8 +283,8 @@ def _items(tree: FileTree, one: CocoOutline, name: str) -> Iterator[SampleItem]:
 def recognise(tree: FileTree) -> str | None:
     """A JSON object with segments, or with a folder of PNGs of its own name beside it."""
     for name, head in heads(tree, ".json"):
-        is_object = head.lstrip().startswith("{")
-        if is_object and ('"segments_info"' in head or has_own_folder(tree, name)):
+        is_coco = begins_as_coco(head)
+        if is_coco and ('"segments_info"' in head or has_own_folder(tree, name)):
             return f"{name} is a panoptic document, its PNGs in a folder of its name"
     return None
 

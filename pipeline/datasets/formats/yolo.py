@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Collection, Container
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from maskmill.pipeline.datasets.documents.data_yaml import (
 )
 from maskmill.pipeline.datasets.guards import document_reader
 from maskmill.pipeline.datasets.item_spool import ItemSpool
-from maskmill.pipeline.datasets.left_out import BOXES, UNLABELLED, Omission
+from maskmill.pipeline.datasets.left_out import BOXES, KEYPOINTS, UNLABELLED, Omission
 from maskmill.pipeline.datasets.painting import Region, paint
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
 from maskmill.pipeline.datasets.samples import (
@@ -43,15 +44,18 @@ from maskmill.pipeline.datasets.samples import (
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import labels_or
 from maskmill.pipeline.masks.polygons import mask_to_polygons, parts_to_rings, rings_to_mask
-from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.errors import DocumentFailure, ErrorCode, FileFailure
 from maskmill.schemas.labels import LabelMap, labels_with_background
 
 LOWEST, HIGHEST = -0.01, 1.01
 FIELDS_OF_A_BOX: Final = 5
+POSE_KEY: Final = "kpt_shape"  # of data.yaml: boxes with key points
 DECIMALS: Final = 9
 MOST_LOOKED_AT: Final = 5  # an empty file is a picture of background
 LONGEST_LINE: Final = 1 << 12
-POLYGON_LINE: Final = re.compile(r"\d+(?:[ \t]+-?[01](?:\.\d*)?(?:e-\d+)?){6}", re.IGNORECASE)
+NUMBERS: Final = r"\d+(?:[ \t]+-?[01](?:\.\d*)?(?:e-\d+)?)"
+POLYGON_LINE: Final = re.compile(NUMBERS + "{6}", re.IGNORECASE)
+BOX_LINE: Final = re.compile(NUMBERS + r"{4}[ \t]*(?:\r?\n|$)", re.IGNORECASE)
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
@@ -87,8 +91,8 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     return DatasetIndex(
         labels=labels,
         items=items,
-        extras={"classes": classes},
-        notes=_unlabelled(unlabelled),
+        extras={"classes": classes, "is_pose": POSE_KEY in document},
+        notes=(*_unlabelled(unlabelled), *_oriented(tree, items, options)),
         left_out=Counter({Omission(UNLABELLED): len(unlabelled)}),
     )
 
@@ -124,8 +128,41 @@ def _unlabelled(pictures: Collection[str]) -> tuple[str, ...]:
     return (f"{told}: they are no samples",)
 
 
+def _oriented(tree: FileTree, items: ItemSpool, options: ReadOptions) -> tuple[str, ...]:
+    """A note where every line of the first files is a rectangle, as oriented boxes are written."""
+    looked = list(islice((one.payload for one in items if one.payload["image"]), MOST_LOOKED_AT))
+    found = 0
+    for payload in looked:
+        try:
+            text = tree.read(payload["name"]).decode("utf-8", "replace")
+            size_hw = picture_size(options.images or tree, payload["image"])
+        except FileFailure:  # the run says what is wrong with it
+            return ()
+        lines = [line for line in text.splitlines() if line.strip()]
+        if not all(_is_rectangle(line, size_hw) for line in lines):
+            return ()
+        found += len(lines)
+    if not found:
+        return ()
+    told = f"every line looked at ({found:,} in {len(looked):,} files) is a rectangle"
+    return (f"{told}, as oriented boxes are written: each is read as a mask of its whole box",)
+
+
+def _is_rectangle(line: str, size_hw: tuple[int, int]) -> bool:
+    """True for a class and four corners that are square to about a pixel, turned or not."""
+    try:
+        corners = np.array(line.split()[1:], dtype=np.float64).reshape(4, 2)
+    except ValueError:
+        return False
+    points = corners * (size_hw[1], size_hw[0])
+    across = points[:2] - points[2:]
+    middles = points[0] + points[2] - points[1] - points[3]
+    lengths = np.linalg.norm(across, axis=1)
+    return bool(np.abs(middles).max() <= 2 and abs(lengths[0] - lengths[1]) <= 2)
+
+
 def read(item: SampleItem, context: ReadContext) -> Sample:
-    """Paint the lines in their order; those of detection, a class and a box, are left out.
+    """Paint the lines in their order; those of boxes, with key points or not, are left out.
 
     Raises:
         DocumentFailure: no picture to take the size from, classes or values out of range.
@@ -139,7 +176,9 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
     size_hw = picture_size(context.images or context.tree, item.payload["image"])
     text = context.tree.read(name).decode("utf-8", "replace")
     lines = {number: line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
-    boxes = [number for number, line in lines.items() if len(line.split()) == FIELDS_OF_A_BOX]
+    kind = KEYPOINTS if context.extras["is_pose"] else BOXES
+    is_bare = kind == KEYPOINTS  # a class, a box and its points: nothing in a line tells
+    boxes = [number for number, line in lines.items() if is_bare or _is_box(line)]
     regions = [
         _region(line, number, context.extras["classes"], size_hw, f"{name}, line {number}")
         for number, line in lines.items()
@@ -153,8 +192,12 @@ def read(item: SampleItem, context: ReadContext) -> Sample:
         image=item.payload["image"],
         objects=painted.objects,
         overlap=painted.overlap,
-        left_out=Counter({Omission(BOXES): len(boxes)}) + painted.left_out,
+        left_out=Counter({Omission(kind): len(boxes)}) + painted.left_out,
     )
+
+
+def _is_box(line: str) -> bool:
+    return len(line.split()) == FIELDS_OF_A_BOX
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -228,11 +271,14 @@ def _region(
 
 
 def recognise(tree: FileTree) -> str | None:
-    """``labels/**/*.txt`` whose first line is a class and pairs of numbers from 0 to 1."""
+    """``labels/**/*.txt`` whose first line is a class and numbers from 0 to 1."""
     inside = [name for name in tree.names() if "/labels/" in f"/{name}" and name.endswith(".txt")]
     for name in inside[:MOST_LOOKED_AT]:
-        if POLYGON_LINE.match(tree.read_range(name, 0, LONGEST_LINE).decode("utf-8", "replace")):
+        head = tree.read_range(name, 0, LONGEST_LINE).decode("utf-8", "replace")
+        if POLYGON_LINE.match(head):
             return f"{name} is a list of YOLO polygons"
+        if BOX_LINE.match(head):
+            return f"{name} is a list of YOLO boxes"
     return None
 
 

@@ -427,7 +427,7 @@ def test_documents_of_boxes_have_no_next_step(
     found = inspect(tmp_path)
     assert (found.next == "") == is_boxes
     assert [one.kind for one in found.findings] == (["boxes"] if is_boxes else [])
-    assert not is_boxes or "have 2 boxes or key points and no mask" in found.findings[0].sentence
+    assert not is_boxes or "have 1 boxes, 1 key points and no mask" in found.findings[0].sentence
 
 
 def test_nothing_to_inspect(tmp_path: Path) -> None:
