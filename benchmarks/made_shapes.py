@@ -18,21 +18,14 @@ def write_colored_shapes(folder: Path, count: int, seed: int, size_hw: tuple[int
     return write_shapes(folder, count, seed=seed, size_hw=size_hw, made=colored_shapes)
 
 
-def colored_shapes(
-    rng: np.random.Generator, size_hw: tuple[int, int], triangles: float = 1.0
-) -> tuple[Pixels, Mask]:
-    """(H, W, 3) and (H, W): up to five shapes; later ones lie over earlier ones.
-
-    Only this share of the ``triangles`` is drawn, the others become discs.
-    """
+def colored_shapes(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[Pixels, Mask]:
+    """(H, W, 3) and (H, W): up to five shapes; later ones lie over earlier ones."""
     height, width = size_hw
     pixels = texture(rng, size_hw)
     mask = np.zeros(size_hw, dtype=np.uint8)
     ys, xs = np.mgrid[:height, :width]
     for _ in range(rng.integers(2, 6)):
         index = int(rng.integers(1, 4))
-        if index == 3 and triangles < 1 and rng.random() >= triangles:
-            index = 1
         y, x = rng.integers(0, height), rng.integers(0, width)
         radius = rng.uniform(0.12, 0.28) * min(size_hw)
         up, across = ys - y, xs - x
