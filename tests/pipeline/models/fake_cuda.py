@@ -182,4 +182,9 @@ def fake_cuda(gpu: FakeGpu | None = None) -> Iterator[FakeGpu]:
         patch.setattr(nn.Module, "_apply", _moved)
         for name in ("benchmark", "deterministic", "allow_tf32"):
             patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
-        yield gpu
+        matmul = torch.backends.cuda.matmul
+        before = matmul.allow_tf32
+        try:
+            yield gpu
+        finally:
+            matmul.allow_tf32 = before

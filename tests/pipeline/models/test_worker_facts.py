@@ -117,14 +117,16 @@ def test_a_gpu_that_cannot_run_the_network_is_refused_with_node_and_reason(failu
 
 
 def test_graphs_are_for_workers_whose_replays_say_the_same(gpu):
-    facts = tried(limited(8))
+    facts = tried(limited(8), graphs=True)
     assert (facts.graphs, facts.notes, gpu.recorded) == (True, (), 1)
+    unasked = tried(limited(8))
+    assert (unasked.graphs, unasked.notes, gpu.recorded) == (False, (), 1)
     gpu.same_bits = False
-    other = tried(limited(8))
+    other = tried(limited(8), graphs=True)
     assert (other.graphs, other.fitting_group) == (False, 8)
     assert other.notes == ("no CUDA graphs: a replay said something else than the network itself",)
     gpu.graph_failure = torch.OutOfMemoryError("CUDA out of memory")
-    assert tried(limited(8)).notes == ("no CUDA graphs: CUDA out of memory",)
+    assert tried(limited(8), graphs=True).notes == ("no CUDA graphs: CUDA out of memory",)
     agreed = agreed_facts([facts, other, other])
     assert (agreed.graphs, agreed.notes) == (False, other.notes)
     assert agreed_facts([facts, facts]).graphs
@@ -133,7 +135,7 @@ def test_graphs_are_for_workers_whose_replays_say_the_same(gpu):
 def test_a_gpu_that_the_recording_costs_the_facts_is_used_without_graphs():
     failure = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
     with fake_cuda(FakeGpu(graph_failure=failure, graphs_lose_it=True)):
-        facts = tried(limited(8))
+        facts = tried(limited(8), graphs=True)
     assert (facts.graphs, facts.fitting_group) == (False, 8)
     assert "no CUDA graphs: the GPU is lost to this process" in facts.notes[0]
 

@@ -29,12 +29,13 @@ class Answering:
 
     elsewhere = False
 
-    def __init__(self, *answers: WorkerFacts) -> None:
-        self.answers = answers
+    def __init__(self, *answers: WorkerFacts, own_processes: bool = True) -> None:
+        self.answers, self.own_processes = answers, own_processes
         self.has_gpu = answers[0].device == "cuda"
 
     def ask_each(self, function, *arguments):
         assert self.has_gpu
+        self.asked = function.keywords
         return list(self.answers)
 
     def ask(self, function, *arguments, on_gpu=False):
@@ -49,9 +50,13 @@ def source(tmp_path_factory):
 
 
 def resolved(source, out, *answers, **settings):
+    return resolved_by(Answering(*answers), source, out, **settings)
+
+
+def resolved_by(workers, source, out, **settings):
     asked = {"model": "deeplabv3_mobilenet_v3_large", "untrained": True, **settings}
     job = PrelabelJob(PrelabelSettings(source=str(source), out=str(out / "out"), **asked))
-    return job.resolve(job.plan(None), Answering(*answers))
+    return job.resolve(job.plan(None), workers)
 
 
 def test_blocks_are_larger_on_gpus_and_only_there(source, tmp_path):
@@ -89,9 +94,20 @@ def test_the_network_is_given_to_workers_with_graphs_where_all_can_replay_them(s
         plan = resolved(source, tmp_path, *answers)
         job = PrelabelJob(PrelabelSettings(source=str(source), out=str(tmp_path / "out")))
         _, predict, _ = job.stages(plan, "session")
-        found[name] = (predict.open.keywords["settings"].graphs, plan.facts["workers"]["graphs"])
+        given = predict.open.keywords["settings"]
+        assert (given.gpu, given.device, given.precision) == ("Some GPU", "cuda", "fp16")
+        found[name] = (given.graphs, plan.facts["workers"]["graphs"])
         assert plan.identity == resolved(source, tmp_path, FACTS).identity
     assert found == {"all": (True, True), "one": (False, False)}
+
+
+@pytest.mark.parametrize("own_processes", [True, False])
+def test_graphs_are_tried_where_a_process_of_its_own_may_fail_at_it(
+    source, tmp_path, own_processes
+):
+    workers = Answering(FACTS, own_processes=own_processes)
+    resolved_by(workers, source, tmp_path)
+    assert workers.asked["graphs"] is own_processes
 
 
 def test_workers_with_different_gpus_are_refused(source, tmp_path):
