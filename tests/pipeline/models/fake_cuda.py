@@ -144,7 +144,7 @@ def answer_for(gpu: FakeGpu, patch: pytest.MonkeyPatch) -> None:
     for name, answer in {
         "is_available": lambda: True,
         "get_device_properties": lambda *_: properties,
-        "is_bf16_supported": lambda **_: gpu.bf16,
+        "is_bf16_supported": lambda including_emulation=True: gpu.bf16 or including_emulation,
         "synchronize": gpu.synchronize,
         "empty_cache": lambda: None,
         "set_per_process_memory_fraction": gpu.keep_to,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from maskmill.pipeline.models.worker_facts import WorkerFacts, agreed_facts, des
 from maskmill.pipeline.prelabel.predict import WorkerSettings
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.views.plan import ViewSettings
+from maskmill.pipeline.views.preparation import prepare
 from maskmill.schemas.errors import SettingsError
 from tests.pipeline.models.fake_cuda import FakeGpu, fake_cuda
 
@@ -78,6 +80,18 @@ def test_a_worker_with_another_gpu_is_refused(gpu, tmp_path):
     assert settings.load(layout).group_size == 1
     with pytest.raises(SettingsError, match="has another GPU than this run began with: Some GPU"):
         replace(settings, gpu="Another GPU").load(layout)
+
+
+def test_a_worker_cuts_groups_as_its_facts_say_and_replays_them(gpu, tmp_path):
+    settings = WorkerSettings(
+        spec=limited(8), weights_path=None, weights_sha256="", device="cuda", precision="fp32",
+        threads=1, group_size=8, fitting_group=2, untrained=True, graphs=True,
+    )  # fmt: skip
+    one = settings.load(RunLayout(str(tmp_path)))
+    picture = prepare(np.zeros((8, 8, 3), np.uint8), SPEC.preprocessing, image_size=32)
+    answers = one.forward([picture] * 8)
+    assert (one.fitting_group, gpu.recorded) == (2, 1)
+    assert all(answer.halved for answer in answers)
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(8, 8), (7, 4), (3, 2), (1, 1)])

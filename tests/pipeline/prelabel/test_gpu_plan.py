@@ -39,6 +39,7 @@ class Answering:
         return list(self.answers)
 
     def ask(self, function, *arguments, on_gpu=False):
+        self.asked = function.keywords
         return self.answers[0]
 
 
@@ -47,6 +48,9 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures") / "in"
     write_small_pictures(folder, PICTURES, seed=3)
     return folder
+
+
+ON_CORES = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
 
 
 def resolved(source, out, *answers, **settings):
@@ -67,8 +71,7 @@ def test_blocks_are_larger_on_gpus_and_only_there(source, tmp_path):
         job_layout := PrelabelJob(PrelabelSettings(source="", out=str(tmp_path))).layout
     )
     assert job_layout.read_table(job_layout.manifest)["block"][-1].as_py() == 2
-    on_cores = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
-    assert resolved(source, tmp_path, on_cores).sizes[0] == 32
+    assert resolved(source, tmp_path, ON_CORES).sizes[0] == 32
     assert resolved(source, tmp_path, FACTS, block_images=50).sizes[0] == 50
     assert resolved(source, tmp_path, FACTS, flip=True).sizes[0] == GPU_BLOCK_IMAGES // 2
 
@@ -126,5 +129,19 @@ def test_workers_with_different_gpus_are_refused(source, tmp_path):
 def test_groups_are_small_where_pictures_come_in_many_shapes(source, tmp_path, model, group):
     plan = resolved(source, tmp_path, FACTS, model=model)
     assert plan.identity["group_size"] == group
-    on_cores = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
-    assert resolved(source, tmp_path, on_cores, model=model).identity["group_size"] == 1
+    assert resolved(source, tmp_path, ON_CORES, model=model).identity["group_size"] == 1
+
+
+@pytest.mark.parametrize(("facts", "device"), [(ON_CORES, "cpu"), (FACTS, None)])
+def test_workers_without_a_share_of_a_gpu_are_asked_for_none(source, tmp_path, facts, device):
+    """One that is not asked for takes the first GPU it sees, as would all its neighbours."""
+    workers = Answering(facts)
+    resolved_by(workers, source, tmp_path)
+    assert workers.asked["device"] == device
+
+
+def test_workers_are_told_what_all_their_memories_hold(source, tmp_path):
+    plan = resolved(source, tmp_path, FACTS, replace(FACTS, fitting_group=1))
+    job = PrelabelJob(PrelabelSettings(source=str(source), out=str(tmp_path / "out")))
+    _, predict, _ = job.stages(plan, "session")
+    assert predict.open.keywords["settings"].fitting_group == 1
