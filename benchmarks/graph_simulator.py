@@ -180,13 +180,13 @@ def cpu_graph() -> tuple[Sequence[StageCost], Machines]:
 
 
 def whole_block_graph(
-    *, cores: int, forward: float, load: float = LOAD, save: float = SAVE
+    *, cores: int, forward: float, load: float = LOAD, save: float = SAVE, engine: float = RAY
 ) -> tuple[Sequence[StageCost], Machines]:
     """Cores alone, as the engine does it now: a process for each, and whole blocks in each.
 
     Core seconds per image; Ray's own are on the same cores.
     """
-    every = load + forward + save + RAY
+    every = load + forward + save + engine
     return (StageCost(name="block", core_seconds=every, processes=cores),), Machines(cores=cores)
 
 

@@ -17,7 +17,8 @@ SAMPLE_SECONDS = 2.0
 class WatchedRun:
     """Seconds are wall time; sizes are bytes of PSS, the object store's shared memory apart.
 
-    The driver's own are what it has allocated itself.
+    The driver's own are what it has allocated itself. ``steady``: from which time.time() to which
+    the steady rate was.
     """
 
     images: int
@@ -26,6 +27,7 @@ class WatchedRun:
     steady_rate: float
     peak_bytes: int
     driver_peak_bytes: int
+    steady: tuple[float, float] = (0.0, 0.0)
 
 
 def watch_prelabel(
@@ -56,6 +58,7 @@ def watch_prelabel(
         _steady_rate(times, block_images),
         peaks.total if peaks else 0,
         peaks.driver if peaks else 0,
+        _steady(times),
     )
 
 
@@ -72,8 +75,12 @@ def peak_memory(command: list[str], every_seconds: float = 0.3) -> tuple[int, in
 
 def _steady_rate(times: list[float], block_images: int) -> float:
     """Images per second between the commits at a tenth and nine tenths of the run."""
-    first, last = len(times) // 10, len(times) - 1 - len(times) // 10
-    return (last - first) * block_images / (times[last] - times[first])
+    start, end = _steady(times)
+    return (times.index(end) - times.index(start)) * block_images / (end - start)
+
+
+def _steady(times: list[float]) -> tuple[float, float]:
+    return times[len(times) // 10], times[len(times) - 1 - len(times) // 10]
 
 
 class _Peaks:

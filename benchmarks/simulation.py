@@ -2,70 +2,87 @@
 
     python benchmarks/simulation.py [IMAGES]
 
-Prints a JSON line; exits 1 where the two are more than a tenth apart. On a machine that does
-something else meanwhile the figures mean nothing. The forward is the bare one of a process per
-core, measured before and after the run; loading and saving are what the run's rows say of them.
+Prints a JSON line; exits 1 where the two are more than a tenth apart. What goes in are CPU seconds:
+of each stage, by the job's own stages in a process per core before and after the run
+(stage_costs.py), and of Ray's own processes during it. What it is held against is the run's rate
+between a tenth and nine tenths of its blocks, by the time of the cores that others left to it
+(machine_time.py): on a machine that does nothing else, that is the time on the wall. Beside busy
+neighbours all is less certain: caches are shared, too.
 """
 
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from graph_simulator import simulate, whole_block_graph
+from machine_time import MachineTime
 from pictures import write_crops
-from prelabel_throughput import CORES, process_per_core_rate, say
-from runs import watch_prelabel
-
-from maskmill.pipeline.models.precision import resolve_precision
+from prelabel_throughput import CORES, say
+from runs import WatchedRun, watch_prelabel
+from stage_costs import stage_costs
 
 BLOCK_IMAGES = 32
+COST_BLOCKS = 4
 MOST_APART = 0.1
 
 
-def predicted(bare_rates: Sequence[float], load_ms: float, save_ms: float) -> float:
-    """Images per second of whole blocks on all cores."""
+def predicted(costs: Mapping[str, float], engine: float) -> float:
+    """Images per second of whole blocks on all cores, by CPU seconds per image."""
     stages, machines = whole_block_graph(
         cores=CORES,
-        forward=CORES / statistics.mean(bare_rates),
-        load=load_ms / 1000,
-        save=save_ms / 1000,
+        load=costs["load"],
+        forward=costs["predict"],
+        save=costs["save"],
+        engine=engine,
     )
     return simulate(stages, machines, block_images=BLOCK_IMAGES).images_per_second
 
 
-def light_costs(out: Path) -> tuple[float, float]:
-    """Milliseconds of loading and of saving an image, by the middle row of a run."""
-    rows = pq.read_table(out / "metadata", columns=["decode_ms", "write_ms"])
-    load, save = (statistics.median(rows[name].to_pylist()) for name in rows.column_names)
-    return load, save
+def mean_costs(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of several rounds."""
+    return {name: statistics.mean(one[name] for one in found) for name in found[0]}
+
+
+def watched(crops: Path, out: Path) -> tuple[WatchedRun, float, float]:
+    """A run; CPU seconds of Ray's own per image, and the part of the cores that it could have."""
+    time_of = MachineTime()
+    options = ("--engine", "ray", "--block-images", BLOCK_IMAGES)
+    run = watch_prelabel(crops, out, *options, block_images=BLOCK_IMAGES)
+    time_of.stop()
+    start, end = run.steady
+    spent = time_of.between(start, end)
+    others = max(0.0, spent.busy - spent.workers - spent.engine)
+    return (
+        run,
+        spent.engine / (run.steady_rate * (end - start)),
+        1 - others / (CORES * (end - start)),
+    )
 
 
 def main(count: int = 1200) -> int:
-    precision = resolve_precision("auto", "cpu")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         crops = write_crops(work / "crops", count)
-        bare = [process_per_core_rate(crops, precision)]
-        options = ("--engine", "ray", "--block-images", BLOCK_IMAGES)
-        run = watch_prelabel(crops, work / "out", *options, block_images=BLOCK_IMAGES)
-        bare.append(process_per_core_rate(crops, precision))
-        load_ms, save_ms = light_costs(work / "out")
-    rate = predicted(bare, load_ms, save_ms)
-    apart = rate / run.steady_rate - 1
+        few = write_crops(work / "few", COST_BLOCKS * BLOCK_IMAGES)
+        costs = [stage_costs(few, work / "before", BLOCK_IMAGES, CORES)]
+        run, engine, share = watched(crops, work / "out")
+        costs.append(stage_costs(few, work / "after", BLOCK_IMAGES, CORES))
+    simulated, measured = predicted(mean_costs(costs), engine), run.steady_rate / share
+    apart = simulated / measured - 1
     say(
         benchmark="simulated / measured prelabel on cores",
         cores=CORES,
-        precision=precision,
         images=run.images,
-        bare_before=bare[0],
-        bare_after=bare[1],
-        load_ms=load_ms,
-        save_ms=save_ms,
-        simulated=rate,
-        measured=run.steady_rate,
+        **{f"{name}_ms": seconds * 1000 for name, seconds in mean_costs(costs).items()},
+        predict_ms_before=costs[0]["predict"] * 1000,
+        predict_ms_after=costs[1]["predict"] * 1000,
+        engine_ms=engine * 1000,
+        left_by_others=share,
+        on_the_wall=run.steady_rate,
+        simulated=simulated,
+        measured=measured,
         ratio=1 + apart,
         holds=abs(apart) <= MOST_APART,
     )

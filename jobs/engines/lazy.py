@@ -29,6 +29,11 @@ class LazyWorkers:
         return self.engine.elsewhere
 
     @property
+    def own_processes(self) -> bool:
+        """As of the engine."""
+        return self.engine.own_processes
+
+    @property
     def has_gpu(self) -> bool:
         """As of the engine."""
         return self.engine.has_gpu

@@ -30,7 +30,7 @@ from maskmill.schemas.errors import DeviceLost, RunFailed
 class LocalEngine:
     """Threads of this process: one per core for the items of a few blocks."""
 
-    elsewhere = False
+    elsewhere = own_processes = False
 
     def __init__(self, layout: RunLayout, *, threads: int, allow_gpu: bool) -> None:
         self._layout, self._threads, self._allow_gpu = layout, threads, allow_gpu

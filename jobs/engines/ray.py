@@ -57,6 +57,8 @@ class RayEngine:
         SettingsError: a share of GPUs that no worker can have, or a share of none.
     """
 
+    own_processes = True
+
     def __init__(
         self,
         cluster: Cluster,

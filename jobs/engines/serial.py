@@ -19,7 +19,7 @@ from maskmill.pipeline.runs.stages import Stage, Workers
 class SerialEngine:
     """This process, one block at a time, in the order of their numbers."""
 
-    elsewhere = False
+    elsewhere = own_processes = False
     has_gpu = False
 
     def ask(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> Any:

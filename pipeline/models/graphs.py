@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskmill.pipeline.models.device_failures import check_device, first_line
+from maskmill.pipeline.models.device_failures import first_line
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -74,9 +74,6 @@ class Graphs:
         Args:
             forward: the network, the same in every call.
             pixels: (N, 3, H, W), in the memory format that all calls have.
-
-        Raises:
-            DeviceLost: the GPU failed, while recording, in a way that ends its use.
         """
         shape = tuple(pixels.shape)
         with _TURN:
@@ -107,8 +104,7 @@ class Graphs:
         try:
             graph = self._recorded(forward, pixels)
             said = graph.replayed(pixels)
-        except RuntimeError as error:  # memory, too: the network has just answered without one
-            check_device(pixels.device, error)
+        except RuntimeError as error:  # memory, too; whether the GPU is lost shows when waited for
             self.give_up(first_line(error))
             return
         if _same_bits(said, answer):

@@ -12,11 +12,12 @@ from maskmill.pipeline.models.allocator import give_freed_memory_back
 def exact_settings(threads: int = 1) -> Iterator[None]:
     """A block in which networks give the same answers each time, on ``threads`` CPU threads.
 
-    For processes that are not ours: the caller's number of threads and cuDNN's switches are as
+    For processes that are not ours: the caller's number of threads and a GPU's switches are as
     before afterwards, and memory that was kept for the next picture is given back.
     """
-    cudnn = torch.backends.cudnn
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic
+    products = matmul.allow_tf32
     try:
         torch.set_num_threads(threads)
         exact_kernels()
@@ -24,15 +25,17 @@ def exact_settings(threads: int = 1) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic = before[1:]
+        matmul.allow_tf32 = products
         give_freed_memory_back()
 
 
 def exact_kernels() -> None:
-    """Have cuDNN give the same bits for the same input, in this process, from here on."""
+    """Have a GPU give the same bits for the same input, in this process, from here on."""
     cudnn = torch.backends.cudnn
     cudnn.benchmark = False  # it may pick other kernels from run to run
     cudnn.deterministic = True  # and some of these add in any order
     cudnn.allow_tf32 = False  # fp32 means fp32
+    torch.backends.cuda.matmul.allow_tf32 = False  # some images of machines turn it on
 
 
 def keep_to_share_of_gpu(share: float) -> None:

@@ -52,13 +52,15 @@ def describe_worker(
     group_size: int = 1,
     image_size: int | None = None,
     views: ViewSettings | None = None,
+    graphs: bool = False,
 ) -> WorkerFacts | MaskmillError:
     """The facts, with the weights loaded once to see that they fit.
 
     ``device`` is what a run began with, or None to take the GPU that is counted here. On a GPU the
     network runs on full groups of the largest picture that ``views`` show of a photograph:
-    what cannot work there is told now. A failure of ours is returned, not raised, so that it
-    reaches the user as it is.
+    what cannot work there is told now. ``graphs`` tries to replay them, which may cost a process
+    its GPU: for one that ends after the question. A failure of ours is returned, not raised, so
+    that it reaches the user as it is.
     """
     trouble = cuda_trouble() if device != "cpu" else None
     if trouble and device == "cuda":
@@ -81,6 +83,7 @@ def describe_worker(
             untrained,
             group_size,
             _largest_picture(spec, image_size, views or ViewSettings()),
+            graphs,
         )
     except MaskmillError as error:
         return error
@@ -144,6 +147,7 @@ def _on_gpu(
     untrained: bool,
     group_size: int,
     picture: "NetworkPicture",
+    graphs: bool,
 ) -> WorkerFacts:
     import torch
 
@@ -156,10 +160,10 @@ def _on_gpu(
         precision=precision,
         group_size=group_size,
         untrained=untrained,
-        graphs=True,
+        graphs=graphs,
     )
     segmenter.fitting_group = _fitting_group(segmenter, picture)
-    trouble = _graph_trouble(segmenter, picture)
+    trouble = _graph_trouble(segmenter, picture) if graphs else None
     facts = WorkerFacts(
         device="cuda",
         precision=segmenter.precision,
@@ -168,7 +172,7 @@ def _on_gpu(
         gpu=gpu_title(),
         driver=_driver_version(),
         fitting_group=segmenter.fitting_group,
-        graphs=trouble is None,
+        graphs=graphs and trouble is None,
         worker=worker_name(),
         notes=(*segmenter.notes, *([f"no CUDA graphs: {trouble}"] if trouble else [])),
     )

@@ -175,6 +175,7 @@ class PrelabelJob:
             group_size=self._group_size(plan, device or "cuda"),
             image_size=self.settings.image_size,
             views=self.settings.views,
+            graphs=workers.own_processes,
         )
         on_gpu = workers.has_gpu and device != "cpu"
         found = agreed_facts(workers.ask_each(question) if on_gpu else [workers.ask(question)])

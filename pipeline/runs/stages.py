@@ -46,6 +46,10 @@ class Workers(Protocol):
         """True where they may run on machines that do not see this one's files."""
 
     @property
+    def own_processes(self) -> bool:
+        """True where networks have processes of their own, which may be lost without the run."""
+
+    @property
     def has_gpu(self) -> bool:
         """True where networks can and may run on GPUs."""
 

@@ -1,5 +1,6 @@
 """What a process of Ray's tells of its blocks where several threads call it at once."""
 
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,11 +8,19 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+import torch
 
-from maskmill.jobs.engines.stage_process import StageProcess, retries_of
+from maskmill.jobs.engines import stage_process
+from maskmill.jobs.engines.stage_process import (
+    EXIT_DEVICE_LOST,
+    StageProcess,
+    retries_of,
+    with_share_of_gpu,
+)
 from maskmill.pipeline.runs.isolation import name_node
 from maskmill.pipeline.runs.stages import Stage
 from maskmill.pipeline.storage.retries import RETRIES
+from maskmill.schemas.errors import DeviceLost
 
 LONGEST = 60.0
 
@@ -44,6 +53,40 @@ def test_calls_side_by_side_tell_each_retry_once(node):
         told = list(threads.map(process, [table, table]))
     assert sum(map(retries_of, told)) == 6
     assert retries_of(process_alone(table)) == 3
+
+
+class Ended(BaseException):
+    """In the place of the end of this process."""
+
+
+def test_a_process_whose_gpu_is_lost_ends_at_once_and_says_why(node, monkeypatch, capsys):
+    """So Ray starts it anew, and the picture that did it is found."""
+
+    def end(code):
+        raise Ended(code)
+
+    def lose(table):
+        raise DeviceLost("the GPU is lost to this process: an illegal memory access")
+
+    monkeypatch.setattr(os, "_exit", end)
+    process = StageProcess([Stage(name="predict", open=lambda: lose, holds_network=True)], 1.0)
+    with pytest.raises(Ended, match=str(EXIT_DEVICE_LOST)):
+        process(pa.table({"block": [0]}))
+    assert "an illegal memory access; this process ends" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("share", "bounds"), [(0.25, [0.225]), (1.0, []), (0.0, [])])
+def test_a_part_of_a_gpu_is_a_part_of_its_memory(node, monkeypatch, share, bounds):
+    """For who is asked what fits, and for who works; loading and saving have no GPU."""
+    set_to: list[float] = []
+    monkeypatch.setattr(stage_process, "local_gpus", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", set_to.append)
+    assert with_share_of_gpu(share, max, 1, 2) == 2
+    assert set_to == pytest.approx(bounds)
+    for holds_network in (True, False):
+        StageProcess([Stage(name="any", open=dict, holds_network=holds_network)], share)
+    assert set_to == pytest.approx(2 * bounds)
 
 
 def process_alone(table: pa.Table) -> pa.Table:

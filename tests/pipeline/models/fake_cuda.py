@@ -144,7 +144,7 @@ def answer_for(gpu: FakeGpu, patch: pytest.MonkeyPatch) -> None:
     for name, answer in {
         "is_available": lambda: True,
         "get_device_properties": lambda *_: properties,
-        "is_bf16_supported": lambda **_: gpu.bf16,
+        "is_bf16_supported": lambda including_emulation=True: gpu.bf16 or including_emulation,
         "synchronize": gpu.synchronize,
         "empty_cache": lambda: None,
         "set_per_process_memory_fraction": gpu.keep_to,
@@ -182,4 +182,9 @@ def fake_cuda(gpu: FakeGpu | None = None) -> Iterator[FakeGpu]:
         patch.setattr(nn.Module, "_apply", _moved)
         for name in ("benchmark", "deterministic", "allow_tf32"):
             patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
-        yield gpu
+        matmul = torch.backends.cuda.matmul
+        before = matmul.allow_tf32
+        try:
+            yield gpu
+        finally:
+            matmul.allow_tf32 = before

@@ -8,6 +8,7 @@ from torch import nn
 from maskmill.pipeline.models.precision import DTYPES
 from maskmill.pipeline.models.registry import MODELS
 from maskmill.pipeline.models.segmenter import Segmenter, load_network
+from maskmill.pipeline.models.torch_settings import exact_settings
 from maskmill.pipeline.views.preparation import prepare
 from maskmill.schemas.errors import DeviceLost
 from tests.pipeline.models.fake_cuda import CONVOLUTION, FakeGpu, Launches, fake_cuda
@@ -207,5 +208,21 @@ def test_fp32_means_fp32_and_sums_are_made_in_one_order():
     with fake_cuda():
         cudnn = torch.backends.cudnn
         cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = True, False, True
+        torch.backends.cuda.matmul.allow_tf32 = True
         segmenter(DEFAULT, "fp32")
         assert (cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == (False, True, False)
+        assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_process_that_is_somebody_elses_gets_its_switches_back():
+    with fake_cuda():
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+
+        def switches() -> tuple[bool, ...]:
+            return cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = True, False, True
+        matmul.allow_tf32 = True
+        with exact_settings():
+            assert switches() == (False, True, False, False)
+        assert switches() == (True, False, True, True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from maskmill.pipeline.models.worker_facts import WorkerFacts, agreed_facts, des
 from maskmill.pipeline.prelabel.predict import WorkerSettings
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.views.plan import ViewSettings
+from maskmill.pipeline.views.preparation import prepare
 from maskmill.schemas.errors import SettingsError
 from tests.pipeline.models.fake_cuda import FakeGpu, fake_cuda
 
@@ -80,6 +82,18 @@ def test_a_worker_with_another_gpu_is_refused(gpu, tmp_path):
         replace(settings, gpu="Another GPU").load(layout)
 
 
+def test_a_worker_cuts_groups_as_its_facts_say_and_replays_them(gpu, tmp_path):
+    settings = WorkerSettings(
+        spec=limited(8), weights_path=None, weights_sha256="", device="cuda", precision="fp32",
+        threads=1, group_size=8, fitting_group=2, untrained=True, graphs=True,
+    )  # fmt: skip
+    one = settings.load(RunLayout(str(tmp_path)))
+    picture = prepare(np.zeros((8, 8, 3), np.uint8), SPEC.preprocessing, image_size=32)
+    answers = one.forward([picture] * 8)
+    assert (one.fitting_group, gpu.recorded) == (2, 1)
+    assert all(answer.halved for answer in answers)
+
+
 @pytest.mark.parametrize(("limit", "fits"), [(8, 8), (7, 4), (3, 2), (1, 1)])
 def test_the_group_that_memory_holds_is_learnt_by_running_one(gpu, limit, fits):
     facts = tried(limited(limit))
@@ -117,14 +131,16 @@ def test_a_gpu_that_cannot_run_the_network_is_refused_with_node_and_reason(failu
 
 
 def test_graphs_are_for_workers_whose_replays_say_the_same(gpu):
-    facts = tried(limited(8))
+    facts = tried(limited(8), graphs=True)
     assert (facts.graphs, facts.notes, gpu.recorded) == (True, (), 1)
+    unasked = tried(limited(8))
+    assert (unasked.graphs, unasked.notes, gpu.recorded) == (False, (), 1)
     gpu.same_bits = False
-    other = tried(limited(8))
+    other = tried(limited(8), graphs=True)
     assert (other.graphs, other.fitting_group) == (False, 8)
     assert other.notes == ("no CUDA graphs: a replay said something else than the network itself",)
     gpu.graph_failure = torch.OutOfMemoryError("CUDA out of memory")
-    assert tried(limited(8)).notes == ("no CUDA graphs: CUDA out of memory",)
+    assert tried(limited(8), graphs=True).notes == ("no CUDA graphs: CUDA out of memory",)
     agreed = agreed_facts([facts, other, other])
     assert (agreed.graphs, agreed.notes) == (False, other.notes)
     assert agreed_facts([facts, facts]).graphs
@@ -133,7 +149,7 @@ def test_graphs_are_for_workers_whose_replays_say_the_same(gpu):
 def test_a_gpu_that_the_recording_costs_the_facts_is_used_without_graphs():
     failure = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
     with fake_cuda(FakeGpu(graph_failure=failure, graphs_lose_it=True)):
-        facts = tried(limited(8))
+        facts = tried(limited(8), graphs=True)
     assert (facts.graphs, facts.fitting_group) == (False, 8)
     assert "no CUDA graphs: the GPU is lost to this process" in facts.notes[0]
 

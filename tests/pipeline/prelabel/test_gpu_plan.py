@@ -29,15 +29,17 @@ class Answering:
 
     elsewhere = False
 
-    def __init__(self, *answers: WorkerFacts) -> None:
-        self.answers = answers
+    def __init__(self, *answers: WorkerFacts, own_processes: bool = True) -> None:
+        self.answers, self.own_processes = answers, own_processes
         self.has_gpu = answers[0].device == "cuda"
 
     def ask_each(self, function, *arguments):
         assert self.has_gpu
+        self.asked = function.keywords
         return list(self.answers)
 
     def ask(self, function, *arguments, on_gpu=False):
+        self.asked = function.keywords
         return self.answers[0]
 
 
@@ -48,10 +50,17 @@ def source(tmp_path_factory):
     return folder
 
 
+ON_CORES = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
+
+
 def resolved(source, out, *answers, **settings):
+    return resolved_by(Answering(*answers), source, out, **settings)
+
+
+def resolved_by(workers, source, out, **settings):
     asked = {"model": "deeplabv3_mobilenet_v3_large", "untrained": True, **settings}
     job = PrelabelJob(PrelabelSettings(source=str(source), out=str(out / "out"), **asked))
-    return job.resolve(job.plan(None), Answering(*answers))
+    return job.resolve(job.plan(None), workers)
 
 
 def test_blocks_are_larger_on_gpus_and_only_there(source, tmp_path):
@@ -62,8 +71,7 @@ def test_blocks_are_larger_on_gpus_and_only_there(source, tmp_path):
         job_layout := PrelabelJob(PrelabelSettings(source="", out=str(tmp_path))).layout
     )
     assert job_layout.read_table(job_layout.manifest)["block"][-1].as_py() == 2
-    on_cores = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
-    assert resolved(source, tmp_path, on_cores).sizes[0] == 32
+    assert resolved(source, tmp_path, ON_CORES).sizes[0] == 32
     assert resolved(source, tmp_path, FACTS, block_images=50).sizes[0] == 50
     assert resolved(source, tmp_path, FACTS, flip=True).sizes[0] == GPU_BLOCK_IMAGES // 2
 
@@ -89,9 +97,20 @@ def test_the_network_is_given_to_workers_with_graphs_where_all_can_replay_them(s
         plan = resolved(source, tmp_path, *answers)
         job = PrelabelJob(PrelabelSettings(source=str(source), out=str(tmp_path / "out")))
         _, predict, _ = job.stages(plan, "session")
-        found[name] = (predict.open.keywords["settings"].graphs, plan.facts["workers"]["graphs"])
+        given = predict.open.keywords["settings"]
+        assert (given.gpu, given.device, given.precision) == ("Some GPU", "cuda", "fp16")
+        found[name] = (given.graphs, plan.facts["workers"]["graphs"])
         assert plan.identity == resolved(source, tmp_path, FACTS).identity
     assert found == {"all": (True, True), "one": (False, False)}
+
+
+@pytest.mark.parametrize("own_processes", [True, False])
+def test_graphs_are_tried_where_a_process_of_its_own_may_fail_at_it(
+    source, tmp_path, own_processes
+):
+    workers = Answering(FACTS, own_processes=own_processes)
+    resolved_by(workers, source, tmp_path)
+    assert workers.asked["graphs"] is own_processes
 
 
 def test_workers_with_different_gpus_are_refused(source, tmp_path):
@@ -110,5 +129,19 @@ def test_workers_with_different_gpus_are_refused(source, tmp_path):
 def test_groups_are_small_where_pictures_come_in_many_shapes(source, tmp_path, model, group):
     plan = resolved(source, tmp_path, FACTS, model=model)
     assert plan.identity["group_size"] == group
-    on_cores = replace(FACTS, device="cpu", gpu=None, fitting_group=None)
-    assert resolved(source, tmp_path, on_cores, model=model).identity["group_size"] == 1
+    assert resolved(source, tmp_path, ON_CORES, model=model).identity["group_size"] == 1
+
+
+@pytest.mark.parametrize(("facts", "device"), [(ON_CORES, "cpu"), (FACTS, None)])
+def test_workers_without_a_share_of_a_gpu_are_asked_for_none(source, tmp_path, facts, device):
+    """One that is not asked for takes the first GPU it sees, as would all its neighbours."""
+    workers = Answering(facts)
+    resolved_by(workers, source, tmp_path)
+    assert workers.asked["device"] == device
+
+
+def test_workers_are_told_what_all_their_memories_hold(source, tmp_path):
+    plan = resolved(source, tmp_path, FACTS, replace(FACTS, fitting_group=1))
+    job = PrelabelJob(PrelabelSettings(source=str(source), out=str(tmp_path / "out")))
+    _, predict, _ = job.stages(plan, "session")
+    assert predict.open.keywords["settings"].fitting_group == 1
