@@ -77,15 +77,17 @@ class Inputs:
 
 
 def list_inputs(
-    settings: PrelabelSettings, layout: RunLayout, block_images: int, *, continues: bool
+    settings: PrelabelSettings, layout: RunLayout, block_images: int, *, began: str | None
 ) -> Inputs:
     """List the source and continue the manifest of an earlier start, or make the first one.
+
+    ``began`` is what :meth:`Inputs.identity` of the earlier start was; None where there was none.
 
     Raises:
         RunRefused: the source is not what the run began with, and --extend was not given.
         SettingsError: the source cannot be listed, or its names collide.
     """
-    old = StoredManifest(layout) if continues else None
+    old = None if began is None else StoredManifest(layout)
     rest = _remainder(settings, layout, old)
     limits = BlockLimits(images=block_images)
     if old is None:
@@ -94,7 +96,10 @@ def list_inputs(
     found = compare_inputs(old, rest.listing)
     if found.same_images and not found.moved:
         twins = check_outputs(old.tables(["key", "output"]))
-        return Inputs(manifest=old, twins=twins, rest=rest, is_new=False)
+        known = Inputs(manifest=old, twins=twins, rest=rest, is_new=False)
+        if known.identity() == began or not settings.extend:
+            return known
+        return replace(known, is_new=True, has_grown=True)  # killed before run.json spoke of it
     if not found.same_images and not settings.extend:
         raise RunRefused(_what_changed(layout, found))
     now, twins = extend_manifest(old, rest.listing, limits)  # the source may have moved, too

@@ -87,7 +87,7 @@ def plan_prelabel(
         or began.get("block_images")
         or default_block_images(settings.views, store)
     )
-    listed = list_inputs(settings, layout, block_images, continues=record is not None)
+    listed = list_inputs(settings, layout, block_images, began=began["inputs"] if record else None)
     choice = adapted_choice(settings)
     earlier = record.outputs if record else {}
     outputs = with_earlier(settings.outputs, earlier)
