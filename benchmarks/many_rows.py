@@ -1,11 +1,14 @@
 """What images cost beside the network, and what the driver holds: few against many.
 
-    python benchmarks/many_rows.py [FEW MANY]
+    python benchmarks/many_rows.py [COUNT …] [ENGINE]
 
 Pictures of 16x16 (hard links to a few files) through plan, load, save, commit, documents, then
 verify and rank, each command a process of its own. **The network is left out**: the predict stage
-gives every picture the logits that it gave the first one. Prints JSON lines: seconds an image and
-peak memory (RSS) of each step, and what many cost in terms of few.
+gives every picture the logits that it gave the first one. ENGINE is ray unless local is asked for:
+with Ray the driver is a process without a network, locally it is the process that does the work.
+Prints JSON lines: seconds of cores an image (of all processes of a step), seconds on the clock and
+the peak memory (VmHWM) of the driver, what many cost in terms of few, and, what starting costs
+left out, what each further image costs from one count to the next.
 """
 
 import json
@@ -17,11 +20,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from PIL import Image
+from processes import cpu_seconds, descendants, peak_bytes
 
 LINKS = 50_000  # a file has at most some 65,000 names
 FOLDER_FILES = 2_000
@@ -68,57 +73,93 @@ class Recorded:
         )
 
 
-def prelabel(source: str, out: str) -> None:
-    """The run, in this process; the job is the command's own but for its second stage."""
+def prelabel(source: str, out: str, engine: str) -> float:
+    """The run, driven by this process; the job is the command's own but for its second stage.
+
+    Seconds of cores that the workers had; they end with the run, so they are asked before.
+    """
     from maskmill.jobs.engines.choice import RunOptions
     from maskmill.jobs.run import run
     from maskmill.pipeline.prelabel.job import PrelabelJob
     from maskmill.pipeline.prelabel.settings import PrelabelSettings
     from maskmill.pipeline.runs.stages import Stage
 
+    workers: list[float] = []
+
     class Job(PrelabelJob):
         def stages(self, plan: Any, session: str) -> Sequence[Stage]:
             load, predict, save = super().stages(plan, session)
             return load, replace(predict, open=partial(Recorded, predict.open)), save
 
+        def finish(self, *given: Any, **named: Any) -> Any:
+            workers.append(cpu_seconds(descendants(os.getpid())))
+            return super().finish(*given, **named)
+
     settings = PrelabelSettings(source=source, out=out, store="shards", image_size=33)
-    run(Job(settings), RunOptions(engine="local"))
+    run(Job(settings), RunOptions(engine=engine))
+    return sum(workers)
 
 
-def seconds_and_memory(step: str, source: Path, out: Path) -> tuple[float, float]:
-    """(seconds, MiB at the peak) of one step as a process of its own."""
+def do_step(step: str, source: str, out: str, engine: str, figures: str) -> None:
+    """One step in this process; what it took goes into a file."""
+    started, workers = time.perf_counter(), 0.0
     if step == "prelabel":
-        command = [sys.executable, __file__, "--prelabel", str(source), str(out)]
+        workers = prelabel(source, out, engine)
     else:
-        command = [sys.executable, "-m", "maskmill", step, str(out)]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} ended with {status}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+        from maskmill.jobs.cli import main as command_line
+
+        command_line([step, out], standalone_mode=False)
+    found = {
+        "cpu_seconds": time.process_time() + workers,
+        "seconds": time.perf_counter() - started,
+        "peak_mib": peak_bytes() / 2**20,
+    }
+    Path(figures).write_text(json.dumps(found))
 
 
-def main(few: int = 10_000, many: int = 200_000) -> None:
-    found: dict[int, dict[str, tuple[float, float]]] = {}
+def figures_of(step: str, source: Path, out: Path, engine: str) -> dict[str, float]:
+    """What a step took, as a process of its own."""
+    with tempfile.NamedTemporaryFile() as figures:
+        given = ["--step", step, source, out, engine, figures.name]
+        subprocess.run(
+            [sys.executable, __file__, *map(str, given)], check=True, stdout=subprocess.DEVNULL
+        )
+        found: dict[str, float] = json.loads(figures.read())
+    return found
+
+
+def main(counts: Sequence[int], engine: str) -> None:
+    found: dict[int, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        for count in (few, many):
+        for count in counts:
             source = write_links(Path(name) / f"source {count}", count)
             out = Path(name) / f"out {count}"
-            found[count] = {step: seconds_and_memory(step, source, out) for step in STEPS}
+            found[count] = {step: figures_of(step, source, out, engine) for step in STEPS}
+            print(json.dumps({count: found[count]}), file=sys.stderr, flush=True)
     for step in STEPS:
-        costs = {count: 1000 * steps[step][0] / count for count, steps in found.items()}
+        cpu = {count: 1000 * steps[step]["cpu_seconds"] for count, steps in found.items()}
+        costs = {count: milliseconds / count for count, milliseconds in cpu.items()}
         figures = {
             "benchmark": f"{step} of many small images, without the network",
-            "milliseconds_per_image": {str(n): round(cost, 3) for n, cost in costs.items()},
-            "peak_mib": {str(n): round(steps[step][1]) for n, steps in found.items()},
-            "many_by_few": round(costs[many] / costs[few], 3),
+            **({"engine": engine} if step == "prelabel" else {}),
+            "cpu_milliseconds_per_image": {str(n): round(cost, 3) for n, cost in costs.items()},
+            "of_each_further_image": {
+                f"{few} to {many}": round((cpu[many] - cpu[few]) / (many - few), 3)
+                for few, many in pairwise(counts)
+            },
+            "seconds": {str(n): round(steps[step]["seconds"]) for n, steps in found.items()},
+            "driver_peak_mib": {
+                str(n): round(steps[step]["peak_mib"]) for n, steps in found.items()
+            },
+            "many_by_few": round(costs[counts[-1]] / costs[counts[0]], 3),
         }
         print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--prelabel"]:
-        prelabel(*sys.argv[2:])
+    if sys.argv[1:2] == ["--step"]:
+        do_step(*sys.argv[2:])
     else:
-        main(*map(int, sys.argv[1:]))
+        given = sys.argv[1:]
+        name = given.pop() if given and not given[-1].isdecimal() else "ray"
+        main(sorted(map(int, given)) or [10_000, 50_000, 200_000], name)

@@ -1,6 +1,9 @@
 """Looking at the processes a run started, through /proc."""
 
+import os
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -23,6 +26,26 @@ def descendants(root: int) -> dict[int, str]:
             found[pid] = names.get(pid, "")
             waiting.append(pid)
     return found
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Of cores that processes have had so far, with those of their children that have ended."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            stat = (Path("/proc") / str(pid) / "stat").read_text()
+            ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_bytes() -> int:
+    """The most memory (RSS, mapped files with it) that this process ever had.
+
+    The kernel's own mark, which begins anew with each program; ``ru_maxrss`` keeps a parent's.
+    """
+    lines = (Path("/proc") / "self" / "status").read_text().splitlines()
+    (mark,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(mark) * 1024
 
 
 def is_alive(pid: int) -> bool:

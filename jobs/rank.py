@@ -45,7 +45,7 @@ def rank(out: str, top: int, rarity: float, as_json: bool) -> None:
     layout = RunLayout(out)
     order = review_order(layout, rarity_weight=rarity)
     paths = write_order(layout, order)
-    shown = order.slice(0, top).to_pylist()
+    shown = order.head(top).table.to_pylist()
     if as_json:
         say_json({"out": out, "images": order.num_rows, "files": paths, "top": shown})
         return

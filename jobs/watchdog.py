@@ -12,7 +12,7 @@ import click
 
 from maskmill.pipeline.runs.attempts import under_way
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import row_group
+from maskmill.pipeline.runs.manifest import manifest_block
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.text import printable
 
@@ -81,7 +81,7 @@ class Watchdog:
         return f"under way: {shown}{more}" if blocks else "none is under way"
 
     def _title(self, block: int) -> str:
-        rows = row_group(self._layout, self._layout.manifest, block)
+        rows = manifest_block(self._layout, block)
         return f"block {block} ({rows[0]['key']} … {rows[-1]['key']})"
 
 

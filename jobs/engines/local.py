@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from maskmill.jobs.engines.child import Child, ChildDied
 from maskmill.jobs.engines.machine import local_gpus
@@ -55,36 +56,33 @@ class LocalEngine:
         self, stages: Sequence[Stage], pending: pa.Table, *, on_gpu: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
         """Do every row of a PENDING table; after each block, its TALLY rows."""
-        rows = [pending.slice(row, 1) for row in range(pending.num_rows)]
-        numbers = pending["block"].to_pylist()
-        suspects = set(under_way(self._layout, numbers))
-        suspicious = [row for row, block in zip(rows, numbers, strict=True) if block in suspects]
-        others = [row for row, block in zip(rows, numbers, strict=True) if block not in suspects]
-        yield from self._by_child(stages, suspicious)
-        if others:
+        suspects = under_way(self._layout, pending["block"].to_pylist())
+        is_suspect = pc.is_in(pending["block"], pa.array(suspects, pa.int64()))
+        yield from self._by_child(stages, pending.filter(is_suspect))
+        others = pending.filter(pc.invert(is_suspect))
+        if others.num_rows:
             yield from self._while_device_lasts(stages, others, on_gpu)
 
     def _while_device_lasts(
-        self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool
+        self, stages: Sequence[Stage], pending: pa.Table, on_gpu: bool
     ) -> Iterator[list[dict[str, Any]]]:
         """By this process; once its GPU is lost to it, what is left is done by children."""
         done: set[int] = set()
         try:
-            yield from self._by_threads(stages, rows, on_gpu, done)
+            yield from self._by_threads(stages, pending, on_gpu, done)
         except DeviceLost as lost:
             click.echo(f"note: {lost}; a process of its own goes on", err=True)
         else:
             return
-        yield from self._by_child(
-            stages, [row for row in rows if row["block"][0].as_py() not in done]
-        )
+        is_done = pc.is_in(pending["block"], pa.array(done, pa.int64()))
+        yield from self._by_child(stages, pending.filter(pc.invert(is_done)))
 
     def _by_child(
-        self, stages: Sequence[Stage], rows: Sequence[pa.Table]
+        self, stages: Sequence[Stage], pending: pa.Table
     ) -> Iterator[list[dict[str, Any]]]:
         child: Child | None = None
         try:
-            for row in rows:
+            for row in _one_by_one(pending):
                 for _ in range(_most_deaths(row)):
                     child = child or Child(stages)
                     try:
@@ -101,7 +99,7 @@ class LocalEngine:
                 child.close()
 
     def _by_threads(
-        self, stages: Sequence[Stage], rows: Sequence[pa.Table], on_gpu: bool, done: set[int]
+        self, stages: Sequence[Stage], pending: pa.Table, on_gpu: bool, done: set[int]
     ) -> Iterator[list[dict[str, Any]]]:
         with _own_settings(stages):
             steps = [(stage.open(), _alone(stage, on_gpu)) for stage in stages]
@@ -120,13 +118,18 @@ class LocalEngine:
                 return block, tally
 
             try:
-                for block, tally in lanes.run(work, rows):
+                for block, tally in lanes.run(work, _one_by_one(pending)):
                     done.add(block)
                     yield tally
             finally:
                 lanes.stop()
                 for block in under:  # given up, not died of
                     release(self._layout, block)
+
+
+def _one_by_one(pending: pa.Table) -> Iterator[pa.Table]:
+    """The rows of a table; an object for each of a million blocks would be a gigabyte."""
+    return (pending.slice(row, 1) for row in range(pending.num_rows))
 
 
 def _through(steps: Sequence[tuple[Operator, Any]], row: pa.Table) -> list[dict[str, Any]]:

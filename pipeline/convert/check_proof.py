@@ -21,7 +21,7 @@ from maskmill.pipeline.datasets.registry import dataset_format
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.pipeline.pictures.names import cvat_name, stem_of
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import row_group
+from maskmill.pipeline.runs.manifest import manifest_block
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.blocks import PENDING
 
@@ -195,7 +195,7 @@ def _write_samples(layout: RunLayout, items: WrittenItems) -> list[int]:
                         "files": files[row["image_id"]],
                         "written": items.find(*_names_of(row)),
                     }
-                    for row in row_group(layout, layout.manifest, block)
+                    for row in manifest_block(layout, block)
                     if row["image_id"] in files
                 ]
                 entry = {"block": block, "samples": json.dumps(samples)}

@@ -96,7 +96,7 @@ def _ordered(run: str, items: Mapping[str, SampleItem], only: str | None, order:
         return wanted
     if order == "rank":
         chosen = set(wanted)
-        ranked = review_order(RunLayout(run), rarity_weight=RARITY)["key"].to_pylist()
+        ranked = review_order(RunLayout(run), rarity_weight=RARITY).table["key"].to_pylist()
         return [key for key in ranked if key in chosen]
     return sorted(wanted)
 

@@ -1,20 +1,18 @@
 """The images of a run: listed now, and held against what the run began with."""
 
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pyarrow as pa
 
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import (
-    BLOCK_BYTES,
+from maskmill.pipeline.runs.manifest import Manifest, ManifestSpool, StoredManifest
+from maskmill.pipeline.runs.numbering import (
+    BlockLimits,
+    Difference,
     build_manifest,
+    compare_inputs,
     extend_manifest,
-    manifest_sha256,
-    put_manifest,
 )
-from maskmill.pipeline.runs.output_names import case_twins
+from maskmill.pipeline.runs.output_names import CaseTwins, check_outputs
 from maskmill.pipeline.selection.skipping import TABLE as SKIPPED_TABLE
 from maskmill.pipeline.selection.skipping import (
     Remainder,
@@ -36,7 +34,8 @@ GROWN = (
 class Inputs:
     """The manifest of a run (schema MANIFEST), and how the listing behind it went."""
 
-    manifest: pa.Table
+    manifest: Manifest
+    twins: CaseTwins
     rest: Remainder
     is_new: bool  # not on disk in this form yet
     has_grown: bool = False  # beyond what the run began with
@@ -61,48 +60,54 @@ class Inputs:
             counts = ", ".join(f"{name} {count:,}" for name, count in self.rest.counts().items())
             notes.append(f"not considered, as asked for: {counts}; {SKIPPED_TABLE} lists them")
         notes += self.rest.notes
-        twins = case_twins(self.manifest["output"])
-        if twins:
-            first = " and ".join(twins[0])
-            notes.append(f"{len(twins)} outputs differ in case only, first {first}")
+        if self.twins.first:
+            first = " and ".join(self.twins.first)
+            notes.append(f"{self.twins.pairs} outputs differ in case only, first {first}")
         return tuple(notes)
 
     def put(self, layout: RunLayout) -> None:
         """The manifest into the run folder, and beside it what was left out."""
         self.rest.put(layout)
-        put_manifest(layout, self.manifest)
+        if isinstance(self.manifest, ManifestSpool):
+            self.manifest.put(layout)
 
     def identity(self) -> str:
         """Number and hash of the images."""
-        return f"{self.manifest.num_rows} images, {manifest_sha256(self.manifest)}"
+        return f"{self.manifest.num_rows} images, {self.manifest.sha256}"
 
 
 def list_inputs(
-    settings: PrelabelSettings, layout: RunLayout, block_images: int, *, continues: bool
+    settings: PrelabelSettings, layout: RunLayout, block_images: int, *, began: str | None
 ) -> Inputs:
     """List the source and continue the manifest of an earlier start, or make the first one.
+
+    ``began`` is what :meth:`Inputs.identity` of the earlier start was; None where there was none.
 
     Raises:
         RunRefused: the source is not what the run began with, and --extend was not given.
         SettingsError: the source cannot be listed, or its names collide.
     """
-    old = layout.read_table(layout.manifest) if continues else None
+    old = None if began is None else StoredManifest(layout)
     rest = _remainder(settings, layout, old)
-    listing = rest.listing
-    blocks: dict[str, Any] = {"block_images": block_images, "block_bytes": BLOCK_BYTES}
-    fresh = build_manifest(listing, **blocks)
+    limits = BlockLimits(images=block_images)
     if old is None:
-        return Inputs(manifest=fresh, rest=rest, is_new=True)
-    is_same = _same_images(old, fresh)
-    if is_same and old["uri"].combine_chunks().sort() == fresh["uri"].combine_chunks().sort():
-        return Inputs(manifest=old, rest=rest, is_new=False)
-    if not is_same and not settings.extend:
-        raise RunRefused(_what_changed(layout, old, fresh))
-    now = extend_manifest(old, listing, **blocks)  # the source may have moved, too
-    return Inputs(manifest=now, rest=rest, is_new=True, has_grown=not is_same)
+        fresh, twins = build_manifest(rest.listing, limits)
+        return Inputs(manifest=fresh, twins=twins, rest=rest, is_new=True)
+    found = compare_inputs(old, rest.listing)
+    if found.same_images and not found.moved:
+        twins = check_outputs(old.tables(["key", "output"]))
+        known = Inputs(manifest=old, twins=twins, rest=rest, is_new=False)
+        if known.identity() == began or not settings.extend:
+            return known
+        return replace(known, is_new=True, has_grown=True)  # killed before run.json spoke of it
+    if not found.same_images and not settings.extend:
+        raise RunRefused(_what_changed(layout, found))
+    now, twins = extend_manifest(old, rest.listing, limits)  # the source may have moved, too
+    has_grown = not found.same_images
+    return Inputs(manifest=now, twins=twins, rest=rest, is_new=True, has_grown=has_grown)
 
 
-def _remainder(settings: PrelabelSettings, layout: RunLayout, old: pa.Table | None) -> Remainder:
+def _remainder(settings: PrelabelSettings, layout: RunLayout, old: Manifest | None) -> Remainder:
     """The source as listed now, without what is to be left out; ``old`` is the run's manifest."""
     listing = list_source(
         settings.source,
@@ -114,26 +119,18 @@ def _remainder(settings: PrelabelSettings, layout: RunLayout, old: pa.Table | No
     if settings.skip:
         rest = without_named(rest, settings.skip)
     if settings.limit is not None:
-        table = rest.listing.table.slice(0, settings.limit)
-        rest = replace(rest, listing=replace(rest.listing, table=table))
+        rows = rest.listing.rows.head(settings.limit)
+        rest = replace(rest, listing=replace(rest.listing, rows=rows))
     if settings.skip_duplicates:
-        kept = [] if old is None else old["key"].to_pylist()
+        tables = [] if old is None else old.tables(["key"])
+        kept = [key for table in tables for key in table["key"].to_pylist()]
         limits = {"max_pixels": settings.max_pixels, "max_bytes": MAX_FILE_BYTES}
         rest = without_copies(rest, layout, kept, **limits)
     return rest
 
 
-def _same_images(old: pa.Table, fresh: pa.Table) -> bool:
-    """Whether both hold the same files; an extended run's ids are not in key order."""
-    return manifest_sha256(fresh) == manifest_sha256(old) or (
-        old.select(["key", "bytes"]).sort_by("key").equals(fresh.select(["key", "bytes"]))
-    )
-
-
-def _what_changed(layout: RunLayout, old: pa.Table, fresh: pa.Table) -> str:
-    before, now = set(old["key"].to_pylist()), set(fresh["key"].to_pylist())
-    new, gone = sorted(now - before), sorted(before - now)
-    parts = [f"{len(new)} new, first {new[0]}"] if new else []
-    parts += [f"{len(gone)} gone, first {gone[0]}"] if gone else []
+def _what_changed(layout: RunLayout, found: Difference) -> str:
+    parts = [f"{found.new} new, first {found.first_new}"] if found.new else []
+    parts += [f"{found.gone} gone, first {found.first_gone}"] if found.gone else []
     parts = parts or ["files with another size than when the run began"]
     return f"{layout.root} holds a run over other images ({'; '.join(parts)}). {GROWN}"

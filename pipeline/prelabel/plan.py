@@ -24,7 +24,7 @@ from maskmill.pipeline.prelabel.writers.registry import (
 )
 from maskmill.pipeline.runs.identity import PIXELS_VERSION, deciding_settings, digest_of, plain
 from maskmill.pipeline.runs.layout import SHARDS, RunLayout
-from maskmill.pipeline.runs.manifest import BLOCK_IMAGES, build_manifest, sizes_of
+from maskmill.pipeline.runs.numbering import BLOCK_IMAGES, BlockLimits, build_manifest
 from maskmill.pipeline.runs.pending import num_items, pending_blocks
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.runs.record import RunRecord
@@ -88,14 +88,14 @@ def plan_prelabel(
         or began.get("block_images")
         or default_block_images(settings.views, store)
     )
-    listed = list_inputs(settings, layout, block_images, continues=record is not None)
+    listed = list_inputs(settings, layout, block_images, began=began["inputs"] if record else None)
     choice = adapted_choice(settings)
     earlier = record.outputs if record else {}
     outputs = with_earlier(settings.outputs, earlier)
     tables = tuple(one for one in SIDE_TABLES if one in settings.side_tables or one in earlier)
     known = {} if listed.has_grown else {"inputs": listed.identity()}
     return PrelabelPlan(
-        sizes=sizes_of(listed.manifest),
+        sizes=listed.manifest.sizes,
         identity={**known, **known_identity(settings, choice, block_images)},
         notes=(*listed.notes(), *choice.notes),
         put_manifest=listed.put if listed.is_new else None,
@@ -142,11 +142,11 @@ def blocks_for_gpus(plan: PrelabelPlan, settings: PrelabelSettings) -> PrelabelP
     if settings.block_images or plan.began:
         return plan
     images = default_block_images(settings.views, plan.store, "cuda")
-    manifest = build_manifest(plan.inputs_listed.listing, block_images=images)
+    manifest, _ = build_manifest(plan.inputs_listed.listing, BlockLimits(images=images))
     listed = replace(plan.inputs_listed, manifest=manifest)
     return replace(
         plan,
-        sizes=sizes_of(manifest),
+        sizes=manifest.sizes,
         identity={**plan.identity, "block_images": images},
         put_manifest=listed.put,
         inputs_listed=listed,
@@ -233,14 +233,16 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
     return {
         "source": {"kind": listing.kind, "root": listing.root},
         "images": plan.inputs,
-        "bytes": pc.sum(manifest["bytes"]).as_py(),
+        "bytes": sum(pc.sum(one["bytes"]).as_py() or 0 for one in manifest.tables(["bytes"])),
         "blocks": len(plan.sizes),
         "already_done": plan.inputs - to_do,
         "to_do": to_do,
         "not_considered": plan.inputs_listed.not_considered(),
-        "renamed": manifest.filter(pc.equal(manifest["key"], manifest["output"]))[
-            "key"
-        ].to_pylist(),
+        "renamed": [
+            key
+            for one in manifest.tables(["key", "output"])
+            for key in one.filter(pc.equal(one["key"], one["output"]))["key"].to_pylist()
+        ],
         "notes": list(plan.notes),
         "model": plan.choice.title,
         "would_write": [

@@ -5,10 +5,11 @@ import posixpath
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from pyarrow import fs
+import pyarrow as pa
 
 from maskmill.pipeline.masks.rle import decode
 from maskmill.pipeline.prelabel.documents import documents_of
@@ -22,15 +23,23 @@ from maskmill.pipeline.runs.checks import (
     record_to_prove,
 )
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import manifest_blocks
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.shards import stray_shards
 from maskmill.pipeline.selection.feature_table import feature_problems
+from maskmill.pipeline.sources.entries import Tally, storable
+from maskmill.pipeline.sources.folder import walk
 from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import FileFailure, RunFailed
 from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.tables.prelabel import MANIFEST
 
 THREADS = 4
+_AT_ONCE = 4096
+_OUTPUTS = pa.schema([MANIFEST.field("output")])
+_FILES = pa.schema([("output", pa.string()), ("path", pa.string())])
 
 
 def verify_run(layout: RunLayout, *, inputs: bool = False) -> Iterator[Checked]:
@@ -160,16 +169,35 @@ def _segment_problems(segment: dict[str, Any], inside: Any, of_class: Any) -> It
 
 def _stray_files(layout: RunLayout) -> Iterator[str]:
     """Files among the outputs that no image of the manifest owns."""
-    outputs = set(layout.read_table(layout.manifest, ["output"])["output"].to_pylist())
-    for folder in (spec.folder for spec in WRITERS.values()):
-        root = layout.path(folder)
-        selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
-        for info in layout.filesystem.get_file_info(selector):
-            output = posixpath.splitext(info.path.removeprefix(f"{root}/"))[0]
-            if info.type == fs.FileType.File and output not in outputs:
-                yield f"{info.path} belongs to no image of this run"
+    folders = [spec.folder for spec in WRITERS.values() if layout.exists(spec.folder)]
+    if folders:
+        outputs = SortedTable(manifest_blocks(layout, ["output"]), _OUTPUTS, by="output")
+        for folder in folders:
+            files = SortedTable(_files_in(layout, folder), _FILES, by="output")
+            yield from _without_owner(files, outputs)
     for shard in stray_shards(layout):
         yield f"{layout.path(shard)} holds no file that a row speaks of"
+
+
+def _files_in(layout: RunLayout, folder: str) -> Iterator[pa.Table]:
+    """The files of a folder of outputs, some thousands at a time."""
+    found = walk(layout.uri(folder), exclude=(), tally=Tally())
+    while some := [name for name, _ in islice(found, _AT_ONCE)]:
+        paths = [storable(layout.path(f"{folder}/{name}")) for name in some]
+        outputs = [storable(posixpath.splitext(name)[0]) for name in some]
+        yield pa.table([outputs, paths], schema=_FILES)
+
+
+def _without_owner(files: SortedTable, outputs: SortedTable) -> Iterator[str]:
+    """Files of outputs that are none; both tables are gone through side by side."""
+    owners = (output for table in outputs for output in table["output"].to_pylist())
+    owner = next(owners, None)
+    for table in files:
+        for output, path in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            while owner is not None and owner < output:
+                owner = next(owners, None)
+            if owner != output:
+                yield f"{path} belongs to no image of this run"
 
 
 def _document_problems(layout: RunLayout, record: RunRecord, labels: LabelMap) -> Iterator[str]:

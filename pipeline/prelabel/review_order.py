@@ -1,7 +1,11 @@
-"""Which images people should look at first: the uncertain ones, and those with rare classes."""
+"""Which images people should look at first: the uncertain ones, and those with rare classes.
+
+Some numbers of each image are held, 60 bytes; what is said of it goes by, over a file on disk.
+"""
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -9,10 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.selection.scores import rarities, standing
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.columns import undescribed
 from maskmill.schemas.tables.prelabel import REVIEW_ORDER
 from maskmill.schemas.text import inert_cell
 
@@ -26,11 +33,16 @@ _COLUMNS = [
     "classes",
 ]
 FOLDER = "review"
-_ROWS_AT_ONCE = 10_000
+_IMAGES = pa.schema(
+    [
+        *(REVIEW_ORDER.field(name) for name in ("image_id", "key", *_COLUMNS[3:-1])),
+        pa.field("named", pa.list_(pa.int32())),
+    ]
+)
 IntArray = npt.NDArray[np.int64]
 
 
-def review_order(layout: RunLayout, *, rarity_weight: float) -> pa.Table:
+def review_order(layout: RunLayout, *, rarity_weight: float) -> SortedTable:
     """All ok images of a run, by falling score; schema REVIEW_ORDER.
 
     score = place by mean entropy in [0, 1] + rarity_weight * rarity of the rarest class, where the
@@ -39,30 +51,38 @@ def review_order(layout: RunLayout, *, rarity_weight: float) -> pa.Table:
     Raises:
         SettingsError: the run has no ok image.
     """
-    parts: list[pa.Table] = []
     classes = _Classes()
-    for table in layout.committed_rows(_COLUMNS):
-        good = table.filter(pc.equal(table["status"], "ok"))
-        named = pa.array(classes.codes_of(good["classes"]), pa.list_(pa.int32()))
-        parts.append(good.drop_columns(["status", "classes"]).append_column("named", named))
-    if not any(part.num_rows for part in parts):
+    images = SortedTable(_ok_images(layout, classes), _IMAGES, by="image_id")
+    if not images.num_rows:
         raise SettingsError(f"{layout.root} has no labelled image to rank")
-    return _ranked(pa.concat_tables(parts).combine_chunks(), classes, rarity_weight)
+    return SortedTable(_ranked(images, classes, rarity_weight), REVIEW_ORDER, by="rank")
 
 
-def write_order(layout: RunLayout, order: pa.Table) -> list[str]:
+def write_order(layout: RunLayout, order: SortedTable) -> list[str]:
     """The order as CSV and Parquet; their full paths.
 
     In the CSV no name is computed by a spreadsheet (:func:`inert_cell`); the Parquet has them raw.
     """
-    with tempfile.TemporaryFile() as spool:
-        with pa_csv.CSVWriter(spool, order.schema) as writer:
-            for start in range(0, order.num_rows, _ROWS_AT_ONCE):
-                writer.write_table(_inert(order.slice(start, _ROWS_AT_ONCE)))
-        spool.seek(0)
-        layout.write_stream(f"{FOLDER}/order.csv", cast(BinaryIO, spool))
-    layout.write_table(f"{FOLDER}/order.parquet", order)
+    plain = undescribed(order.schema)
+    with tempfile.TemporaryFile() as cells, tempfile.TemporaryFile() as columns:
+        with (
+            pa_csv.CSVWriter(cells, order.schema) as csv,
+            pq.ParquetWriter(columns, plain, compression="zstd") as parquet,
+        ):
+            for table in order:
+                csv.write_table(_inert(table))
+                parquet.write_table(table.cast(plain))
+        for extension, spool in (("csv", cells), ("parquet", columns)):
+            spool.seek(0)
+            layout.write_stream(f"{FOLDER}/order.{extension}", cast(BinaryIO, spool))
     return [layout.path(f"{FOLDER}/order.{extension}") for extension in ("csv", "parquet")]
+
+
+def _ok_images(layout: RunLayout, classes: "_Classes") -> Iterator[pa.Table]:
+    for table in layout.committed_rows(_COLUMNS):
+        good = table.filter(pc.equal(table["status"], "ok"))
+        named = pa.array(classes.codes_of(good["classes"]), pa.list_(pa.int32()))
+        yield good.append_column("named", named).select(_IMAGES.names).cast(_IMAGES)
 
 
 def _inert(order: pa.Table) -> pa.Table:
@@ -99,28 +119,33 @@ class _Classes:
         return names, counts, places
 
 
-def _ranked(images: pa.Table, classes: _Classes, rarity_weight: float) -> pa.Table:
-    total = images.num_rows
+def _ranked(images: SortedTable, classes: _Classes, rarity_weight: float) -> Iterator[pa.Table]:
+    """REVIEW_ORDER rows in image_id order."""
     names, counts, places = classes.by_rarity()
-    rarest = _least(places, images["named"].combine_chunks(), len(names))
-    rarity = np.append(rarities(counts, total), 0.0)[rarest]  # the last: images without any class
-    score = standing(images["mean_entropy"].to_numpy()) + rarity_weight * rarity
-    order = np.lexsort((images["image_id"].to_numpy(), -score))
-    columns = {
-        "rank": np.arange(1, total + 1),
-        "score": score[order],
-        "rarest_class": pa.array([*names, None], pa.string()).take(pa.array(rarest[order])),
-        "rarity": rarity[order],
-    }
-    taken = images.take(pa.array(order))
-    found = [columns.get(name) for name in REVIEW_ORDER.names]
-    return pa.table(
-        [
-            taken[name] if one is None else one
-            for name, one in zip(REVIEW_ORDER.names, found, strict=True)
-        ],
-        schema=REVIEW_ORDER,
-    )
+    rarity_of = np.append(rarities(counts, images.num_rows), 0.0)  # the last: without any class
+    title_of = pa.array([*names, None], pa.string())
+    rarest = np.concatenate([_least(places, _flat(one, "named"), len(names)) for one in images])
+    score = standing(np.concatenate([one["mean_entropy"].to_numpy() for one in images]))
+    score += rarity_weight * rarity_of[rarest]
+    rank = np.empty(len(score), np.int64)
+    rank[np.argsort(-score, kind="stable")] = np.arange(1, len(score) + 1)
+    first = 0
+    for one in images:
+        here = slice(first, first + one.num_rows)
+        first = here.stop
+        found = {
+            "rank": rank[here],
+            "score": score[here],
+            "rarest_class": title_of.take(pa.array(rarest[here])),
+            "rarity": rarity_of[rarest[here]],
+        }
+        columns = [found[name] if name in found else one[name] for name in REVIEW_ORDER.names]
+        yield pa.table(columns, schema=REVIEW_ORDER)
+
+
+def _flat(table: pa.Table, name: str) -> pa.Array:
+    """A column as one array; an empty one has none."""
+    return pa.concat_arrays([pa.array([], table[name].type), *table[name].chunks])
 
 
 def _least(places: IntArray, named: pa.ListArray, none: int) -> IntArray:

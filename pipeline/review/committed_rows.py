@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from maskmill.pipeline.review.subject import Item, Standing
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import num_inputs
 from maskmill.pipeline.runs.record import load_record
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
@@ -33,7 +34,7 @@ class CommittedRows:
         state = record.state if record else "finished"
         inputs = None
         if self.layout.exists(self.layout.manifest):
-            inputs = self.layout.read_table(self.layout.manifest, []).num_rows
+            inputs = num_inputs(self.layout)
         return Standing(state=state, inputs=inputs)
 
     def blocks(self) -> dict[int, str]:

@@ -11,7 +11,7 @@ from maskmill.pipeline.review.sampled_set import SampleReader
 from maskmill.pipeline.review.subject import Item
 from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import row_group
+from maskmill.pipeline.runs.manifest import manifest_block
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import FileFailure, SettingsError
@@ -69,7 +69,7 @@ class ConvertedRun(OfCommittedRows):
         return None
 
     def _entry(self, item: Item) -> dict[str, Any]:
-        rows = row_group(self._layout, self._layout.manifest, item.block)
+        rows = manifest_block(self._layout, item.block)
         return next(entry for entry in rows if entry["image_id"] == item.n)
 
 

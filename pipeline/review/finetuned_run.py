@@ -18,7 +18,7 @@ from maskmill.pipeline.review.converted_run import planned_again
 from maskmill.pipeline.review.sampled_set import BLANK, INDEXED, SampleReader
 from maskmill.pipeline.review.subject import Item
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import row_group
+from maskmill.pipeline.runs.manifest import manifest_block
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.training.pairs import PairReader
 from maskmill.schemas.arrays import ConfidenceMap, LabelMask
@@ -173,7 +173,7 @@ class FinetunedRun(OfCommittedRows):
         return None
 
     def _entry(self, item: Item) -> dict[str, Any]:
-        rows = row_group(self._layout, self._layout.manifest, item.block)
+        rows = manifest_block(self._layout, item.block)
         return next(entry for entry in rows if entry["image_id"] == item.n)
 
     def _card(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.ledger import count_ledger
+from maskmill.pipeline.runs.manifest import manifest_blocks, num_inputs
 from maskmill.pipeline.runs.record import RunRecord, load_record
 from maskmill.schemas.errors import ErrorCode, SettingsError
 
@@ -48,30 +49,37 @@ def record_problems(layout: RunLayout, record: RunRecord, inputs: int) -> Iterat
 
 
 class ExpectedRows:
-    """The manifest's items, block by block; each block is asked for once."""
+    """The manifest's items, block by block; blocks are asked for in order, each once."""
 
     def __init__(self, layout: RunLayout, id_column: str) -> None:
         self._layout, self._id = layout, id_column
-        manifest = layout.read_table(layout.manifest, [id_column, "key", "block"])
-        self.inputs = manifest.num_rows
-        self._blocks: dict[int, list[tuple[int, str]]] = {}
-        columns = (manifest[name].to_pylist() for name in ("block", id_column, "key"))
-        for block, number, key in zip(*columns, strict=True):
-            self._blocks.setdefault(block, []).append((number, key))
+        self.inputs = num_inputs(layout)
+        self._blocks = enumerate(manifest_blocks(layout, [id_column, "key"]))
+        self._missing = 0
 
     def problems(self, block: int, rows: pa.Table) -> Iterator[str]:
         """A committed block against the manifest: the same items, and failures that say why."""
-        found = list(zip(rows[self._id].to_pylist(), rows["key"].to_pylist(), strict=True))
-        if found != self._blocks.pop(block, []):
+        expected = self._up_to(block)
+        if (
+            expected is None
+            or rows.select(expected.column_names).to_pydict() != expected.to_pydict()
+        ):
             yield f"{self._layout.block_path(block)}: its rows are not those of the manifest"
         for row in rows.select(["key", "status", "error_code", "error_message"]).to_pylist():
             yield from _status_problems(row)
 
     def missing(self) -> Iterator[str]:
         """What no block of rows has spoken of."""
-        missing = sum(len(items) for items in self._blocks.values())
+        missing = self._missing + sum(table.num_rows for _, table in self._blocks)
         if missing:
             yield f"{missing} items of the manifest have no row; run the same command again"
+
+    def _up_to(self, block: int) -> pa.Table | None:
+        for number, table in self._blocks:
+            if number == block:
+                return table
+            self._missing += table.num_rows
+        return None
 
 
 def _status_problems(row: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from maskmill.pipeline.storage.filesystems import bucket_place, join_uri, native, resolve
+from maskmill.pipeline.storage.filesystems import bucket_place, infos_of, join_uri, native, resolve
 from maskmill.pipeline.storage.parts import Stretch, parse_stretch, part_uri, read_stretch
 from maskmill.schemas.errors import RunFailed
 from maskmill.schemas.tables.columns import undescribed
@@ -167,12 +167,31 @@ class RunLayout:
             FileNotFoundError: no such file.
             RunFailed: it is no readable Parquet, or lacks a column.
         """
-        try:
+        with self._told_if_torn(relative, remedy):
             if bucket_place(self.filesystem, "") is not None:  # one request, not four
                 return pq.read_table(pa.BufferReader(self.read(relative)), columns=columns)
             return pq.read_table(
                 self.path(relative), columns=columns, filesystem=self.filesystem, partitioning=None
             )
+
+    @contextmanager
+    def open_parquet(self, relative: str) -> Iterator[pq.ParquetFile]:
+        """One Parquet file, to be read row group by row group.
+
+        Raises:
+            FileNotFoundError: no such file.
+            RunFailed: it is no readable Parquet.
+        """
+        with (
+            self._told_if_torn(relative, _REMEDY),
+            self.filesystem.open_input_file(self.path(relative)) as stream,
+        ):
+            yield pq.ParquetFile(stream)
+
+    @contextmanager
+    def _told_if_torn(self, relative: str, remedy: str) -> Iterator[None]:
+        try:
+            yield
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno):
                 raise  # the disk or the network, not what the file holds
@@ -207,7 +226,7 @@ class RunLayout:
     def committed_stamps(self) -> dict[int, str]:
         """Number of every committed block -> size and time of change of its file."""
         selector = fs.FileSelector(self.path(self.metadata), allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
+        infos = infos_of(self.filesystem, selector)
         found = ((info, _BLOCK_FILE.fullmatch(info.base_name)) for info in infos)
         return {int(match[1]): f"{info.size} {info.mtime_ns}" for info, match in found if match}
 

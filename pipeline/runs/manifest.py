@@ -1,106 +1,212 @@
-"""Stable ids, output names and units of work: the MANIFEST table of a run."""
+"""The MANIFEST of a run on disk: in parts, a row group for each block.
+
+``manifest/manifest.parquet`` holds the first ``PART_BLOCKS`` blocks, files beside it the next as
+many each, so that a worker reads the footer of one part and its own block. A part that is not full
+is the last one. Runs of other commands, and those that earlier versions began, have one file of all
+blocks; where there are more than ``PART_BLOCKS`` in it, it is all there is.
+"""
 
 import hashlib
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, BinaryIO, cast
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.output_names import (
-    may_collide,
-    output_column,
-    output_names,
-    refuse_collisions,
-    values_of,
-)
-from maskmill.pipeline.sources.registry import Listing
-from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.columns import undescribed
-from maskmill.schemas.tables.prelabel import MANIFEST
 
-BLOCK_IMAGES = 32
-BLOCK_BYTES = 64 * 2**20
-_UNSAFE_KEY = r"^/|^$|//|/$|(^|/)\.\.?(/|$)|\x00"
+PART_BLOCKS: Final = 1024
+
+_FOLDER = RunLayout.manifest.rpartition("/")[0]
 
 
-def build_manifest(
-    listing: Listing,
-    *,
-    block_images: int = BLOCK_IMAGES,
-    block_bytes: int = BLOCK_BYTES,
-    first_id: int = 1,
-    first_block: int = 0,
-) -> pa.Table:
-    """The MANIFEST of a listing, sorted by key: the same listing gives the same table.
+class InputsDigest:
+    """Hash of an input list in order: id, key and size of every image.
 
-    Args:
-        listing: what ``list_source`` found.
-        block_images: most images of a block.
-        block_bytes: most encoded bytes of a block; a larger image has a block of its own.
-        first_id: ``image_id`` of the first row.
-        first_block: ``block`` of the first row.
+    Neither the output folder nor the place of the source is in it, so both may move.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, manifest: pa.Table) -> None:
+        """The next rows; they have the columns ``image_id``, ``key`` and ``bytes``."""
+        columns = (manifest[name].to_pylist() for name in ("image_id", "key", "bytes"))
+        lines = (f"{row}\0{key}\0{size}\0" for row, key, size in zip(*columns, strict=True))
+        self._digest.update("".join(lines).encode())
+
+    def hexdigest(self) -> str:
+        """The hash of what has come so far."""
+        return self._digest.hexdigest()
+
+
+class ManifestSpool:
+    """A manifest that is not in its run yet: its parts, in a temporary folder."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema, self._plain = schema, undescribed(schema)
+        self._folder = tempfile.TemporaryDirectory(prefix="maskmill-manifest-")
+        self._writer: pq.ParquetWriter | None = None
+        self._digest = InputsDigest()
+        self.sizes: list[int] = []
+
+    def add(self, block: pa.Table) -> None:
+        """The next block."""
+        if len(self.sizes) % PART_BLOCKS == 0:
+            self.close()
+            path = self._path(len(self.sizes))
+            self._writer = pq.ParquetWriter(path, self._plain, compression="zstd")
+        assert self._writer is not None
+        self._writer.write_table(block.cast(self._plain))
+        self._digest.add(block)
+        self.sizes.append(block.num_rows)
+
+    def close(self) -> None:
+        """All blocks are there."""
+        if self._writer is not None:
+            self._writer.close()
+
+    @property
+    def num_rows(self) -> int:
+        """Items of all blocks."""
+        return sum(self.sizes)
+
+    @property
+    def sha256(self) -> str:
+        """See :class:`InputsDigest`."""
+        return self._digest.hexdigest()
+
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The blocks in order, one at a time."""
+        names = self._schema.names if columns is None else columns
+        schema = pa.schema([self._schema.field(name) for name in names])
+        for first in range(0, len(self.sizes), PART_BLOCKS):
+            yield from (
+                one.cast(schema) for one in _groups(pq.ParquetFile(self._path(first)), names)
+            )
+
+    def put(self, layout: RunLayout) -> None:
+        """Into the run folder; wherever a kill comes between, what is read is consistent.
+
+        The first part comes last where there are others: until then it is all there is, or the
+        others continue it. None of an earlier attempt is left behind the last one.
+        """
+        layout.filesystem.create_dir(layout.path(_FOLDER))
+        firsts = range(0, len(self.sizes), PART_BLOCKS)
+        layout.delete(part_path(firsts[-1] + PART_BLOCKS))
+        for first in (*firsts[1:], 0):
+            with Path(self._path(first)).open("rb") as part:
+                layout.write_stream(part_path(first), part)
+
+    def _path(self, first: int) -> str:
+        return f"{self._folder.name}/{first}"
+
+
+class StoredManifest:
+    """The manifest of a run folder, gone through block by block."""
+
+    def __init__(self, layout: RunLayout) -> None:
+        self._layout = layout
+        self.sizes: list[int] = []
+        digest = InputsDigest()
+        for block in self.tables(["image_id", "key", "bytes"]):
+            self.sizes.append(block.num_rows)
+            digest.add(block)
+        self.sha256 = digest.hexdigest()
+
+    @property
+    def num_rows(self) -> int:
+        """Items of all blocks."""
+        return sum(self.sizes)
+
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The blocks in order, one at a time."""
+        return manifest_blocks(self._layout, columns)
+
+
+Manifest = ManifestSpool | StoredManifest
+
+
+def manifest_blocks(layout: RunLayout, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The blocks of a run's manifest in order, one at a time.
 
     Raises:
-        SettingsError: a key repeats or would leave the output folder, or two outputs would collide.
+        FileNotFoundError: the run has none.
+        RunFailed: a part is no readable Parquet.
     """
-    entries = listing.table
-    _refuse_unsafe(entries["key"])
-    outputs = output_column(entries["key"])
-    if may_collide(outputs):
-        refuse_collisions(entries["key"].to_pylist(), outputs.to_pylist())
-    blocks = _blocks(entries["bytes"], block_images, block_bytes, first_block)
-    ids = range(first_id, first_id + entries.num_rows)
-    return _table(ids, entries, blocks, outputs)
+    for part in _parts(layout):
+        yield from _groups(part, columns)
 
 
-def extend_manifest(
-    old: pa.Table,
-    listing: Listing,
-    *,
-    block_images: int = BLOCK_IMAGES,
-    block_bytes: int = BLOCK_BYTES,
-) -> pa.Table:
-    """The old MANIFEST followed by the keys that are new: ids and blocks after the largest.
-
-    Old rows keep id, block and output; their uris are those of the listing, so that the source
-    may have moved. A new key that would collide with an old output keeps its extension.
+def read_manifest(layout: RunLayout, columns: list[str] | None = None) -> pa.Table:
+    """All of a run's manifest in memory.
 
     Raises:
-        SettingsError: an old key is gone or its file has another size, or outputs collide.
+        FileNotFoundError: the run has none.
+        RunFailed: a part is no readable Parquet.
     """
-    position = {key: row for row, key in enumerate(listing.table["key"].to_pylist())}
-    old_keys = old["key"].to_pylist()
-    _refuse_vanished(old, listing, position)
-    kept = listing.table.take(pa.array(map(position.pop, old_keys), pa.int64()))
-    added = listing.table.take(pa.array(sorted(position.values()), pa.int64()))
-    new_keys = added["key"].to_pylist()
-    _refuse_unsafe(added["key"])
-    names = dict(zip(old_keys + new_keys, output_names(old_keys + new_keys), strict=True))
-    outputs = [names[key] for key in new_keys]
-    refuse_collisions(old_keys + new_keys, old["output"].to_pylist() + outputs)
-    first_block = pc.max(old["block"]).as_py() + 1
-    blocks = _blocks(added["bytes"], block_images, block_bytes, first_block)
-    first_id = pc.max(old["image_id"]).as_py() + 1
-    new_outputs = pa.chunked_array([pa.array(outputs, pa.string())])
-    new = _table(range(first_id, first_id + len(new_keys)), added, blocks, new_outputs)
-    moved = old.set_column(MANIFEST.get_field_index("uri"), MANIFEST.field("uri"), kept["uri"])
-    return pa.concat_tables([moved, new]).combine_chunks()
+    return pa.concat_tables(part.read(columns) for part in _parts(layout)).combine_chunks()
+
+
+def num_inputs(layout: RunLayout) -> int:
+    """Items of a run's manifest, by the footers of its parts."""
+    return sum(part.metadata.num_rows for part in _parts(layout))
+
+
+def part_path(first: int) -> str:
+    """The part that begins with that block, relative to the run folder."""
+    return f"{_FOLDER}/manifest-{first:07d}.parquet" if first else RunLayout.manifest
+
+
+def manifest_block(layout: RunLayout, block: int) -> list[dict[str, Any]]:
+    """The rows of one block, as dicts."""
+    first = block - block % PART_BLOCKS
+    if first:
+        try:
+            return row_group(layout, part_path(first), block - first)
+        except FileNotFoundError:  # one file of all blocks
+            pass
+    return row_group(layout, layout.manifest, block)
+
+
+def block_rows(layout: RunLayout, row: Mapping[str, Any], id_column: str) -> list[dict[str, Any]]:
+    """What is to do of a block: the manifest's rows that a row of PENDING speaks of."""
+    found = manifest_block(layout, row["block"])
+    wanted = None if row["ids"] is None else set(row["ids"])
+    return [one for one in found if wanted is None or one[id_column] in wanted]
+
+
+def row_group(layout: RunLayout, relative: str, group: int) -> list[dict[str, Any]]:
+    """One row group of a Parquet file of the run, as dicts.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    path = layout.path(relative)
+    info = layout.filesystem.get_file_info(path)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(2, "no such file", path)
+    file = _opened(layout, path, info.mtime_ns, info.size, threading.get_ident())
+    rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
+    return rows
+
+
+@lru_cache(maxsize=4)
+def _opened(layout: RunLayout, path: str, mtime_ns: int, size: int, thread: int) -> pq.ParquetFile:
+    """A file once per thread, as long as it is the same one: large footers take time."""
+    return pq.ParquetFile(layout.filesystem.open_input_file(path))
 
 
 def write_manifest(stream: BinaryIO, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """A manifest as Parquet, a row group for each of the tables: block 0, 1, 2, ….
-
-    So a worker reads its own block and no other.
-    """
+    """A manifest as one Parquet file, a row group for each of the tables: block 0, 1, 2, …."""
     plain = undescribed(schema)
     with pq.ParquetWriter(stream, plain, compression="zstd") as writer:
         for table in tables:
@@ -108,7 +214,7 @@ def write_manifest(stream: BinaryIO, tables: Iterable[pa.Table], schema: pa.Sche
 
 
 def put_manifest(layout: RunLayout, manifest: pa.Table) -> None:
-    """A manifest in block order into the run folder."""
+    """A manifest in block order into the run folder, as one file."""
     with tempfile.TemporaryFile() as spool:
         write_manifest(cast(BinaryIO, spool), blocks_of(manifest), manifest.schema)
         put_manifest_file(layout, cast(BinaryIO, spool))
@@ -117,7 +223,7 @@ def put_manifest(layout: RunLayout, manifest: pa.Table) -> None:
 def put_manifest_file(layout: RunLayout, stream: BinaryIO) -> None:
     """A manifest that :func:`write_manifest` made, into the run folder."""
     stream.seek(0)
-    layout.filesystem.create_dir(layout.path(layout.manifest).rpartition("/")[0])
+    layout.filesystem.create_dir(layout.path(_FOLDER))
     layout.write_stream(layout.manifest, stream)
 
 
@@ -135,92 +241,17 @@ def sizes_of(manifest: pa.Table) -> list[int]:
     return counts
 
 
-def block_rows(layout: RunLayout, row: Mapping[str, Any], id_column: str) -> list[dict[str, Any]]:
-    """What is to do of a block: the manifest's rows that a row of PENDING speaks of."""
-    found = row_group(layout, layout.manifest, row["block"])
-    wanted = None if row["ids"] is None else set(row["ids"])
-    return [one for one in found if wanted is None or one[id_column] in wanted]
+def _groups(file: pq.ParquetFile, columns: list[str] | None) -> Iterator[pa.Table]:
+    for group in range(file.num_row_groups):
+        yield file.read_row_group(group, columns)
 
 
-def row_group(layout: RunLayout, relative: str, group: int) -> list[dict[str, Any]]:
-    """One row group of a Parquet file of the run, as dicts."""
-    path = layout.path(relative)
-    info = layout.filesystem.get_file_info(path)
-    file = _opened(layout, path, info.mtime_ns, info.size, threading.get_ident())
-    rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
-    return rows
-
-
-@lru_cache(maxsize=4)
-def _opened(layout: RunLayout, path: str, mtime_ns: int, size: int, thread: int) -> pq.ParquetFile:
-    """A file once per thread, as long as it is the same one: large footers take time."""
-    return pq.ParquetFile(layout.filesystem.open_input_file(path))
-
-
-def manifest_sha256(manifest: pa.Table) -> str:
-    """Hash of the input list in order: id, key and size of every image.
-
-    Neither the output folder nor the place of the source is in it, so both may move.
-    """
-    digest = hashlib.sha256()
-    for batch in manifest.select(["image_id", "key", "bytes"]).to_batches(max_chunksize=8192):
-        columns = (column.to_pylist() for column in batch.columns)
-        lines = (f"{row}\0{key}\0{size}\0" for row, key, size in zip(*columns, strict=True))
-        digest.update("".join(lines).encode())
-    return digest.hexdigest()
-
-
-def _table(
-    ids: range, entries: pa.Table, blocks: npt.NDArray[np.int64], outputs: pa.ChunkedArray
-) -> pa.Table:
-    columns = [
-        pa.array(np.arange(ids.start, ids.stop)),
-        entries["key"],
-        entries["uri"],
-        entries["bytes"],
-        pa.array(blocks),
-        outputs,
-    ]
-    return pa.table(columns, schema=MANIFEST)
-
-
-def _blocks(
-    sizes: pa.ChunkedArray, block_images: int, block_bytes: int, first: int
-) -> npt.NDArray[np.int64]:
-    """The block of each row; a block closes at ``block_images`` rows or ``block_bytes`` bytes."""
-    if block_images < 1 or block_bytes < 1:
-        raise SettingsError(f"blocks of {block_images} images, {block_bytes} bytes: at least 1")
-    blocks = np.empty(len(sizes), dtype=np.int64)
-    block, images, filled = first, 0, 0
-    for row, size in enumerate(values_of(sizes)):
-        if images and (images == block_images or filled + (size or 0) > block_bytes):
-            block, images, filled = block + 1, 0, 0
-        blocks[row] = block
-        images, filled = images + 1, filled + (size or 0)
-    return blocks
-
-
-def _refuse_unsafe(keys: pa.ChunkedArray) -> None:
-    unsafe = keys.filter(pc.match_substring_regex(keys, _UNSAFE_KEY))
-    if len(unsafe):
-        raise SettingsError(f"{unsafe[0].as_py()!r} is not a path below the root of the source")
-    for previous, key in pairwise(values_of(keys)):
-        if previous == key:
-            raise SettingsError(f"two files of the source have the key {key!r}; rename one of them")
-
-
-def _refuse_vanished(old: pa.Table, listing: Listing, position: dict[str, int]) -> None:
-    sizes = listing.table["bytes"].to_pylist()
-    keys = old["key"].to_pylist()
-    gone = [key for key in keys if key not in position]
-    if gone:
-        raise SettingsError(
-            f"{len(gone)} images of the run are no longer in {listing.source}, first {gone[0]}; "
-            "a run can grow, not shrink: put them back, or start a new output folder"
-        )
-    for key, size in zip(keys, old["bytes"].to_pylist(), strict=True):
-        if size != sizes[position[key]]:
-            raise SettingsError(
-                f"{key} had {size} bytes when the run began and has {sizes[position[key]]} now; "
-                "put the old file back, or start a new output folder"
-            )
+def _parts(layout: RunLayout) -> Iterator[pq.ParquetFile]:
+    """The parts in order, each open until the next one is asked for."""
+    for first in count(0, PART_BLOCKS):
+        if first and not layout.exists(part_path(first)):
+            return
+        with layout.open_parquet(part_path(first)) as part:
+            yield part
+            if part.num_row_groups != PART_BLOCKS:
+                return

@@ -1,113 +1,174 @@
 """Where the output of each key lies, and whether two would be one file.
 
-Columns in, columns out: what a million names take as objects is held for a few at a time.
+What is the same among many names is found by sorting them (:class:`SortedTable`): memory holds some
+thousands of them at a time, and a bit for each key.
 """
 
 import posixpath
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
 
-_FEW = 8192  # rows whose values are objects at once
+BoolArray = npt.NDArray[np.bool_]
+
 _LONGEST_NAME = 255  # bytes of one name on the usual filesystems
+_MASK = ".png"
+_STEMS = pa.schema([("stem", pa.string()), ("row", pa.int64())])
+_CLAIMS = pa.schema(
+    [("fold", pa.string()), ("name", pa.string()), ("key", pa.string()), ("is_folder", pa.bool_())]
+)
+"""A name below ``masks/`` that an output has, or that a folder takes from it."""
+
+
+class CaseTwins(NamedTuple):
+    """Outputs that are one file where case or Unicode form do not count (macOS, Windows, SMB)."""
+
+    pairs: int
+    first: tuple[str, str] | None
 
 
 def output_names(keys: Sequence[str]) -> list[str]:
     """Output of each key: the key without its extension; with it for all that would collide."""
-    stems = [posixpath.splitext(key)[0] for key in keys]
-    members: dict[str, int] = defaultdict(int)
-    for stem in stems:
-        members[stem] += 1
-    return [stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)]
+    column = pa.array(keys, pa.string())
+    names: list[str] = outputs_of(column, shares_stem([column])).to_pylist()
+    return names
+
+
+def outputs_of(keys: pa.Array, shares: BoolArray) -> pa.Array:
+    """Outputs of a few keys; ``shares`` says of each what :func:`shares_stem` found."""
+    return pc.if_else(pa.array(shares), keys, _mapped(keys, _stem))
+
+
+def shares_stem(keys: Iterable[pa.Array]) -> BoolArray:
+    """Of each key, in the order they come, whether another one differs in its extension only."""
+    stems = SortedTable(_stems(keys), _STEMS, by="stem")
+    shares = np.zeros(stems.num_rows, np.bool_)
+    for table in _alike(stems, "stem"):
+        shares[table["row"].to_numpy()] = True
+    return shares
 
 
 def refuse_collisions(keys: Sequence[str], outputs: Sequence[str]) -> None:
+    """As :func:`check_outputs`, for what is held in memory anyway."""
+    check_outputs([pa.table({"key": pa.array(keys, pa.string()), "output": outputs})])
+
+
+def check_outputs(names: Iterable[pa.Table]) -> CaseTwins:
     """Stop where two outputs would be one file, or one would be a folder of another.
 
-    Names that differ in the case of letters only are two outputs; see ``case_twins``.
+    Names that differ in the case of letters only are two outputs, and counted.
+
+    Args:
+        names: all keys and outputs, some at a time: tables with columns of these names.
 
     Raises:
-        SettingsError: naming both keys.
+        SettingsError: naming both keys, or one whose mask would have too long a name.
     """
-    owner: dict[str, str] = {}
+    claims = SortedTable(map(_claims, names), _CLAIMS, by="fold")
+    group = _Group("")
+    twins, first = 0, None
+    for table in _alike(claims, "fold"):
+        for fold, name, key, is_folder in zip(
+            *(column.to_pylist() for column in table.columns), strict=True
+        ):
+            if fold != group.fold:
+                group = _Group(fold)
+            other = group.add(name, key, is_folder)
+            twins += other is not None
+            first = first or other
+    return CaseTwins(twins, first)
+
+
+class _Group:
+    """Claims of names that are alike but for case."""
+
+    def __init__(self, fold: str) -> None:
+        self.fold = fold
+        self._keys: dict[str, str] = {}
+        self._inside: dict[str, str] = {}  # keys below a folder of that name
+
+    def add(self, name: str, key: str, is_folder: bool) -> tuple[str, str] | None:
+        """One more claim; the outputs that it makes twins, if it does."""
+        same = self._keys.get(name)
+        inside = key if is_folder else self._inside.get(name)
+        owner = same if is_folder else key
+        if owner is not None and inside is not None:
+            raise SettingsError(_collision(owner, inside, name))
+        if is_folder:
+            self._inside[name] = key
+            return None
+        if same is not None:
+            raise SettingsError(_collision(min(same, key), max(same, key), name))
+        other = next(iter(self._keys), None)
+        self._keys[name] = key
+        return None if other is None else (other, name)
+
+
+def _claims(names: pa.Table) -> pa.Table:
+    """The outputs of a table, and the folders above them that masks could be called."""
+    keys, outputs = names["key"].to_pylist(), names["output"].to_pylist()
     folders: dict[str, str] = {}
     for key, output in zip(keys, outputs, strict=True):
-        if output in owner:
-            raise SettingsError(_collision(owner[output], key, output))
-        owner[output] = key
-        folders.setdefault(posixpath.dirname(output), key)
-        if len(posixpath.basename(output).encode()) + len(".png") > _LONGEST_NAME:
+        if len(posixpath.basename(output).encode()) + len(_MASK) > _LONGEST_NAME:
             raise SettingsError(f"{key}: its mask would have a name of over {_LONGEST_NAME} bytes")
-    for folder in _with_parents(folders):
-        if folder.endswith(".png") and folder[:-4] in owner:
-            inside = next(key for key in keys if key.startswith(folder + "/"))
-            raise SettingsError(_collision(owner[folder[:-4]], inside, folder[:-4]))
+        folders.setdefault(posixpath.dirname(output), key)
+    taken = _masks_above(folders)
+    claimed = [*outputs, *taken]
+    folds = [unicodedata.normalize("NFC", name).casefold() for name in claimed]
+    is_folder = [False] * len(outputs) + [True] * len(taken)
+    return pa.table([folds, claimed, [*keys, *taken.values()], is_folder], schema=_CLAIMS)
 
 
-def case_twins(outputs: pa.ChunkedArray) -> list[tuple[str, str]]:
-    """Outputs that are one file where case or Unicode form do not count (macOS, Windows, SMB)."""
-    folded = _mapped(outputs, lambda one: unicodedata.normalize("NFC", one).casefold())
-    shared = pc.is_in(folded, value_set=_repeated(folded))
-    first: dict[str, str] = {}
-    twins = []
-    for fold, output in zip(
-        values_of(folded.filter(shared)), values_of(outputs.filter(shared)), strict=True
-    ):
-        if first.setdefault(fold, output) != output:
-            twins.append((first[fold], output))
-    return twins
-
-
-def values_of(column: pa.ChunkedArray) -> Iterator[Any]:
-    """The values of a column, a few at a time: objects of all would be many times the column."""
-    for start in range(0, len(column), _FEW):
-        yield from column.slice(start, _FEW).to_pylist()
-
-
-def _mapped(column: pa.ChunkedArray, function: Callable[[str], str]) -> pa.ChunkedArray:
-    """A string column of what a function makes of each value."""
-    parts = [
-        pa.array(map(function, column.slice(start, _FEW).to_pylist()), pa.string())
-        for start in range(0, len(column), _FEW)
-    ]
-    return pa.chunked_array(parts, pa.string())
-
-
-def _repeated(column: pa.ChunkedArray) -> pa.Array:
-    """The values that a column holds more than once."""
-    counts = pc.value_counts(column)
-    return counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-
-
-def output_column(keys: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As ``output_names``, of a column: what names take as objects is not held for all at once."""
-    stems = _mapped(keys, lambda key: posixpath.splitext(key)[0])
-    return pc.if_else(pc.is_in(stems, value_set=_repeated(stems)), keys, stems)
-
-
-def may_collide(outputs: pa.ChunkedArray) -> bool:
-    """False where ``refuse_collisions`` would find nothing, which columns can tell."""
-    longest = _LONGEST_NAME - len(".png")
-    is_long = (len(posixpath.basename(output).encode()) > longest for output in values_of(outputs))
-    folders = pc.unique(_mapped(outputs, posixpath.dirname)).to_pylist()
-    taken = [one[:-4] for one in _with_parents(folders) if one.endswith(".png")]
-    is_folder = pc.is_in(outputs, value_set=pa.array(taken, pa.string()))
-    return len(_repeated(outputs)) > 0 or any(is_long) or bool(pc.any(is_folder).as_py())
-
-
-def _with_parents(folders: Iterable[str]) -> set[str]:
-    every: set[str] = set()
-    for folder in folders:
+def _masks_above(folders: dict[str, str]) -> dict[str, str]:
+    """Outputs whose masks would be called as one of the folders, or as one above; a key inside."""
+    every: dict[str, str] = {}
+    for folder, key in folders.items():
         while folder and folder not in every:
-            every.add(folder)
+            every[folder] = key
             folder = posixpath.dirname(folder)
-    return every
+    return {
+        folder.removesuffix(_MASK): key for folder, key in every.items() if folder.endswith(_MASK)
+    }
+
+
+def _stem(key: str) -> str:
+    return posixpath.splitext(key)[0]
+
+
+def _stems(keys: Iterable[pa.Array]) -> Iterator[pa.Table]:
+    first = 0
+    for column in keys:
+        rows = pa.array(np.arange(first, first + len(column)))
+        first += len(column)
+        yield pa.table([_mapped(column, _stem), rows], schema=_STEMS)
+
+
+def _mapped(column: pa.Array, function: Callable[[str], str]) -> pa.Array:
+    return pa.array(map(function, column.to_pylist()), pa.string())
+
+
+def _alike(rows: SortedTable, by: str) -> Iterator[pa.Table]:
+    """The rows that have the value of the one before or after, in order."""
+    held = rows.schema.empty_table()  # the last row so far: what comes after it is not known
+    as_before = False
+    for table in rows:
+        table = pa.concat_tables([held, table])
+        values = table[by].combine_chunks()
+        same = np.zeros(len(values) + 1, np.bool_)  # as the one before
+        same[0] = as_before
+        same[1:-1] = pc.equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+        yield table.slice(0, len(values) - 1).filter(pa.array((same[:-1] | same[1:])[:-1]))
+        held, as_before = table.slice(len(values) - 1), bool(same[len(values) - 1])
+    if as_before:
+        yield held
 
 
 def _collision(first: str, second: str, output: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,16 +30,23 @@ def pending_blocks(
         outputs: names that every ok row must have among its ``files``; rows that lack one are
             done again, for files asked for later.
     """
-    committed = set(layout.committed_blocks())
-    rows: list[dict[str, object]] = []
-    for block, size in enumerate(sizes):
-        if block not in committed:
-            rows.append({"block": block, "items": size, "ids": None})
-        elif retry_failed or outputs:
-            ids = _again(layout, block, table, retry_failed, frozenset(outputs))
-            if ids:
-                rows.append({"block": block, "items": len(ids), "ids": ids})
-    return pa.Table.from_pylist(rows, schema=PENDING)
+    done = np.zeros(len(sizes), np.bool_)
+    committed = np.array(layout.committed_blocks(), np.int64)
+    done[committed[committed < len(sizes)]] = True
+    blocks = np.flatnonzero(~done)
+    items = np.asarray(sizes, np.int64)[blocks]
+    whole = [pa.array(blocks), pa.array(items), pa.nulls(len(blocks), PENDING.field("ids").type)]
+    pending = pa.table(whole, schema=PENDING)
+    if not retry_failed and not outputs:
+        return pending
+    wanted = frozenset(outputs)
+    again = (
+        {"block": block, "items": len(ids), "ids": ids}
+        for block in np.flatnonzero(done).tolist()
+        if (ids := _again(layout, block, table, retry_failed, wanted))
+    )
+    parts = pa.Table.from_pylist(list(again), schema=PENDING)
+    return pa.concat_tables([pending, parts]).sort_by("block").combine_chunks()
 
 
 def num_items(pending: pa.Table) -> int:

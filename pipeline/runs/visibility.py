@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import row_group
+from maskmill.pipeline.runs.manifest import manifest_block
 from maskmill.pipeline.storage.filesystems import is_uri, reason_of, resolve
 from maskmill.pipeline.storage.members import is_member, split_member_uri
 from maskmill.schemas.errors import MaskmillError
@@ -54,7 +54,7 @@ def mark_run(layout: RunLayout, blocks: Sequence[int]) -> Visibility:
     mark = f"{layout.scratch}/seen-{uuid.uuid4().hex}"
     layout.write(mark, mark.encode())
     ends = sorted({blocks[0], blocks[-1]}) if blocks else []
-    rows = [row_group(layout, layout.manifest, block)[0] for block in ends]
+    rows = [manifest_block(layout, block)[0] for block in ends]
     places = dict.fromkeys(place for row in rows for place in _places(row))
     seen = (place for place in places if _trouble_with(place) is None)
     return Visibility(layout, mark, tuple(seen)[:_MOST_SAMPLES])

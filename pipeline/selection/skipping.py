@@ -116,7 +116,7 @@ def _less(
     more = pa.Table.from_pylist(rows, schema=SKIPPED)
     return replace(
         rest,
-        listing=replace(rest.listing, table=remaining),
+        listing=replace(rest.listing, rows=rest.listing.rows.replaced(remaining)),
         skipped=pa.concat_tables([rest.skipped, more]),
         notes=(*rest.notes, *notes),
     )

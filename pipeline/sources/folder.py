@@ -19,7 +19,7 @@ from maskmill.pipeline.sources.entries import (
     is_image_name,
     storable,
 )
-from maskmill.pipeline.storage.filesystems import join_uri, local_path, reason_of, resolve
+from maskmill.pipeline.storage.filesystems import infos_of, join_uri, local_path, reason_of, resolve
 from maskmill.schemas.errors import SettingsError
 
 
@@ -90,10 +90,10 @@ def _is_output(root: str) -> SettingsError:
     )
 
 
-def _scan(folder: str) -> list[os.DirEntry[str]]:
+def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as items:
-            return list(items)
+            yield from items
     except OSError as error:
         raise SettingsError(
             f"cannot list the folder {storable(folder)}: {error.strerror}; "
@@ -117,11 +117,10 @@ def _walk_remote(
         raise _is_output(root)
     selector = fs.FileSelector(base, recursive=max_depth != 1)
     try:
-        found = filesystem.get_file_info(selector)
+        for info in infos_of(filesystem, selector):
+            key = info.path[len(base) :].lstrip("/")
+            deep = max_depth is not None and key.count("/") >= max_depth
+            if info.type == fs.FileType.File and not deep and not info.path.startswith(skipped):
+                yield key, info.size
     except OSError as error:
         raise SettingsError(f"cannot list {root}: {reason_of(error)}") from error
-    for info in found:
-        key = info.path[len(base) :].lstrip("/")
-        deep = max_depth is not None and key.count("/") >= max_depth
-        if info.type == fs.FileType.File and not deep and not info.path.startswith(skipped):
-            yield key, info.size

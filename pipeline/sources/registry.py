@@ -19,6 +19,7 @@ from maskmill.pipeline.sources.glob_pattern import has_wildcard
 from maskmill.pipeline.sources.videos import with_frames
 from maskmill.pipeline.sources.voc_list import is_voc_list
 from maskmill.pipeline.storage.filesystems import is_uri, local_path, reason_of, resolve
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
 
 SOURCES: dict[str, str] = {
@@ -63,23 +64,28 @@ _CHUNK = 8192
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A finished work list. ``table`` has ENTRIES' columns, sorted by key (code points)."""
+    """A finished work list. ``rows`` have ENTRIES' columns and are sorted by key (code points)."""
 
     source: str
     kind: str
     root: str
-    table: pa.Table
+    rows: SortedTable
     not_considered: dict[str, int]  # extension -> files seen and not taken
     notes: tuple[str, ...]  # what the user should hear: repeats, links not followed
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return self.rows.num_rows
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows in memory: for what cannot do with some at a time."""
+        return self.rows.table
 
     @property
     def entries(self) -> Iterator[SourceEntry]:
         """The entries in key order."""
-        for batch in self.table.to_batches(max_chunksize=_CHUNK):
-            yield from map(SourceEntry, *(column.to_pylist() for column in batch.columns))
+        for table in self.rows:
+            yield from map(SourceEntry, *(column.to_pylist() for column in table.columns))
 
 
 def list_source(
@@ -111,13 +117,13 @@ def list_source(
     request = SourceRequest(source=str(source), root=root, exclude=exclude, frames=frames)
     try:
         lazy = _lister(kind)(request, tally)
-        table = _to_table(with_frames(lazy.entries, request, tally))
+        rows = sorted_entries(with_frames(lazy.entries, request, tally))
     except OSError as error:
         raise SettingsError(f"cannot list {source} as {kind}: {reason_of(error)}") from error
-    if not table.num_rows:
+    if not rows.num_rows:
         raise SettingsError(_nothing_found(source, tally))
     counts = dict(sorted(tally.not_considered.items()))
-    return Listing(str(source), kind, lazy.root, table, counts, tuple(tally.notes))
+    return Listing(str(source), kind, lazy.root, rows, counts, tuple(tally.notes))
 
 
 def kind_of(source: str) -> str:
@@ -159,17 +165,19 @@ def _lister(kind: str) -> Callable[[SourceRequest, Tally], LazyListing]:
     return lister
 
 
-def _to_table(entries: Iterator[SourceEntry]) -> pa.Table:
-    """Columns instead of objects: a collection of millions of names stays small."""
-    batches = []
+def sorted_entries(entries: Iterator[SourceEntry]) -> SortedTable:
+    """Entries by key, as columns and beyond some of them on disk: millions of names stay small."""
+    return SortedTable(_tables(entries), ENTRIES, by="key")
+
+
+def _tables(entries: Iterator[SourceEntry]) -> Iterator[pa.Table]:
     while chunk := list(islice(entries, _CHUNK)):
         columns = [
             [entry.key for entry in chunk],
             [entry.uri for entry in chunk],
             [entry.size for entry in chunk],
         ]
-        batches.append(pa.record_batch(columns, schema=ENTRIES))
-    return pa.Table.from_batches(batches, schema=ENTRIES).sort_by("key").combine_chunks()
+        yield pa.table(columns, schema=ENTRIES)
 
 
 def _nothing_found(source: str, tally: Tally) -> str:

@@ -14,7 +14,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -107,6 +107,13 @@ def bucket_place(filesystem: fs.FileSystem, path: str) -> "tuple[Bucket, str] | 
 
     handler = filesystem.handler
     return (handler.bucket, handler.key_of(path)) if isinstance(handler, ObjectHandler) else None
+
+
+def infos_of(filesystem: fs.FileSystem, selector: fs.FileSelector) -> Iterator[fs.FileInfo]:
+    """As ``get_file_info`` of a selector, one after the other: a bucket's are not held at once."""
+    if bucket_place(filesystem, selector.base_dir) is not None:
+        return filesystem.handler.infos(selector)  # type: ignore[no-any-return]
+    return iter(filesystem.get_file_info(selector))
 
 
 def join_uri(root: str, key: str) -> str:

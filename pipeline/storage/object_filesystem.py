@@ -73,11 +73,16 @@ class ObjectHandler(fs.FileSystemHandler):  # type: ignore[misc]
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
         """Every object below a folder; folders too where only the folder itself is listed."""
-        prefix = self.key_of(selector.base_dir)
-        found = list(self._listed(prefix, recursive=selector.recursive))
-        if not found and not selector.allow_not_found and not self._has_below(prefix):
+        return list(self.infos(selector))
+
+    def infos(self, selector: fs.FileSelector) -> Iterator[fs.FileInfo]:
+        """The same, one after the other: some thousands are held at a time."""
+        prefix, is_empty = self.key_of(selector.base_dir), True
+        for info in self._listed(prefix, recursive=selector.recursive):
+            is_empty = False
+            yield info
+        if is_empty and not selector.allow_not_found and not self._has_below(prefix):
             raise FileNotFoundError(2, f"there is no folder {selector.base_dir}")
-        return found
 
     def _listed(self, prefix: str, *, recursive: bool) -> Iterator[fs.FileInfo]:
         name = self.bucket.settings.bucket

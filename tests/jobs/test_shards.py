@@ -151,7 +151,7 @@ def test_all_that_reads_a_run_reads_shards(source, tmp_path):
     assert documents[0].pop("info") and documents[1].pop("info")
     assert documents[0] == documents[1]
     assert len(documents[0]["images"]) == 11
-    orders = [review_order(layout, rarity_weight=0.5) for layout in (files, shards)]
+    orders = [review_order(layout, rarity_weight=0.5).table for layout in (files, shards)]
     assert orders[0].equals(orders[1])
     opened = door.open_run(tmp_path / "shards")
     key = ok_rows(shards)[0]["key"]

@@ -108,7 +108,7 @@ def test_every_order_is_that_of_the_rows(made):
 def test_the_review_order_is_that_of_rank(made):
     folder, _ = made
     _, index = opened(folder)
-    expected = review_order(RunLayout(str(folder)), rarity_weight=0.5).to_pylist()
+    expected = review_order(RunLayout(str(folder)), rarity_weight=0.5).table.to_pylist()
     found = gallery.page(index, Query(status="ok"), 0, 500)
     assert [row["n"] for row in found] == [row["image_id"] for row in expected]
     np.testing.assert_allclose(

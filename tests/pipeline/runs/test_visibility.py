@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import build_manifest, put_manifest
+from maskmill.pipeline.runs.numbering import BlockLimits, build_manifest
 from maskmill.pipeline.runs.visibility import Visibility, mark_run
 from maskmill.pipeline.sources.registry import list_source
 from tests.sick_images import write_small_pictures
@@ -24,8 +24,8 @@ def layout(tmp_path: Path) -> RunLayout:
 
 
 def marked(source: Path, layout: RunLayout) -> Visibility:
-    manifest = build_manifest(list_source(str(source)), block_images=2)
-    put_manifest(layout, manifest)
+    manifest, _ = build_manifest(list_source(str(source)), BlockLimits(images=2))
+    manifest.put(layout)
     return mark_run(layout, [0, 1, 2])
 
 
@@ -55,8 +55,8 @@ def test_an_archive_stands_for_its_members(source, layout, tmp_path):
 
 def test_a_file_that_is_nowhere_is_no_node_s_fault(source, layout):
     lost = sorted(source.rglob("*.*"))[0]
-    manifest = build_manifest(list_source(str(source)), block_images=2)
-    put_manifest(layout, manifest)
+    manifest, _ = build_manifest(list_source(str(source)), BlockLimits(images=2))
+    manifest.put(layout)
     lost.unlink()
     assert mark_run(layout, [0, 1, 2])() is None
 

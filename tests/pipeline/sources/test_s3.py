@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from maskmill.pipeline.runs.manifest import build_manifest
+from maskmill.pipeline.runs.numbering import build_manifest
 from maskmill.pipeline.sources.registry import list_source
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
@@ -42,7 +42,7 @@ def test_a_folder(bucket: str, options: str, jpeg: bytes):
     for entry in listing.entries:
         assert entry.size == len(jpeg) + len(entry.key.encode())
         assert read_bytes(entry.uri) == jpeg + entry.key.encode()
-    assert build_manifest(listing).num_rows == len(PICTURES)
+    assert build_manifest(listing)[0].num_rows == len(PICTURES)
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,15 @@ RUN = """
 import sys
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.lock import run_lock
-from maskmill.pipeline.runs.manifest import build_manifest
+from maskmill.pipeline.runs.manifest import read_manifest
+from maskmill.pipeline.runs.numbering import build_manifest
 from maskmill.pipeline.sources.registry import list_source
 from maskmill.pipeline.storage.filesystems import read_bytes
-manifest = build_manifest(list_source(sys.argv[1]))
+manifest, _ = build_manifest(list_source(sys.argv[1]))
 layout = RunLayout(sys.argv[2])
 with run_lock(layout) as lock:
-    layout.write_table(layout.manifest, manifest)
-    for row in layout.read_table(layout.manifest).to_pylist():
+    manifest.put(layout)
+    for row in read_manifest(layout).to_pylist():
         layout.write(f"masks/{row['output']}.png", read_bytes(row["uri"]))
         assert layout.read(f"masks/{row['output']}.png") == b"1"
         print(ascii(row["key"]))

@@ -1,0 +1,299 @@
+"""From a listing to a manifest: ids, output names and blocks, stable and free of collisions.
+
+The rows stream by: from the sorted listing into the spool, a block at a time.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from maskmill.pipeline.runs.manifest import Manifest, ManifestSpool
+from maskmill.pipeline.runs.output_names import (
+    CaseTwins,
+    check_outputs,
+    outputs_of,
+    shares_stem,
+)
+from maskmill.pipeline.sources.registry import ENTRIES, Listing
+from maskmill.pipeline.storage.sorted_table import SortedTable
+from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.tables.prelabel import MANIFEST
+
+BLOCK_IMAGES = 32
+BLOCK_BYTES = 64 * 2**20
+_UNSAFE_KEY = r"^/|^$|//|/$|(^|/)\.\.?(/|$)|\x00"
+_AT_ONCE = 4096
+_KNOWN = pa.schema(
+    [
+        *ENTRIES,
+        pa.field("image_id", pa.int64()),  # null for keys that the run did not have
+        pa.field("block", pa.int64()),
+        pa.field("output", pa.string()),
+    ]
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLimits:
+    """What a block holds at most; an image of more bytes has a block of its own.
+
+    Raises:
+        SettingsError: of a limit below 1.
+    """
+
+    images: int = BLOCK_IMAGES
+    bytes: int = BLOCK_BYTES
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.bytes < 1:
+            raise SettingsError(f"blocks of {self.images} images, {self.bytes} bytes: at least 1")
+
+
+_USUAL = BlockLimits()
+
+
+def build_manifest(
+    listing: Listing, limits: BlockLimits = _USUAL
+) -> tuple[ManifestSpool, CaseTwins]:
+    """The MANIFEST of a listing, sorted by key: the same listing gives the same rows.
+
+    Beside it the outputs that differ in case only.
+
+    Raises:
+        SettingsError: a key repeats or would leave the output folder, or two outputs would collide.
+    """
+    _refuse_keys(table["key"] for table in listing.rows)
+    named = _Named(listing.rows)
+    twins = check_outputs(named)
+    spool = ManifestSpool(MANIFEST)
+    _add_new(spool, named, limits, first_id=1)
+    return spool, twins
+
+
+def extend_manifest(
+    old: Manifest, listing: Listing, limits: BlockLimits = _USUAL
+) -> tuple[ManifestSpool, CaseTwins]:
+    """The old MANIFEST followed by the keys that are new: ids and blocks after the largest.
+
+    Old rows keep id, block and output; their uris are those of the listing, so that the source
+    may have moved. A new key that would collide with an old output keeps its extension.
+
+    Raises:
+        SettingsError: an old key is gone or its file has another size, or outputs collide.
+    """
+    difference = compare_inputs(old, listing)
+    difference.refuse_lost(listing.source)
+    _refuse_keys(table["key"] for table in listing.rows)
+    joined = SortedTable(_joined(old, listing), _KNOWN, by="key")
+    named = _Named(joined)
+    twins = check_outputs(named)
+    spool = ManifestSpool(MANIFEST)
+    kept = SortedTable(
+        (
+            one.filter(pc.is_valid(one["image_id"])).select(MANIFEST.names).cast(MANIFEST)
+            for one in named
+        ),
+        MANIFEST,
+        by="image_id",
+    )
+    for block in _whole_blocks(kept):
+        spool.add(block)
+    new = (one.filter(pc.is_null(one["image_id"])) for one in named)
+    _add_new(spool, new, limits, first_id=old.num_rows + 1)
+    return spool, twins
+
+
+@dataclass(slots=True)
+class Difference:
+    """How the images of a source differ from those that a run began with."""
+
+    new: int = 0
+    gone: int = 0
+    resized: int = 0
+    moved: int = 0
+    first_new: str = ""
+    first_gone: str = ""
+    first_resized: tuple[str, int | None, int | None] = ("", None, None)
+
+    @property
+    def same_images(self) -> bool:
+        """The same keys of the same sizes."""
+        return not (self.new or self.gone or self.resized)
+
+    def refuse_lost(self, source: str) -> None:
+        """A run can grow.
+
+        Raises:
+            SettingsError: where the source holds no longer what it held.
+        """
+        if self.gone:
+            raise SettingsError(
+                f"{self.gone} images of the run are no longer in {source}, first "
+                f"{self.first_gone}; a run can grow, not shrink: put them back, or start a new "
+                "output folder"
+            )
+        if self.resized:
+            key, before, now = self.first_resized
+            raise SettingsError(
+                f"{key} had {before} bytes when the run began and has {now} now; "
+                "put the old file back, or start a new output folder"
+            )
+
+
+def compare_inputs(old: Manifest, listing: Listing) -> Difference:
+    """The images of a run against those of a listing, both in key order."""
+    found = Difference()
+    for before, now in _side_by_side(old, listing):
+        if before is None and now is not None:
+            found.first_new = found.first_new or now["key"]
+            found.new += 1
+        elif now is None and before is not None:
+            found.first_gone = found.first_gone or before["key"]
+            found.gone += 1
+        elif before is not None and now is not None:
+            if before["bytes"] != now["bytes"]:
+                if not found.resized:
+                    found.first_resized = (now["key"], before["bytes"], now["bytes"])
+                found.resized += 1
+            found.moved += before["uri"] != now["uri"]
+    return found
+
+
+def _joined(old: Manifest, listing: Listing) -> Iterator[pa.Table]:
+    """The listing with what the run knows of its rows."""
+    rows: list[Row] = []
+    for before, now in _side_by_side(old, listing):
+        if now is not None:
+            known = before or {}
+            rows.append(
+                {**{name: known.get(name) for name in ("image_id", "block", "output")}, **now}
+            )
+        if len(rows) == _AT_ONCE:
+            yield pa.Table.from_pylist(rows, schema=_KNOWN)
+            rows = []
+    yield pa.Table.from_pylist(rows, schema=_KNOWN)
+
+
+def _side_by_side(old: Manifest, listing: Listing) -> Iterator[tuple[Row | None, Row | None]]:
+    """Row of the run and row of the listing of every key, in key order; None where there is none.
+
+    Raises:
+        SettingsError: a key of the listing repeats.
+    """
+    manifest = SortedTable(old.tables(), MANIFEST, by="key")
+    left, right = _rows(manifest), _unique(_rows(listing.rows))
+    before, now = next(left, None), next(right, None)
+    while before is not None or now is not None:
+        if now is None or (before is not None and before["key"] < now["key"]):
+            yield before, None
+            before = next(left, None)
+        elif before is None or now["key"] < before["key"]:
+            yield None, now
+            now = next(right, None)
+        else:
+            yield before, now
+            before, now = next(left, None), next(right, None)
+
+
+def _rows(tables: Iterable[pa.Table]) -> Iterator[Row]:
+    for table in tables:
+        yield from table.to_pylist()
+
+
+def _unique(rows: Iterator[Row]) -> Iterator[Row]:
+    previous = None
+    for row in rows:
+        if row["key"] == previous:
+            raise _twice(row["key"])
+        previous = row["key"]
+        yield row
+
+
+class _Named:
+    """Rows in key order with the column ``output``, as often as asked for.
+
+    A row that has an output already keeps it.
+    """
+
+    def __init__(self, rows: SortedTable) -> None:
+        self._rows = rows
+        self._shares = shares_stem(table["key"].combine_chunks() for table in rows)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        first = 0
+        for table in self._rows:
+            keys = table["key"].combine_chunks()
+            outputs = outputs_of(keys, self._shares[first : first + len(keys)])
+            first += len(keys)
+            if "output" in table.column_names:
+                outputs = pc.coalesce(table["output"].combine_chunks(), outputs)
+                table = table.drop_columns("output")
+            yield table.append_column("output", outputs)
+
+
+def _add_new(
+    spool: ManifestSpool, named: Iterable[pa.Table], limits: BlockLimits, first_id: int
+) -> None:
+    """Number rows and put them into blocks of their own, behind those that are there."""
+    for rows in _cut(named, limits):
+        ids = np.arange(first_id, first_id + rows.num_rows)
+        blocks = np.full(rows.num_rows, len(spool.sizes))
+        first_id += rows.num_rows
+        known = {"image_id": pa.array(ids), "block": pa.array(blocks)}
+        columns = [known[name] if name in known else rows[name] for name in MANIFEST.names]
+        spool.add(pa.table(columns, schema=MANIFEST))
+    spool.close()
+
+
+def _cut(tables: Iterable[pa.Table], limits: BlockLimits) -> Iterator[pa.Table]:
+    """The rows of each block: one closes at ``limits.images`` rows or ``limits.bytes`` bytes."""
+    parts: list[pa.Table] = []
+    images = filled = 0
+    for table in tables:
+        begun = 0
+        for row, size in enumerate(pc.fill_null(table["bytes"], 0).to_pylist()):
+            if images and (images == limits.images or filled + size > limits.bytes):
+                yield pa.concat_tables([*parts, table.slice(begun, row - begun)])
+                parts, begun, images, filled = [], row, 0, 0
+            images, filled = images + 1, filled + size
+        parts.append(table.slice(begun))
+    if images:
+        yield pa.concat_tables(parts)
+
+
+def _whole_blocks(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Rows in id order as the blocks they are of."""
+    held = MANIFEST.empty_table()
+    for table in rows:
+        held = pa.concat_tables([held, table])
+        blocks = held["block"].to_numpy()
+        cuts = np.flatnonzero(np.diff(blocks)) + 1
+        for first, end in pairwise([0, *cuts.tolist()]):
+            yield held.slice(first, end - first)
+        held = held.slice(int(cuts[-1]) if len(cuts) else 0)
+    if held.num_rows:
+        yield held
+
+
+def _refuse_keys(columns: Iterable[pa.ChunkedArray]) -> None:
+    """Keys in order that repeat or leave their folder."""
+    last = None
+    for keys in columns:
+        unsafe = keys.filter(pc.match_substring_regex(keys, _UNSAFE_KEY))
+        if len(unsafe):
+            raise SettingsError(f"{unsafe[0].as_py()!r} is not a path below the root of the source")
+        for previous, key in pairwise([last, *keys.to_pylist()]):
+            if previous == key:
+                raise _twice(key)
+        last = keys[-1].as_py()
+
+
+def _twice(key: str) -> SettingsError:
+    return SettingsError(f"two files of the source have the key {key!r}; rename one of them")
