@@ -69,6 +69,7 @@ HOMES = {
         "pipeline/audit/",
     ),
     "pycocotools": ("pipeline/masks/",),
+    "zlib_ng": ("pipeline/masks/",),
     "cv2": (  # pixel geometry: components, contours, distances
         "pipeline/masks/",
         "pipeline/metrics/",

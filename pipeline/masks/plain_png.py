@@ -16,6 +16,11 @@ import numpy.typing as npt
 from maskmill.pipeline.masks.changes import Places, changes
 from maskmill.pipeline.masks.deflated_runs import ByteRuns, deflated_runs
 
+try:  # inflates masks in a fifth of the time; the bytes are the same
+    from zlib_ng.zlib_ng import decompressobj, error
+except ImportError:  # no wheel for this platform
+    from zlib import decompressobj, error
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3
 _MODES = {_GREY: "L", _PALETTE: "P"}
@@ -23,6 +28,7 @@ _UP = 2
 _NARROW = 64  # pixels of a row, below which filters are work for others
 _PALETTE_BYTES = 3 * 256
 _FIRST_ROWS = 8
+_BAND = 1 << 18  # bytes inflated together: they stay in a core's cache until they are copied
 _LARGE = 1 << 19  # pixels from which on runs are faster than zlib
 _DENSE = 96  # pixels for one run, below which zlib is faster
 _RUN_LENGTH, _LEVEL, _MEMORY = 3, 3, 8  # zlib's Z_RLE: masks are runs; smaller and no slower
@@ -50,30 +56,8 @@ def read_plain_png(data: bytes, *, max_pixels: int) -> PlainPng | None:
     if chunks is None:
         return None
     compressed, palette = chunks
-    rows = _inflated(compressed, height * (width + 1), width + 1)
-    if rows is None:
-        return None
-    values = _unfiltered(np.frombuffer(rows, np.uint8).reshape(height, width + 1))
+    values = _inflated(compressed, height, width)
     return None if values is None else PlainPng(values, _MODES[color], palette)
-
-
-def _unfiltered(lines: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
-    """The pixels of rows behind the numbers of their filters; None for others than Up."""
-    stored = lines[:, 1:]
-    if not lines[:, 0].any():
-        return np.ascontiguousarray(stored)
-    if stored.shape[1] < _NARROW or not {0, _UP} >= {*np.unique(lines[:, 0]).tolist()}:
-        return None
-    up = np.flatnonzero(lines[1:, 0]) + 1  # above the first row lie zeros: it is as it is stored
-    moved = stored.max(axis=1)[up] > 0
-    origin = np.arange(len(lines))  # the row that each repeats, itself where it does not
-    origin[up[~moved]] = 0
-    origin = np.maximum.accumulate(origin)
-    if moved.any():
-        stored = stored.copy()
-        for row in up[moved].tolist():
-            stored[row] += stored[origin[row - 1]]
-    return stored[origin]
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes] | None:
@@ -98,17 +82,55 @@ def _checksum(data: bytes, start: int, end: int) -> bytes:
     return zlib.crc32(memoryview(data)[start:end]).to_bytes(4, "big")
 
 
-def _inflated(compressed: bytes, size: int, row: int) -> bytes | None:
-    """Exactly ``size`` bytes; None for more, fewer, or other filters in the first rows."""
-    engine = zlib.decompressobj()
+def _inflated(compressed: bytes, height: int, width: int) -> npt.NDArray[np.uint8] | None:
+    """(H, W); None where there are more or fewer bytes, or a filter that is not undone here.
+
+    Where one of the first rows has another filter many have; inflating them would be a waste.
+    """
+    engine, rest = decompressobj(), compressed
+    values = np.empty((height, width), dtype=np.uint8)
+    above = np.zeros(width, np.uint8)
+    top, rows = 0, min(height, _FIRST_ROWS)
     try:
-        first = engine.decompress(compressed, min(size, _FIRST_ROWS * row))
-        if not {0, _UP} >= {*first[::row]}:  # many rows will have them; inflating would be a waste
-            return None
-        found = first + engine.decompress(engine.unconsumed_tail, size + 1 - len(first))
-    except zlib.error:
+        while rows:
+            band = engine.decompress(rest, rows * (width + 1))
+            rest = engine.unconsumed_tail
+            if len(band) < rows * (width + 1):
+                return None
+            pixels = _unfiltered(np.frombuffer(band, np.uint8).reshape(rows, width + 1), above)
+            if pixels is None:
+                return None
+            values[top : top + rows] = pixels
+            top += rows
+            above = values[top - 1]
+            rows = min(height - top, max(1, _BAND // (width + 1)))
+        is_whole = not engine.decompress(rest, 1) and engine.eof
+    except error:
         return None
-    return found if len(found) == size and engine.eof else None
+    return values if is_whole else None
+
+
+def _unfiltered(
+    lines: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8] | None:
+    """The pixels of rows behind the numbers of their filters; None for others than Up.
+
+    ``above`` is the row before the first.
+    """
+    stored, up = lines[:, 1:], np.flatnonzero(lines[:, 0])
+    if not len(up):
+        return stored
+    if len(above) < _NARROW or (lines[up, 0] != _UP).any():
+        return None
+    rows = np.concatenate([above[None], stored])
+    moved = stored.max(axis=1)[up] > 0
+    origin = np.arange(len(rows))  # the row that each repeats, itself where it does not
+    origin[up[~moved] + 1] = 0
+    origin = np.maximum.accumulate(origin)
+    for row in up[moved].tolist():
+        rows[row + 1] += rows[origin[row]]
+    unfiltered: npt.NDArray[np.uint8] = rows[origin[1:]]
+    return unfiltered
 
 
 def plain_png(

@@ -29,10 +29,10 @@ def saved(mask, mode, **options):
     return stream.getvalue()
 
 
-def png(width, height, depth, color, rows, *, interlace=0, extra=b""):
-    """A PNG from raw rows, filter bytes included."""
+def png(width, height, depth, color, rows, *, interlace=0, stream=None):
+    """A PNG from raw rows, filter bytes included, or from a stream that is said to be deflated."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows) + extra), (b"IEND", b"")]
+    chunks = [(b"IHDR", header), (b"IDAT", stream or zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in chunks
@@ -141,11 +141,19 @@ TEXT.add_text("Software", "any")
     pytest.param(png(2, 30, 8, 0, b"\0\1\2" * 29 + b"\1\0\0"), False, id="a late filter"),
     pytest.param(png(2, 30, 8, 0, b"\2\1\2" * 30), False, id="narrow differences"),
     pytest.param(png(2, 2, 8, 0, b"\0\1\2\5\0\0"), False, id="a filter that is none"),
+    pytest.param(png(999, 900, 8, 0, bytes(900_000)), True, id="several bands"),
+    pytest.param(png(999, 900, 8, 0, bytes(900_001)), False, id="a byte more"),
+    pytest.param(png(999, 900, 8, 0, bytes(899_000)), False, id="a row less"),
+    pytest.param(png(300_000, 2, 8, 0, bytes(600_002)), True, id="rows longer than a band"),
     pytest.param(png(2, 2, 8, 0, ROWS, interlace=1), False, id="interlaced"),
     pytest.param(png(2, 2, 4, 0, b"\0\1\0\2"), False, id="four bits"),
     pytest.param(png(2, 2, 8, 2, b"\0" * 14), False, id="colours"),
     pytest.param(png(2, 2, 8, 0, ROWS[:-1]), False, id="too few pixels"),
     pytest.param(png(2, 2, 8, 0, ROWS + b"\0"), False, id="too many pixels"),
+    pytest.param(png(2, 2, 8, 0, b"", stream=b"\x78\x9cnothing"), False, id="no stream"),
+    pytest.param(
+        png(2, 2, 8, 0, b"", stream=zlib.compress(ROWS)[:-4] + bytes(4)), False, id="a wrong sum"
+    ),
     pytest.param(png(0, 2, 8, 0, b""), False, id="no width"),
     pytest.param(png(2, 2, 8, 0, ROWS)[:-13], False, id="cut off"),
     pytest.param(png(2, 2, 8, 0, ROWS).replace(b"IEND", b"IEOD"), False, id="damaged end"),
