@@ -19,6 +19,7 @@ BENCHMARKS = {
     "memory": ["prelabel_memory.py"],
     "large_picture": ["large_picture.py"],
     "large_photographs": ["large_photographs.py"],
+    "photograph_stages": ["photograph_stages.py"],
     "upsampling": ["upsampling.py"],
     "min_confidence": ["min_confidence.py"],
     "seams": ["seams.py"],

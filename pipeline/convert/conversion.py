@@ -29,7 +29,7 @@ from maskmill.pipeline.selection.named_images import find_named, read_names
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 
-CONVERSION_VERSION: Final = 3
+CONVERSION_VERSION: Final = 4
 """Raised whenever the same input and settings would give other files or rows than before."""
 
 DATASET_FOLDER: Final = "dataset"

@@ -50,6 +50,45 @@ def candidates(lowest: Float32Array, highest: Float32Array) -> Candidates:
     return Candidates(counts, np.cumsum(counts) - counts, classes)
 
 
+def narrowed(
+    found: Candidates,
+    cells: IndexArray,
+    corners_of: Callable[[IndexArray, Float32Array], None],
+    room: Float32Array,
+) -> Candidates:
+    """The classes that may still win in each of n blocks, by their values at its corners.
+
+    Args:
+        found: the candidates of the cells that the blocks are parts of.
+        cells: (n,) the cell of each block, those with most candidates first.
+        corners_of: writes the values of one class per block, for the first blocks, into an array
+            (2, 2, m) for m classes; between them no value lies further out.
+        room: (C,) by how much each class's values may be off, through rounding.
+    """
+    counts, starts = found.counts[cells], found.starts[cells]
+    highest = np.full((int(counts[0]), len(cells)), -np.inf, dtype=np.float32)
+    floor = np.full(len(cells), -np.inf, dtype=np.float32)
+    corners = np.empty((2, 2, len(cells)), dtype=np.float32)
+    for k in range(len(highest)):
+        some = int(np.searchsorted(-counts, -k))  # blocks with more than k candidates
+        classes, values = found.classes[starts[:some] + k], corners[:, :, :some]
+        corners_of(classes, values)
+        with np.errstate(over="ignore"):  # infinite, and rightly a candidate
+            np.add(_over_four(values, np.maximum), room[classes], out=highest[k, :some])
+            lowest = _over_four(values, np.minimum) - room[classes]
+        np.maximum(floor[:some], lowest, out=floor[:some])
+    possible = np.ascontiguousarray((highest >= floor).T)
+    block, nth = np.divmod(np.flatnonzero(possible), len(highest))
+    left = possible.sum(axis=1, dtype=np.intp)
+    return Candidates(left, np.cumsum(left) - left, found.classes[starts[block] + nth])
+
+
+def _over_four(values: Float32Array, extreme: np.ufunc) -> Float32Array:
+    """(n,): the extreme of (2, 2, n) values."""
+    result: Float32Array = extreme(extreme(*values[0]), extreme(*values[1]))
+    return result
+
+
 def contest(
     found: Candidates,
     cells: IndexArray,

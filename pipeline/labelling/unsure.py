@@ -14,6 +14,7 @@ from maskmill.pipeline.labelling.bilinear import (
     axis_samples,
 )
 from maskmill.pipeline.labelling.binary import two_class_grid
+from maskmill.pipeline.labelling.blocks import LONGEST_RUN
 from maskmill.pipeline.labelling.unsure_bounds import (
     MIXED,
     UNSURE,
@@ -22,7 +23,7 @@ from maskmill.pipeline.labelling.unsure_bounds import (
     cell_states,
 )
 from maskmill.pipeline.labelling.unsure_pixels import Blocks, Picture, compute_pixels
-from maskmill.pipeline.labelling.upsample import LONGEST_RUN, bands_of, checked_grid, two_points
+from maskmill.pipeline.labelling.upsample import bands_of, checked_grid, two_points
 from maskmill.pipeline.views.geometry import AxisMap
 from maskmill.schemas.arrays import LabelMask, LogitGrid
 

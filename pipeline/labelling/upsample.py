@@ -2,44 +2,30 @@
 
 Between four grid points bilinear interpolation stays within the four values. So, in one cell of
 the grid, a class whose largest corner lies below another class's smallest corner wins no pixel.
-Most cells are left with one class and are filled with it; only in the others are the remaining
-classes interpolated. The cost follows the length of the boundaries, not pixels times classes.
+Most cells are left with one class and are filled with it. The others are looked at again in blocks
+of a few pixels, whose own corners leave one class in most of these; only in the rest are the
+remaining classes interpolated. The cost follows the length of the boundaries, not pixels times
+classes.
 
 The arithmetic of the pixels that are interpolated is that of ``upsample_plain`` operation by
 operation, and a class is dropped only where it is below by more than that arithmetic can round:
 the two functions agree on every pixel, those with equal highest values included (lowest class).
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.labelling.bilinear import AxisRuns, IndexArray, axis_runs, axis_samples
-from maskmill.pipeline.labelling.pruning import Candidates, Float32Array, candidates, contest
+from maskmill.pipeline.labelling.bilinear import AxisRuns, axis_samples
+from maskmill.pipeline.labelling.blocks import CHUNK_PIXELS, Blocks, block_runs, label_blocks
+from maskmill.pipeline.labelling.pruning import Float32Array
 from maskmill.pipeline.views.geometry import AxisMap
 from maskmill.schemas.arrays import LabelMask, LogitGrid, ignore_index_of
 
 _BAND_VALUES = 1 << 20
 """Values of the grid compared at once; with what is derived from them about 16 MB."""
-CHUNK_PIXELS = 1 << 17
-"""Pixels interpolated at once; with values, labels and addresses about 2.5 MB (a core's cache)."""
-LONGEST_RUN = 64
-"""Pixels per side of the blocks that are interpolated."""
-ROUNDING = 8 * float(np.finfo(np.float32).eps)
-"""Bound, relative to a class's largest magnitude, of the rounding of one interpolated value."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """The candidates of the cells of a band of the grid, row after row of ``cols`` cells."""
-
-    first_row: int
-    first_col: int
-    cols: int
-    found: Candidates
 
 
 def upsample_argmax(
@@ -70,15 +56,12 @@ def upsample_argmax(
     grid = checked_grid(grid, size_hw, dtype)
     row_samples = axis_samples(rows, size_hw[0], grid.shape[1])
     col_samples = axis_samples(cols, size_hw[1], grid.shape[2])
-    row_runs, col_runs = axis_runs(row_samples, LONGEST_RUN), axis_runs(col_samples, LONGEST_RUN)
     grid = two_points(grid)
+    runs, is_fine = block_runs(row_samples, col_samples)
     mask = np.empty(size_hw, dtype=dtype)
-    for band in bands_of(row_runs, grid.shape[0] * grid.shape[2]):
-        cells = _cell_candidates(grid, band.cells, col_runs.cells)
-        _fill(mask, cells, band, col_runs)
-        _interpolate_blocks(
-            mask, grid, cells, (band, col_runs), (row_samples.weight, col_samples.weight)
-        )
+    for band in bands_of(runs[0], grid.shape[0] * grid.shape[2]):
+        blocks = Blocks(band, runs[1], row_samples.weight, col_samples.weight)
+        label_blocks(mask, grid, blocks, is_fine=is_fine)
     return mask
 
 
@@ -174,75 +157,3 @@ def bands_of(runs: AxisRuns, values_per_row: int) -> Iterator[AxisRuns]:
     for start, stop in pairwise(edges):
         part = slice(start, stop)
         yield AxisRuns(runs.cells[part], runs.starts[part], runs.lengths[part])
-
-
-def _cell_candidates(grid: LogitGrid, row_cells: IndexArray, col_cells: IndexArray) -> _Cells:
-    """Which classes may win in each cell between the first and the last of those named."""
-    top, bottom = int(row_cells.min()), int(row_cells.max()) + 2
-    left, right = int(col_cells.min()), int(col_cells.max()) + 2
-    part = grid[:, top:bottom, left:right]
-    magnitude = np.maximum(part.max(axis=(1, 2)), -part.min(axis=(1, 2)))
-    margin = (magnitude * ROUNDING + np.finfo(np.float32).tiny)[:, None, None]
-    with np.errstate(over="ignore"):  # beyond the largest float: infinite, and rightly a candidate
-        lowest = over_corners(part, np.minimum) - margin
-        highest = over_corners(part, np.maximum) + margin
-    return _Cells(top, left, right - left - 1, candidates(lowest, highest))
-
-
-def over_corners(part: LogitGrid, extreme: np.ufunc) -> Float32Array:
-    """(C, n - 1, m - 1): the extreme of the four corners of each cell of (C, n, m) points."""
-    rows = extreme(part[:, :-1], part[:, 1:])
-    result: Float32Array = extreme(rows[:, :, :-1], rows[:, :, 1:])
-    return result
-
-
-def _fill(mask: LabelMask, cells: _Cells, rows: AxisRuns, cols: AxisRuns) -> None:
-    """Writes each cell's first candidate into all of its pixels."""
-    first = cells.found.first(mask.dtype).reshape(-1, cells.cols)
-    stripes = first[:, cols.cells - cells.first_col].repeat(cols.lengths, axis=1)
-    start, stop = int(rows.starts[0]), int(rows.starts[-1] + rows.lengths[-1])
-    stripes.take((rows.cells - cells.first_row).repeat(rows.lengths), axis=0, out=mask[start:stop])
-
-
-def _interpolate_blocks(
-    mask: LabelMask,
-    grid: LogitGrid,
-    cells: _Cells,
-    runs: tuple[AxisRuns, AxisRuns],
-    weights: tuple[Float32Array, Float32Array],
-) -> None:
-    """Writes the pixels of the cells with several candidates, a bounded number at a time."""
-    rows, cols = runs
-    cell = (rows.cells - cells.first_row)[:, None] * cells.cols + (cols.cells - cells.first_col)
-    blocks = cells.found.contested(cell.reshape(-1))
-    step = max(1, CHUNK_PIXELS // int(rows.lengths.max() * cols.lengths.max()))
-    for start in range(0, len(blocks), step):
-        row, col = np.divmod(blocks[start : start + step], len(cols.cells))
-        y, x = rows.pixels(row), cols.pixels(col)
-        corner = rows.cells[row] * grid.shape[2] + cols.cells[col]
-        values_of = bilinear_values(grid, corner, weights[0][y], weights[1][x])
-        labels, _ = contest(cells.found, cell[row, col], (len(y), len(x)), values_of, mask.dtype)
-        mask.reshape(-1)[(y * mask.shape[1])[:, None] + x] = labels
-
-
-def bilinear_values(
-    grid: LogitGrid, corner: IndexArray, down: Float32Array, right: Float32Array
-) -> Callable[[IndexArray, Float32Array], None]:
-    """What writes the values of one class per block at the block's pixels.
-
-    ``corner`` (n,) is the address of the cell's first corner in a plane of the grid; ``down``
-    (R, n) and ``right`` (S, n) are the weights of the pixels. Same operations as the plain way.
-    """
-    flat, (height, width) = grid.reshape(-1), grid.shape[1:]
-    up, left = 1 - down, 1 - right
-    scratch = np.empty((len(down), len(right), len(corner)), dtype=np.float32)
-
-    def write(classes: IndexArray, out: Float32Array) -> None:
-        some = len(classes)
-        at = classes * (height * width) + corner[:some]
-        near = flat[at] * up[:, :some] + flat[at + width] * down[:, :some]
-        far = flat[at + 1] * up[:, :some] + flat[at + width + 1] * down[:, :some]
-        np.multiply(near[:, None], left[:, :some], out=out)
-        out += np.multiply(far[:, None], right[:, :some], out=scratch[:, :, :some])
-
-    return write

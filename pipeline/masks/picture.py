@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from maskmill.pipeline.masks.plain_png import plain_png
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 
@@ -19,6 +20,7 @@ _FORMATS = (
 )  # fmt: skip
 """What is opened at all: Pillow would hand PostScript to an interpreter."""
 
+_LEVEL = 3
 _RUN_LENGTH = 3  # zlib's Z_RLE: masks are runs; smaller and no slower than the default strategy
 
 
@@ -104,39 +106,30 @@ def _too_large(name: str, what: str, max_pixels: int) -> MaskFailure:
 
 
 def index_png(
-    mask: LabelMask,
-    *,
-    palette: bytes | None = None,
-    level: int = 3,
-    text: Mapping[str, str] | None = None,
+    mask: LabelMask, *, palette: bytes | None = None, text: Mapping[str, str] | None = None
 ) -> bytes:
     """PNG of class indices: palette PNG of an uint8 mask with ``palette``, else grey.
 
     uint16 masks give 16-bit grey PNGs. The same arguments give the same bytes; ``text`` becomes
-    tEXt chunks (iTXt beyond Latin-1) in key order. ``level`` is zlib's, 0 to 9.
+    tEXt chunks (iTXt beyond Latin-1) in key order.
 
     Raises:
         TypeError: a mask of another dtype, which is a mistake in the program.
+        ValueError: a mask without pixels.
     """
-    if mask.dtype not in (np.uint8, np.uint16):
+    if mask.dtype == np.uint8:
+        return plain_png(mask.astype(np.uint8, copy=False), palette=palette, text=text)
+    if mask.dtype != np.uint16:
         raise TypeError(f"a mask is uint8 or uint16, not {mask.dtype}")
     size = (mask.shape[1], mask.shape[0])
-    if mask.dtype == np.uint8:
-        picture = Image.frombytes("P" if palette else "L", size, mask.tobytes())
-    else:
-        picture = Image.frombytes("I;16", size, mask.astype("<u2").tobytes())
-    if palette and mask.dtype == np.uint8:
-        picture.putpalette(palette)
-    return png_bytes(picture, level=level, text=text)
+    return png_bytes(Image.frombytes("I;16", size, mask.astype("<u2").tobytes()), text=text)
 
 
-def png_bytes(
-    picture: Image.Image, *, level: int = 3, text: Mapping[str, str] | None = None
-) -> bytes:
+def png_bytes(picture: Image.Image, *, text: Mapping[str, str] | None = None) -> bytes:
     """A PNG that depends on nothing but the arguments."""
     chunks = PngImagePlugin.PngInfo()
     for key, value in sorted((text or {}).items()):
         chunks.add_text(key, value)
     stream = io.BytesIO()
-    picture.save(stream, "PNG", compress_level=level, compress_type=_RUN_LENGTH, pnginfo=chunks)
+    picture.save(stream, "PNG", compress_level=_LEVEL, compress_type=_RUN_LENGTH, pnginfo=chunks)
     return stream.getvalue()

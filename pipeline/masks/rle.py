@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from maskmill.pipeline.masks.changes import changes
 from maskmill.schemas.arrays import BoolMask, LabelMask
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
@@ -47,7 +48,7 @@ def _edges(mask: LabelMask) -> npt.NDArray[np.int64]:
     differ are put in column order. Where these are many, turning the whole mask costs less.
     """
     height, width = mask.shape
-    changed = np.flatnonzero(mask[1:] != mask[:-1])
+    changed = changes(np.ascontiguousarray(mask).reshape(-1), width)
     if len(changed) * _DENSE > mask.size:
         flat = mask.ravel("F")
         inner = np.flatnonzero(flat[1:] != flat[:-1]) + 1

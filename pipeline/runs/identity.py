@@ -13,7 +13,7 @@ from typing import Any
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import RunRefused
 
-PIXELS_VERSION = 3
+PIXELS_VERSION = 4
 """Raised whenever the same input and settings would give other pixels or rows than before."""
 
 

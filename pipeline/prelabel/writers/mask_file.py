@@ -12,13 +12,13 @@ from maskmill.schemas.labels import LabelMap
 
 
 def mask_to_png(
-    mask: LabelMask, labels: LabelMap, *, level: int = 3, text: Mapping[str, str] | None = None
+    mask: LabelMask, labels: LabelMap, *, text: Mapping[str, str] | None = None
 ) -> bytes:
     """PNG of an (H, W) mask: uint8 with the map's palette, uint16 as 16-bit grey.
 
     The same arguments give the same bytes. ``text`` becomes tEXt chunks, for provenance.
     """
-    return index_png(mask, palette=labels.palette, level=level, text=text)
+    return index_png(mask, palette=labels.palette, text=text)
 
 
 def write_mask(outputs: ImageOutputs) -> bytes:

@@ -166,6 +166,23 @@ def test_blocks_beyond_the_longest_run_and_bands_beyond_one():
     )
 
 
+@pytest.mark.parametrize("classes", [2, 60])
+@pytest.mark.parametrize("levels", [None, 3])
+def test_cells_that_are_looked_at_in_parts(classes, levels):
+    """Cells of 40 by 61 pixels, 1 and 25 of them; few levels give many equal values."""
+    grid = smooth_grid(classes, classes, 6, 6, amplitude=1.0)
+    if levels:
+        grid = np.round(grid * levels) / levels
+    for points in (2, 6):
+        part = grid[:, :points, :points]
+        rows = AxisMap(1 / 40, 0.01, 0.0, points - 1.0)
+        cols = AxisMap(-1 / 61, points - 1.2, 0.0, points - 1.0)
+        size = 40 * points, 61 * points
+        expected = upsample_plain(part, rows, cols, size)
+        np.testing.assert_array_equal(upsample_argmax(part, rows, cols, size), expected)
+        assert points == 2 or len(np.unique(expected)) > 1
+
+
 def test_ties_go_to_the_lowest_class():
     grid = np.zeros((4, 3, 3), dtype=np.float32)
     grid[0] = -1
