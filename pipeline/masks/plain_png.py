@@ -10,11 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-try:  # inflates masks in a fifth of the time; the bytes are the same
-    from zlib_ng.zlib_ng import decompressobj, error
-except ImportError:  # no wheel for this platform
-    from zlib import decompressobj, error
+from zlib_ng import zlib_ng
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3
@@ -76,7 +72,7 @@ def _inflated(compressed: bytes, height: int, width: int) -> npt.NDArray[np.uint
 
     Where one of the first rows is filtered nearly all are; inflating them would be a waste.
     """
-    engine, rest = decompressobj(), compressed
+    engine, rest = zlib_ng.decompressobj(), compressed
     values = np.empty((height, width), dtype=np.uint8)
     top, rows = 0, min(height, _FIRST_ROWS)
     try:
@@ -92,6 +88,6 @@ def _inflated(compressed: bytes, height: int, width: int) -> npt.NDArray[np.uint
             top += rows
             rows = min(height - top, max(1, _BAND // (width + 1)))
         is_whole = not engine.decompress(rest, 1) and engine.eof
-    except error:
+    except zlib_ng.error:  # type: ignore[misc]  # its stub says it is an instance
         return None
     return values if is_whole else None
