@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from made_shapes import write_shapes
+from made_shapes import write_colored_shapes
 
 from maskmill.schemas.labels import LabelMap
 
@@ -97,8 +97,8 @@ def data_of(name: str, work: Path) -> tuple[Path, Path]:
     """The folder of a set, with its train and test parts, and the file of its classes."""
     if name == "made":
         folder = work / "made"
-        write_shapes(folder / "train", 160, 0, (128, 128))
-        write_shapes(folder / "test", 40, 1, (128, 128))
+        write_colored_shapes(folder / "train", 160, 0, (128, 128))
+        write_colored_shapes(folder / "test", 40, 1, (128, 128))
         return folder, folder / "train" / "labels.json"
     people = work / "people.json"
     people.write_text(json.dumps(PEOPLE.to_dict()))

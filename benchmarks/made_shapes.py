@@ -1,40 +1,38 @@
-"""A set that can be learnt from nothing: discs, squares and triangles on textures, with masks."""
+"""A set that can be learnt from nothing: classes of examples/shapes.py, told by their colours."""
 
-import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from maskmill.schemas.labels import LabelMap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+from shapes import Pixels, write_shapes
 
-LABELS = LabelMap.from_names("shapes", ("background", "disc", "square", "triangle"))
 COLORS = ((200, 70, 60), (60, 90, 210), (230, 200, 70))
-Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.uint8]
 
 
-def write_shapes(folder: Path, count: int, seed: int, size_hw: tuple[int, int]) -> Path:
+def write_colored_shapes(folder: Path, count: int, seed: int, size_hw: tuple[int, int]) -> Path:
     """images/, masks/ and labels.json."""
-    rng = np.random.default_rng(seed)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    for number in range(count):
-        pixels, mask = shapes(rng, size_hw)
-        Image.fromarray(pixels).save(folder / "images" / f"{number:04}.png", compress_level=1)
-        Image.fromarray(mask).save(folder / "masks" / f"{number:04}.png", compress_level=1)
-    (folder / "labels.json").write_text(json.dumps(LABELS.to_dict()))
-    return folder
+    return write_shapes(folder, count, seed=seed, size_hw=size_hw, made=colored_shapes)
 
 
-def shapes(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[Pixels, Pixels]:
-    """(H, W, 3) and (H, W): up to five shapes; later ones lie over earlier ones."""
+def colored_shapes(
+    rng: np.random.Generator, size_hw: tuple[int, int], triangles: float = 1.0
+) -> tuple[Pixels, Mask]:
+    """(H, W, 3) and (H, W): up to five shapes; later ones lie over earlier ones.
+
+    Only this share of the ``triangles`` is drawn, the others become discs.
+    """
     height, width = size_hw
     pixels = texture(rng, size_hw)
     mask = np.zeros(size_hw, dtype=np.uint8)
     ys, xs = np.mgrid[:height, :width]
     for _ in range(rng.integers(2, 6)):
         index = int(rng.integers(1, 4))
+        if index == 3 and triangles < 1 and rng.random() >= triangles:
+            index = 1
         y, x = rng.integers(0, height), rng.integers(0, width)
         radius = rng.uniform(0.12, 0.28) * min(size_hw)
         up, across = ys - y, xs - x

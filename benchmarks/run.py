@@ -22,6 +22,7 @@ BENCHMARKS = {
     "upsampling": ["upsampling.py"],
     "min_confidence": ["min_confidence.py"],
     "seams": ["seams.py"],
+    "half_grids": ["half_grids.py"],
     "mask_codecs": ["mask_codecs.py"],
     "conversion": ["conversion.py"],
     "conversion_memory": ["conversion.py", "--memory", "500", "5000"],

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from made_shapes import write_shapes
+from made_shapes import write_colored_shapes
 from torch import nn
 
 from maskmill.jobs.engines.choice import RunOptions
@@ -123,7 +123,7 @@ def main() -> None:
         print(json.dumps(turns.figure(task)), flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        data = write_shapes(Path(folder) / "data", PICTURES, 0, (256, 256))
+        data = write_colored_shapes(Path(folder) / "data", PICTURES, 0, (256, 256))
         run(job_of(data, Path(folder) / "out", steps, measured), RunOptions(engine="local"))
 
 

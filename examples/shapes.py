@@ -4,6 +4,7 @@ Colours tell nothing: every texture has random ones. What a shape is, its outlin
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ SHARES = (0.75, 0.6, 0.12)
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
+Made = Callable[[np.random.Generator, tuple[int, int]], tuple[Pixels, Mask]]
 
 
 def shapes_picture(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[Pixels, Mask]:
@@ -37,23 +39,32 @@ def shapes_picture(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[
 
 
 def write_shapes(
-    folder: Path, count: int, *, seed: int = 0, size_hw: tuple[int, int] = (96, 128)
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    size_hw: tuple[int, int] = (96, 128),
+    made: Made = shapes_picture,
+    labels: LabelMap = LABELS,
 ) -> Path:
-    """images/, masks/ and labels.json, which `finetune`, `audit` and `convert` take."""
+    """images/, masks/ and labels.json, which `finetune`, `audit` and `convert` take.
+
+    ``made`` makes each picture and its mask, in classes of ``labels``.
+    """
     rng = np.random.default_rng(seed)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        pixels, mask = shapes_picture(rng, size_hw)
+        pixels, mask = made(rng, size_hw)
         Image.fromarray(pixels).save(folder / "images" / f"{number:04}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{number:04}.png")
-    write_labels(folder)
+    write_labels(folder, labels)
     return folder
 
 
-def write_labels(folder: Path) -> None:
+def write_labels(folder: Path, labels: LabelMap = LABELS) -> None:
     """The classes, beside images/ and masks/."""
-    (folder / "labels.json").write_text(json.dumps(LABELS.to_dict()))
+    (folder / "labels.json").write_text(json.dumps(labels.to_dict()))
 
 
 def _outline(index: int, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], r: float) -> Mask:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from maskmill.jobs.engines.machine import local_cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,18 +18,28 @@ LINE_SECONDS = 10.0
 LONG_SECONDS = 90
 
 
-def train_here(task: "TrainingTask", workers: "Workers", say: "Callable[[str], None]") -> None:
-    """Train in this process."""
-    from maskmill.pipeline.models.torch_settings import exact_settings
-    from maskmill.pipeline.training.loop import Training
-    from maskmill.pipeline.training.pace import estimated_seconds
-    from maskmill.pipeline.training.peers import Alone
+class LocalTrainer:
+    """Trains in this process."""
 
-    with exact_settings(task.threads):
-        training = Training(task, Alone())
-        if not training.progress.ended:
-            say(announcement(task, training.progress.step, estimated_seconds(training)))
-        training.run(StepLines(task.steps, training.progress.step, partial(click.echo, err=True)))
+    def __call__(
+        self, task: "TrainingTask", workers: "Workers", say: "Callable[[str], None]"
+    ) -> None:
+        """Train until the end; see :class:`pipeline.training.job.Trainer`."""
+        from maskmill.pipeline.models.torch_settings import exact_settings
+        from maskmill.pipeline.training.loop import Training
+        from maskmill.pipeline.training.pace import estimated_seconds
+        from maskmill.pipeline.training.peers import Alone
+
+        with exact_settings(task.threads):
+            training = Training(task, Alone())
+            done = training.progress.step
+            if not training.progress.ended:
+                say(announcement(task, done, estimated_seconds(training)))
+            training.run(StepLines(task.steps, done, partial(click.echo, err=True)))
+
+    def threads(self, workers: "Workers", count: int) -> int:
+        """The cores of this machine, shared."""
+        return max(1, local_cores() // count)
 
 
 def announcement(task: "TrainingTask", done: int, seconds: float) -> str:

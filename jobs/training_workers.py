@@ -96,9 +96,9 @@ def _check_machine(workers: int, gpus: float | None, *, on_gpus: bool) -> None:
 
 def _trainer(engine: str, gpus: float | None) -> "Trainer":
     if engine == "local":
-        from maskmill.jobs.training import train_here
+        from maskmill.jobs.training import LocalTrainer
 
-        return train_here
+        return LocalTrainer()
     from maskmill.jobs.engines.training import RayTrainer
 
     return RayTrainer(gpus_per_worker=gpus)

@@ -144,6 +144,13 @@ def _answer(question: Question) -> str | None:
     return question()
 
 
+def nodes_at_work() -> list[dict[str, float]]:
+    """What each node that offers cores or GPUs has of them, as Ray counts."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if _offers_work(node)]
+
+
 def _offers_work(node: dict[str, Any]) -> bool:
     resources = node["Resources"]
     return bool(node["Alive"] and (resources.get("CPU", 0) > 0 or resources.get("GPU", 0) > 0))

@@ -1,7 +1,7 @@
 """Training on a Ray cluster: the loop of pipeline/training in each worker of Ray Train."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,11 +10,13 @@ import click
 
 from maskmill.jobs.engines.cluster import ANSWER_SECONDS
 from maskmill.jobs.engines.lazy import LazyWorkers
+from maskmill.jobs.engines.machine import local_cores
+from maskmill.jobs.engines.nodes import nodes_at_work
 from maskmill.jobs.engines.ray import RayEngine
 from maskmill.jobs.engines.room import rooms
-from maskmill.jobs.machine_failures import machine_failure
+from maskmill.jobs.engines.worker_errors import failure_of
 from maskmill.pipeline.runs.stages import Workers
-from maskmill.schemas.errors import MaskmillError, RunFailed
+from maskmill.schemas.errors import RunFailed
 
 if TYPE_CHECKING:
     from maskmill.pipeline.training.task import TrainingTask
@@ -24,6 +26,8 @@ STORAGE: Final = "work/ray"
 
 MAX_FAILURES: Final = 5
 """So often workers may die before the run ends; every time all begin again at the checkpoint."""
+
+_BUG: Final = "a worker hit a bug; the last checkpoint stays"
 
 Say = Callable[[str], None]
 
@@ -43,9 +47,7 @@ class RayTrainer:
         """
         import ray
 
-        engine = workers.engine if isinstance(workers, LazyWorkers) else workers
-        if not isinstance(engine, RayEngine):
-            raise TypeError(f"{type(engine).__name__} is not on Ray")
+        engine = _on_ray(workers)
         needs = self._needs(task, engine)
         if engine.elsewhere:
             self._check_room(needs, task.workers, engine)
@@ -65,12 +67,21 @@ class RayTrainer:
         if not result.return_value:
             raise RunFailed("training stopped before its end; the same command again goes on")
 
+    def threads(self, workers: Workers, count: int) -> int:
+        """The cores of this machine shared, or as many as leave room for all on a cluster."""
+        engine = _on_ray(workers)
+        if not engine.elsewhere:
+            return max(1, local_cores() // count)
+        return threads_with_room(count, nodes_at_work(), self._gpu_share(engine.has_gpu))
+
+    def _gpu_share(self, on_gpu: bool) -> float:
+        return (self.gpus_per_worker or 1.0) if on_gpu else 0.0
+
     def _needs(self, task: "TrainingTask", engine: RayEngine) -> dict[str, float]:
         """Of one worker. On a cluster of our own nobody else counts cores."""
-        needs = {"CPU": float(task.threads if engine.elsewhere else 1)}
-        if task.device == "cuda":
-            needs["GPU"] = self.gpus_per_worker or 1.0
-        return needs
+        share = self._gpu_share(task.device == "cuda")
+        cores = float(task.threads if engine.elsewhere else 1)
+        return {"CPU": cores, **({"GPU": share} if share else {})}
 
     @staticmethod
     def _check_room(needs: Mapping[str, float], count: int, engine: RayEngine) -> None:
@@ -104,6 +115,35 @@ class RayTrainer:
                 failure_config=FailureConfig(max_failures=MAX_FAILURES), **storage
             ),
         )
+
+
+def _on_ray(workers: Workers) -> RayEngine:
+    engine = workers.engine if isinstance(workers, LazyWorkers) else workers
+    if not isinstance(engine, RayEngine):
+        raise TypeError(f"{type(engine).__name__} is not on Ray")
+    return engine
+
+
+def threads_with_room(
+    count: int, nodes: Sequence[Mapping[str, float]], gpu_share: float = 0.0
+) -> int:
+    """The most threads, a core each, that leave room for ``count`` workers; 1 where there is none.
+
+    Args:
+        count: of the workers, none of which is on two nodes.
+        nodes: what each offers: ``CPU`` and ``GPU``, as Ray counts them.
+        gpu_share: of one GPU, which each worker takes as well.
+    """
+
+    def room(node: Mapping[str, float], threads: int) -> int:
+        by_cores = int(node.get("CPU", 0) // threads)
+        if not gpu_share:
+            return by_cores
+        return min(by_cores, int(node.get("GPU", 0)) * int(1 / gpu_share + 1e-9))
+
+    most = int(max((node.get("CPU", 0) for node in nodes), default=1))
+    fitting = (one for one in range(most, 1, -1) if sum(room(n, one) for n in nodes) >= count)
+    return next(fitting, 1)
 
 
 def train_share(config: Mapping[str, Any]) -> str:
@@ -194,7 +234,7 @@ class _Reading:
             return  # a cluster that is gone is told by its watch; an end is told by the result
         for kind, content in letters:
             if kind == "end":
-                raise _ended(content)
+                raise failure_of(content, f"{_BUG}\n{content!r}")
             if kind == "note":
                 self._say(content)
             else:
@@ -207,13 +247,6 @@ class _Reading:
         with suppress(ray.exceptions.RayError):
             for worker in ray.get(self._letters.stop.remote(), timeout=ANSWER_SECONDS):
                 ray.kill(worker)
-
-
-def _ended(error: Exception) -> Exception:
-    if isinstance(error, MaskmillError):
-        return error
-    sentence = machine_failure(error)
-    return RunFailed(sentence or f"a worker hit a bug; the last checkpoint stays\n{error!r}")
 
 
 def _gave_up(error: BaseException) -> str:

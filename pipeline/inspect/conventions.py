@@ -23,11 +23,13 @@ FEW_INSTANCES: Final = 3
 PAINTED_SETS: Final = ("voc", "camvid", "cityscapes", "lfw_parts", "ade20k")
 """Label maps in whose colours masks are painted: those are no segment ids."""
 NAMING_LAYOUTS: Final = (
-    "masks", "cvat_mask", "camvid", "ultralytics_semantic", "ade20k_full", "huggingface",
+    "masks", "cvat_mask", "ultralytics_semantic", "ade20k_full", "huggingface",
     "prelabel", "label_studio_png",
 )  # fmt: skip
 """Layouts whose own documents name their classes; others need a list, or are a famous set."""
-OTHER_LAYOUTS: Final = ("voc", "ade20k", "cityscapes", "cityscapes_train_ids", "cityscapes_color")
+OTHER_LAYOUTS: Final = (
+    "voc", "camvid", "ade20k", "cityscapes", "cityscapes_train_ids", "cityscapes_color",
+)  # fmt: skip
 """Layouts that take the classes of a list beside the masks, or of the user."""
 
 MASK_LAYOUTS: Final = (*NAMING_LAYOUTS, *OTHER_LAYOUTS, "panoptic", "coco_pixelmaps")

@@ -168,6 +168,7 @@ KNOWN_SETS: Final = (
         files=rf"/(?:train|val|test)annot/{CAMVID_FRAME}\.png$",
         labels="camvid11",
         values=frozenset(range(12)),
+        layout="camvid",
         unknown="ignore",
         why="folders and files called as SegNet's CamVid: 11 classes, and 11 for the unlabelled",
     ),

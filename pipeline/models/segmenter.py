@@ -1,7 +1,7 @@
 """Segmenter: a network on a device; pictures at network size in, logits on their grid out."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from maskmill.pipeline.models.device_failures import check_device, out_of_memory
+from maskmill.pipeline.models.graphs import NO_ROOM, Graphs
+from maskmill.pipeline.models.groups import equal_shapes, parts
 from maskmill.pipeline.models.loading import build_network as build_network
 from maskmill.pipeline.models.loading import load_model
 from maskmill.pipeline.models.loading import load_network as load_network
@@ -22,6 +24,7 @@ from maskmill.pipeline.models.penultimate import FeatureTap
 from maskmill.pipeline.models.placement import place_network
 from maskmill.pipeline.models.precision import DTYPES, resolve_precision
 from maskmill.pipeline.models.spec import ModelSpec
+from maskmill.pipeline.models.torch_settings import exact_kernels
 from maskmill.pipeline.models.weights.cache import weights_sha256
 from maskmill.pipeline.models.weights.state import classifier_name
 from maskmill.pipeline.views.geometry import AxisMap
@@ -69,7 +72,8 @@ class Segmenter:
     picture's result does not depend on its neighbours in the call. On a CPU 1 is best.
     ``fitting_group``: where so many are known to fit into memory and no more, groups are cut into
     such at once, and not after each has failed. With ``features`` every answer has its feature,
-    and the same logits as without.
+    and the same logits as without. With ``graphs`` a GPU replays what repeats, where that gives
+    the same bits; features are not kept by a replay, so with them nothing is replayed.
 
     Raises:
         ModelError: no weights (and not ``untrained``), or weights that do not fit.
@@ -90,6 +94,7 @@ class Segmenter:
         expected_sha256: str | None = None,
         untrained: bool = False,
         features: bool = False,
+        graphs: bool = False,
     ) -> None:
         self._threads, self._thread = threads, threading.local()
         torch.set_num_threads(threads)
@@ -107,10 +112,9 @@ class Segmenter:
         self._input = DeviceInput(self.spec.preprocessing, self.device)
         self._turn = threading.Lock() if _has_hooks(self.network) else nullcontext()
         self._tap = FeatureTap(model.network.get_submodule(classifier)) if features else None
+        self._graphs = Graphs() if graphs and not features and device != "cpu" else None
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = False  # it may pick other kernels from run to run
-            torch.backends.cudnn.deterministic = True  # and some of these add in any order
-            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+            exact_kernels()
 
     def forward(self, pictures: Sequence[NetworkPicture]) -> list[PictureLogits | ImageFailure]:
         """Logits of every picture, in order; a failure in place of one that memory cannot hold.
@@ -122,7 +126,7 @@ class Segmenter:
         """
         self._bound_threads()
         results: list[_Computed | ImageFailure | None] = [None] * len(pictures)
-        for positions in _equal_shapes(pictures, self.group_size):
+        for positions in equal_shapes(pictures, self.group_size):
             group = [pictures[position] for position in positions]
             for position, result in zip(positions, self._in_parts(group), strict=True):
                 results[position] = result
@@ -145,6 +149,15 @@ class Segmenter:
         self._await_answers()
         return size
 
+    def graph_trouble(self, picture: NetworkPicture) -> str | None:
+        """Why a group of such pictures is not replayed as a CUDA graph; None where it can be."""
+        if self._graphs is None:
+            return "none were asked for"
+        self._graphs.calls_before = 1
+        self._grids([picture] * self.fitting_group)
+        self._await_answers()
+        return self._graphs.trouble
+
     def _bound_threads(self) -> None:
         """OpenMP keeps the number per calling thread: oneDNN would take all cores in a new one."""
         if not getattr(self._thread, "is_bound", False):
@@ -164,12 +177,12 @@ class Segmenter:
         if size == 1:
             return [_too_large(picture, self.device) for picture in group]
         half = size // 2
-        return [result for part in _parts(group, half) for result in self._group(part, half)]
+        return [result for part in parts(group, half) for result in self._group(part, half)]
 
     def _in_parts(self, group: list[NetworkPicture]) -> "list[_Computed | ImageFailure]":
         """A group in parts that are known to fit; in one where nothing is known."""
         size = self.fitting_group
-        return [result for part in _parts(group, size) for result in self._group(part, size)]
+        return [result for part in parts(group, size) for result in self._group(part, size)]
 
     def _grids(self, group: list[NetworkPicture]) -> Tensor | None:
         """(N, C, h, w) float32 logits on the host; None where memory does not suffice.
@@ -177,6 +190,15 @@ class Segmenter:
         Raises:
             DeviceLost: the GPU failed in a way that ends its use by this process.
         """
+        grids = self._grids_or_none(group)
+        if grids is None and self._graphs and self._graphs.count:
+            self._await_answers()  # what is at work in them still reads and writes there
+            self._graphs.give_up(NO_ROOM)
+            torch.cuda.empty_cache()
+            return self._grids_or_none(group)
+        return grids
+
+    def _grids_or_none(self, group: list[NetworkPicture]) -> Tensor | None:
         try:
             return self._logits(group)
         except (MemoryError, RuntimeError) as error:
@@ -193,20 +215,23 @@ class Segmenter:
 
         On their way to the host where they come from a GPU: see :meth:`_await_answers`.
         """
-        with_autocast = torch.autocast(
-            self.device.type, DTYPES[self.precision], enabled=self._autocast
-        )
         if self.device.type == "cpu":
             pixels = network_input(group, self.spec.preprocessing, self.device)
         else:
             pixels = self._input(group)
         if self._tap is not None:
             self._tap.start()
-        with self._turn, with_autocast:
-            logits = self.network(pixels).float()
+        logits = self._graphs(self._called, pixels) if self._graphs else self._called(pixels)
         if self.device.type == "cpu":
-            return logits  # type: ignore[no-any-return]
+            return logits
         return torch.empty(logits.shape, pin_memory=True).copy_(logits, non_blocking=True)
+
+    def _called(self, pixels: Tensor) -> Tensor:
+        """(N, C, h, w) float32 logits, on the device."""
+        dtype = DTYPES[self.precision]
+        with self._turn, torch.autocast(self.device.type, dtype, enabled=self._autocast):
+            logits: Tensor = self.network(pixels).float()
+        return logits
 
     def _await_answers(self) -> None:
         """The one moment at which a GPU is waited for.
@@ -255,21 +280,6 @@ def _checked_sha256(path: Path | None, expected: str | None) -> str:
     if expected and found != expected:
         raise WeightsRefused(f"{path} has sha256 {found or 'none'}, expected {expected}")
     return found
-
-
-def _equal_shapes(pictures: Sequence[NetworkPicture], size: int) -> Iterator[list[int]]:
-    """Positions of pictures of equal network size, in order, at most ``size`` at once."""
-    waiting: dict[tuple[int, int], list[int]] = {}
-    for position, picture in enumerate(pictures):
-        group = waiting.setdefault(picture.network_hw, [])
-        group.append(position)
-        if len(group) == size:
-            yield waiting.pop(picture.network_hw)
-    yield from waiting.values()
-
-
-def _parts(group: list[NetworkPicture], size: int) -> list[list[NetworkPicture]]:
-    return [group[start : start + size] for start in range(0, len(group), size)]
 
 
 def _too_large(picture: NetworkPicture, device: torch.device) -> ImageFailure:

@@ -19,14 +19,20 @@ def exact_settings(threads: int = 1) -> Iterator[None]:
     before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic
     try:
         torch.set_num_threads(threads)
-        cudnn.benchmark = False  # it may pick other kernels from run to run
-        cudnn.deterministic = True  # and some of these add in any order
-        cudnn.allow_tf32 = False  # fp32 means fp32
+        exact_kernels()
         yield
     finally:
         torch.set_num_threads(before[0])
         cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic = before[1:]
         give_freed_memory_back()
+
+
+def exact_kernels() -> None:
+    """Have cuDNN give the same bits for the same input, in this process, from here on."""
+    cudnn = torch.backends.cudnn
+    cudnn.benchmark = False  # it may pick other kernels from run to run
+    cudnn.deterministic = True  # and some of these add in any order
+    cudnn.allow_tf32 = False  # fp32 means fp32
 
 
 def keep_to_share_of_gpu(share: float) -> None:

@@ -37,6 +37,7 @@ class WorkerFacts:
     gpu: str | None = None  # what decides its last bits; None on a CPU
     driver: str = ""  # recorded, and no more
     fitting_group: int | None = None  # pictures that its memory holds at once; None on a CPU
+    graphs: bool = False  # whether groups may be replayed as CUDA graphs
     worker: str = ""
     notes: tuple[str, ...] = ()  # what the user should hear of the weights
 
@@ -55,7 +56,7 @@ def describe_worker(
     """The facts, with the weights loaded once to see that they fit.
 
     ``device`` is what a run began with, or None to take the GPU that is counted here. On a GPU the
-    network runs once, on a full group of the largest picture that ``views`` show of a photograph:
+    network runs on full groups of the largest picture that ``views`` show of a photograph:
     what cannot work there is told now. A failure of ours is returned, not raised, so that it
     reaches the user as it is.
     """
@@ -108,7 +109,13 @@ def agreed_facts(found: Sequence[WorkerFacts | MaskmillError]) -> WorkerFacts:
                 )
     groups = [one.fitting_group for one in facts if one.fitting_group is not None]
     drivers = ", ".join(sorted({one.driver for one in facts} - {""}))
-    return replace(first, fitting_group=min(groups, default=None), driver=drivers)
+    return replace(
+        first,
+        fitting_group=min(groups, default=None),
+        driver=drivers,
+        graphs=all(one.graphs for one in facts),
+        notes=tuple(dict.fromkeys(note for one in facts for note in one.notes)),
+    )
 
 
 def _on_cores(
@@ -149,7 +156,10 @@ def _on_gpu(
         precision=precision,
         group_size=group_size,
         untrained=untrained,
+        graphs=True,
     )
+    segmenter.fitting_group = _fitting_group(segmenter, picture)
+    trouble = _graph_trouble(segmenter, picture)
     facts = WorkerFacts(
         device="cuda",
         precision=segmenter.precision,
@@ -157,12 +167,14 @@ def _on_gpu(
         num_classes=segmenter.num_classes,
         gpu=gpu_title(),
         driver=_driver_version(),
-        fitting_group=_fitting_group(segmenter, picture),
+        fitting_group=segmenter.fitting_group,
+        graphs=trouble is None,
         worker=worker_name(),
-        notes=segmenter.notes,
+        notes=(*segmenter.notes, *([f"no CUDA graphs: {trouble}"] if trouble else [])),
     )
     del segmenter
-    torch.cuda.empty_cache()  # this process may idle for the rest of the run
+    if trouble is None:  # this process may idle for the rest of the run
+        torch.cuda.empty_cache()
     return facts
 
 
@@ -192,12 +204,20 @@ def _fitting_group(segmenter: "Segmenter", picture: "NetworkPicture") -> int:
     return size
 
 
+def _graph_trouble(segmenter: "Segmenter", picture: "NetworkPicture") -> str | None:
+    """Why workers are to call the network anew for every group; None where replays say the same."""
+    try:
+        return segmenter.graph_trouble(picture)
+    except DeviceLost as lost:  # to this process, and by the attempt: a worker makes none
+        return str(lost)
+
+
 def _largest_picture(
     spec: ModelSpec, image_size: int | None, views: ViewSettings
 ) -> "NetworkPicture":
-    blank = np.zeros((*TRIAL_HW, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (*TRIAL_HW, 3), np.uint8)
     shown = view_pictures(
-        blank,
+        noise,
         plan_views(TRIAL_HW, views),
         spec.preprocessing,
         image_size=image_size,

@@ -94,6 +94,7 @@ class PrelabelJob:
             identity={**plan.identity, **inputs, **resolved},
             facts={**plan.facts, "workers": _told(facts)},
             fitting_group=facts.fitting_group,
+            graphs=facts.graphs,
             notes=(*facts.notes, *_memory_notes(facts, group)),
         )
 
@@ -212,6 +213,7 @@ class PrelabelJob:
             gpu=plan.identity.get("gpu"),
             flip=self.settings.flip,
             features=FEATURES in plan.side_tables,
+            graphs=plan.graphs,
         )
 
     def _save(self, plan: PrelabelPlan, session: str) -> SavePrelabels:
@@ -253,7 +255,8 @@ def _told(facts: WorkerFacts) -> dict[str, Any]:
     """What run.json keeps of the workers beside the identity."""
     if facts.device == "cpu":
         return {}
-    return {"gpu": facts.gpu, "driver": facts.driver, "fitting_group": facts.fitting_group}
+    names = ("gpu", "driver", "fitting_group", "graphs")
+    return {name: getattr(facts, name) for name in names}
 
 
 def _memory_notes(facts: WorkerFacts, group: int) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class PrelabelPlan(Plan):
     coco: Coco
     began: Mapping[str, Any]
     fitting_group: int | None = None  # what the workers' GPUs were found to hold at once
+    graphs: bool = False  # whether they replay what repeats
 
 
 def plan_prelabel(

@@ -46,6 +46,7 @@ class WorkerSettings:
     untrained: bool = False
     flip: bool = False  # show each picture a second time, mirrored
     features: bool = False  # keep what the logits are made of, pooled
+    graphs: bool = False  # replay what repeats, where the workers' facts say that they can
 
     def load(self, layout: RunLayout) -> "Segmenter":
         """The network, ready.
@@ -75,6 +76,7 @@ class WorkerSettings:
             expected_sha256=self.weights_sha256 or None,
             untrained=self.untrained,
             features=self.features,
+            graphs=self.graphs,
         )
 
 

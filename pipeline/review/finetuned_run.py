@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from threading import Lock
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,54 +25,49 @@ from maskmill.schemas.arrays import ConfidenceMap, LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure, ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap
 
+if TYPE_CHECKING:
+    from maskmill.pipeline.training.comparison import Comparison, Moment
+
 FOLDER: Final = "model"
 _SCORES: Final = ("miou", "pixel_accuracy")
 _CELL: Final = ("truth", "prediction", "pixels")
 
 
 class Networks:
-    """The network as a fine-tune found it, and as it left it; each loaded when first asked for."""
+    """Masks of the networks that a fine-tune began and ended with, once both are there."""
 
     def __init__(self, layout: RunLayout, record: RunRecord, pairs: PairReader) -> None:
         self._layout, self._record, self._pairs = layout, record, pairs
-        self._loaded: dict[str, Any] = {}
-        self._lock = Lock()
+        self._compared: Comparison | None = None
 
-    def mask(self, name: str, entry: dict[str, Any]) -> LabelMask:
+    def mask(self, moment: "Moment", entry: dict[str, Any]) -> LabelMask:
         """(H, W) classes that the network ``before`` or ``after`` says of a sample's picture.
 
         Raises:
             FileFailure: that network cannot be had, or the sample not be read.
         """
-        from maskmill.pipeline.models.torch_settings import exact_settings
-
-        with self._lock, exact_settings(self._record.identity["threads"]):
-            if name not in self._loaded:
-                self._loaded[name] = self._load(name)
-            validator, network = self._loaded[name]
-            mask: LabelMask = validator.predict(network, validator.pairs(entry).pixels)
-            return mask
-
-    def _load(self, name: str) -> Any:
-        from maskmill.pipeline.models.loading import load_network
-        from maskmill.pipeline.training.network import beginning
-        from maskmill.pipeline.training.validation import Validator
-
-        after, recipe = self._after(), self._record.identity
-        validator = Validator(
-            spec=after.spec, labels=after.labels, pairs=self._pairs, device="cpu",
-            precision=recipe["precision"] if recipe["device"] == "cpu" else "fp32",
-        )  # fmt: skip
+        pixels = self._pairs(entry).pixels
         try:
-            if name == "after":
-                return validator, load_network(after.spec, after.weights_path)
-            began = self._before()
-            begun = beginning(
-                began, began.weights_path, after.spec, after.labels, int(recipe["seed"])
-            )
+            self._compared = self._compared or self._comparison()
+            return self._compared.mask(moment, pixels)
         except (ModelError, SettingsError) as error:
             raise MaskFailure(ErrorCode.VANISHED, str(error)) from error
-        return validator, begun.network
+
+    def _comparison(self) -> "Comparison":
+        from maskmill.pipeline.training.comparison import comparison
+
+        after, recipe = self._after(), self._record.identity
+        how = {name: recipe[name] for name in ("device", "precision", "threads")}
+        return comparison(after.spec, after.labels, self._pairs, partial(self._load, after), **how)
+
+    def _load(self, after: ModelChoice, moment: "Moment") -> Any:
+        from maskmill.pipeline.models.loading import load_network
+        from maskmill.pipeline.training.network import beginning
+
+        if moment == "after":
+            return load_network(after.spec, after.weights_path)
+        began, seed = self._before(), int(self._record.identity["seed"])
+        return beginning(began, began.weights_path, after.spec, after.labels, seed).network
 
     def _after(self) -> ModelChoice:
         layout = self._layout

@@ -14,8 +14,10 @@ from maskmill.pipeline.training.augmentation import Augmentation
 from maskmill.pipeline.training.pairs import Pair
 from maskmill.pipeline.views.preprocessing import Preprocessing
 
-AHEAD: Final = 3
-"""Batches that are under way or wait for the network."""
+AHEAD: Final = 2
+"""Batches that wait for the network beside those that threads are making."""
+
+MOST_THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,20 @@ def collate(
     return Batch(images, truth)
 
 
-def batches_ahead(make: Callable[[int], Batch], first: int, stop: int) -> Iterator[Batch]:
-    """The batches of steps ``first`` to ``stop`` - 1; a thread makes them while others are used."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
+def batches_ahead(
+    make: Callable[[int], Batch], first: int, stop: int, *, threads: int = 1
+) -> Iterator[Batch]:
+    """The batches of steps ``first`` to ``stop`` - 1; threads make them while others are used.
+
+    They are the same whatever the number of ``threads``, of which there are MOST_THREADS at most.
+    """
+    count = min(threads, MOST_THREADS)
+    with ThreadPoolExecutor(max_workers=count, thread_name_prefix="batches") as pool:
         waiting: deque[Future[Batch]] = deque()
         try:
             for step in range(first, stop):
                 waiting.append(pool.submit(make, step))
-                if len(waiting) == AHEAD:
+                if len(waiting) == count + AHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,16 +1,13 @@
 """FinetuneJob: `finetune` as a job. Its rows are the samples, looked at; its finish is training."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from maskmill.pipeline.convert.conversion import ConversionRequest
 from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.model_folder import CARD
-from maskmill.pipeline.models.spec import ModelSpec
 from maskmill.pipeline.models.weights.staging import stage_weights
 from maskmill.pipeline.models.worker_facts import WorkerFacts
 from maskmill.pipeline.prelabel.job import describe_network
@@ -73,6 +70,9 @@ class Trainer(Protocol):
             RunFailed: training stopped before its end.
         """
 
+    def threads(self, workers: Workers, count: int) -> int:
+        """On how many threads each of ``count`` workers trains, where nobody says otherwise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
@@ -129,11 +129,10 @@ class FinetuneJob:
         """
         facts = self._facts(plan, workers)
         threads = self.recipe.threads or plan.began.get("threads")
-        cores = workers.ask(os.cpu_count) if workers.elsewhere else os.cpu_count()
         resolved = {
             "device": facts.device,
             "precision": facts.precision,
-            "threads": threads or max(1, (cores or 1) // self.workers),
+            "threads": threads or self.trainer.threads(workers, self.workers),
             "torch": facts.torch_version,
         }
         identity = {**plan.identity, **resolved}
@@ -194,13 +193,16 @@ class FinetuneJob:
         precision = self.recipe.precision
         if precision == "auto":
             precision = began.get("precision", "auto")
-        how = {"device": device, "precision": precision, "untrained": self.wanted.untrained}
+        how: dict[str, Any] = {
+            "device": device,
+            "precision": precision,
+            "untrained": self.wanted.untrained,
+        }
         found: WorkerFacts | MaskmillError = workers.ask(
-            described,
+            partial(describe_network, **how),
             self.layout,
             replace(choice.spec, precisions=plan.spec.precisions),
             choice.weights_path,
-            how,
             on_gpu=workers.has_gpu and device != "cpu",
         )
         if isinstance(found, MaskmillError):
@@ -233,6 +235,7 @@ class FinetuneJob:
             spec=spec,
             recipe=recipe,
             fingerprint=record.fingerprint,
+            inputs=identity["inputs"],
             epochs=epochs,
             crop=crop,
             learning_rate=default_rate(recipe, knows_all=knows_all(plan.choice, labels)),
@@ -251,11 +254,10 @@ class FinetuneJob:
         labels = plan.data.mapping.target
         found = {role: census(self.layout, role, len(labels.classes)) for role in (TRAIN, VALIDATE)}
         failed = sum(one.failed for one in found.values())
-        check_counts(
-            {role: one.samples for role, one in found.items()},
-            plan.roles,
-            failed=f" ({failed} samples failed; their rows say why)" if failed else "",
-        )
+        first = next((one.first_failure for one in found.values() if one.failed), "")
+        counts = {role: one.samples for role, one in found.items()}
+        why = f" ({failed} samples failed, the first: {first})" if failed else ""
+        check_counts(counts, plan.roles, failed=why)
         for role, one in found.items():
             named = zip(labels.names, one.pixels, strict=True)
             missing = [name for name, count in named if not count]
@@ -273,13 +275,6 @@ class FinetuneJob:
             "began_with": asdict(self.wanted),
             **{name: plan.identity[name] for name in plan.identity if name != "inputs"},
         }
-
-
-def described(
-    layout: RunLayout, spec: ModelSpec, weights: Path | None, how: Mapping[str, Any]
-) -> WorkerFacts | MaskmillError:
-    """What a worker finds of the network it is to train; see :func:`describe_worker`."""
-    return describe_network(layout, spec, weights, **how)
 
 
 def knows_all(choice: ModelChoice, labels: LabelMap) -> bool:

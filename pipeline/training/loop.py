@@ -110,7 +110,9 @@ class Training:
 
     def _steps(self, tell: Tell) -> None:
         task = self.task
-        batches = batches_ahead(self._maker(), self.progress.step, task.steps)
+        # On a GPU the cores are free for pictures; on cores they are the network's.
+        threads = task.threads if task.device == "cuda" else 1
+        batches = batches_ahead(self._maker(), self.progress.step, task.steps, threads=threads)
         while not self.progress.ended:
             started = time.perf_counter()
             batch = next(batches, None)

@@ -13,6 +13,7 @@ from maskmill.pipeline.metrics.intervals import Bootstrap, interval_of
 from maskmill.pipeline.metrics.registry import METRICS
 from maskmill.pipeline.metrics.totals import TotalsLayout
 from maskmill.pipeline.models.model_folder import CARD, WEIGHTS, spec_document
+from maskmill.pipeline.runs.identity import deciding_settings
 from maskmill.pipeline.runs.record import tool_version
 from maskmill.pipeline.training.checkpoint import (
     Progress,
@@ -28,6 +29,12 @@ FOLDER: Final = "model"
 LABELS: Final = "labels.json"
 PAGE: Final = "README.md"
 REPORT: Final = "report.html"
+
+_TOLD: Final = (
+    "data", "data_manifest", "samples", "steps", "best_epoch", "best", "kept_epoch", "kept",
+    "tool_version",
+)  # fmt: skip
+"""Facts that stand in the sentences of the card, and not among its settings."""
 
 
 class Reporter(Protocol):
@@ -120,10 +127,11 @@ def _scored(value: Any, drawn: Any) -> dict[str, float | None]:
 
 
 def _facts(task: TrainingTask, progress: Progress) -> dict[str, Any]:
-    recipe = task.recipe
+    """What was learnt from, how far it came, and every setting as it was in the end."""
     return {
         "fingerprint": task.fingerprint,
         "data": task.data.request.source,
+        "data_manifest": task.inputs,
         "samples": task.samples,
         "steps": progress.step,
         "epochs": task.epochs,
@@ -132,17 +140,25 @@ def _facts(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         "kept_epoch": progress.kept["epoch"] if progress.kept else None,
         "kept": progress.kept["monitor"] if progress.kept else None,
         "ended": progress.ended,
-        "monitor": recipe.monitor,
-        "seed": recipe.seed,
+        **_settings(task),
+        "tool_version": tool_version(),
+    }
+
+
+def _settings(task: TrainingTask) -> dict[str, Any]:
+    """As asked for, and what was left open as it was decided."""
+    return {
+        **deciding_settings(task.recipe),
+        "epochs": task.epochs,
+        "image_size": task.spec.preprocessing.size,
         "crop_size": task.crop,
-        "batch_size": recipe.batch_size,
         "learning_rate": task.learning_rate,
-        "optimizer": recipe.optimizer,
-        "loss": recipe.loss,
+        "warm_up": task.warm_up,
         "batch_norm": task.batch_norm,
         "precision": task.precision,
         "device": task.device,
-        "tool_version": tool_version(),
+        "threads": task.threads,
+        "workers": task.workers,
     }
 
 
@@ -176,7 +192,23 @@ def _page(card: Mapping[str, Any]) -> str:
             for name, score in card["scores"]["iou"].items()
         ),
     ]
+    lines += ["", *_setting_lines(training)]
     return "\n".join(lines) + "\n"
+
+
+def _setting_lines(training: Mapping[str, Any]) -> list[str]:
+    return [
+        f"Data: {training['data']}; in all {training['data_manifest']} (the manifest's sha256).",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {name} | {_cell(training[name])} |" for name in training if name not in _TOLD),
+    ]
+
+
+def _cell(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text.replace("|", "\\|")
 
 
 def _choice(training: Mapping[str, Any]) -> str:
@@ -191,8 +223,8 @@ def _choice(training: Mapping[str, Any]) -> str:
 
 def _score_line(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     low, high = (_shown(after[end]) for end in ("low", "high"))
-    cell = name.replace("|", "\\|")
-    return f"| {cell} | {_shown(before['value'])} | {_shown(after['value'])} | {low} to {high} |"
+    old, new = (_shown(one["value"]) for one in (before, after))
+    return f"| {_cell(name)} | {old} | {new} | {low} to {high} |"
 
 
 def _shown(value: float | None) -> str:

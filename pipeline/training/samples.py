@@ -134,7 +134,8 @@ class CheckSamples:
 class Census:
     """What the good samples of a role hold.
 
-    ``seen_in`` are the valid pixels of the masks that have a class.
+    ``seen_in`` are the valid pixels of the masks that have a class; ``first_failure`` is why the
+    first failed sample did, '' without any.
     """
 
     samples: int
@@ -142,6 +143,7 @@ class Census:
     pixels: npt.NDArray[np.int64]  # (C,)
     seen_in: npt.NDArray[np.int64]  # (C,)
     longest_side: int  # pixels, the median over the pictures; 0 without any
+    first_failure: str
 
 
 def census(layout: RunLayout, role: str, num_classes: int) -> Census:
@@ -149,14 +151,17 @@ def census(layout: RunLayout, role: str, num_classes: int) -> Census:
     counts = np.zeros((2, num_classes), dtype=np.int64)
     found: Counter[str] = Counter()
     sides: Counter[int] = Counter()
-    for table in layout.committed_rows(["role", "status", "classes", "width", "height"]):
+    first = ""
+    columns = ["role", "status", "classes", "width", "height", "error_message"]
+    for table in layout.committed_rows(columns):
         for row in table.to_pylist():
             if row["role"] == role:
                 found[row["status"]] += 1
+                first = first or row["error_message"] or ""
                 _add(counts, row["classes"] or ())
                 sides[max(row["width"] or 0, row["height"] or 0)] += row["status"] == "ok"
     median = int(np.median(list(sides.elements()))) if found["ok"] else 0
-    return Census(found["ok"], found["failed"], counts[0], counts[1], median)
+    return Census(found["ok"], found["failed"], counts[0], counts[1], median, first)
 
 
 def _add(counts: npt.NDArray[np.int64], classes: Iterable[Mapping[str, int]]) -> None:

@@ -1,20 +1,20 @@
 """Validation pictures to look at: truth, what the model said before, and what it says now."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from torch import nn
 
 from maskmill.pipeline.models.loading import build_network
-from maskmill.pipeline.models.torch_settings import best_device, exact_settings
 from maskmill.pipeline.models.weights.staging import local_weights
 from maskmill.pipeline.training.checkpoint import Progress, load_kept, validation_rows
+from maskmill.pipeline.training.comparison import Moment, comparison
 from maskmill.pipeline.training.network import beginning
 from maskmill.pipeline.training.pairs import PairReader
 from maskmill.pipeline.training.samples import VALIDATE
 from maskmill.pipeline.training.task import Entries, TrainingTask
-from maskmill.pipeline.training.validation import Validator
 from maskmill.schemas.arrays import LabelMask, RgbImage
 from maskmill.schemas.errors import FileFailure
 
@@ -47,17 +47,19 @@ def worst_pictures(task: TrainingTask, progress: Progress, most: int = PICTURES)
     known = [key for key, value in after.items() if value is not None]
     chosen = sorted(known, key=lambda key: (after[key], key))[:most]
     entries = {entry["key"]: entry for entry in Entries(task.layout, VALIDATE)}
-    device = task.device if task.device == best_device() else "cpu"
-    with exact_settings(task.threads):
-        networks = [one.eval().to(device) for one in _networks(task, progress.kept)]
-        validator = _validator(task, device)
-        for key in chosen:
-            try:
-                pair = validator.pairs(entries[key])
-            except FileFailure:
-                continue
-            masks = [validator.predict(network, pair.pixels) for network in networks]
-            yield Shown(key, before.get(key), after[key], pair.pixels, pair.mask, *masks)
+    recipe = task.recipe
+    pairs = PairReader(plan=task.data, resize=recipe.resize, max_pixels=recipe.max_pixels)
+    compared = comparison(
+        task.spec, task.labels, pairs, partial(_network, task, int(progress.kept["step"])),
+        device=task.device, precision=task.precision, threads=task.threads,
+    )  # fmt: skip
+    for key in chosen:
+        try:
+            pair = pairs(entries[key])
+        except FileFailure:
+            continue
+        masks = (compared.mask(moment, pair.pixels) for moment in ("before", "after"))
+        yield Shown(key, before.get(key), after[key], pair.pixels, pair.mask, *masks)
 
 
 def _scores(task: TrainingTask, epoch: int) -> dict[str, float | None]:
@@ -65,21 +67,11 @@ def _scores(task: TrainingTask, epoch: int) -> dict[str, float | None]:
     return dict(zip(rows["key"].to_pylist(), rows["miou"].to_pylist(), strict=True))
 
 
-def _networks(task: TrainingTask, kept: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
-    """As it began, and as it is kept."""
-    weights = local_weights(task.layout, task.choice.weights_path)
-    begun = beginning(task.choice, weights, task.spec, task.labels, task.recipe.seed)
+def _network(task: TrainingTask, kept_step: int, moment: Moment) -> nn.Module:
+    """As it began, or as it is kept."""
+    if moment == "before":
+        weights = local_weights(task.layout, task.choice.weights_path)
+        return beginning(task.choice, weights, task.spec, task.labels, task.recipe.seed).network
     trained = build_network(task.spec, len(task.labels.classes))
-    trained.load_state_dict(load_kept(task.layout, int(kept["step"])))
-    return begun.network, trained
-
-
-def _validator(task: TrainingTask, device: str) -> Validator:
-    recipe = task.recipe
-    return Validator(
-        spec=task.spec,
-        labels=task.labels,
-        pairs=PairReader(plan=task.data, resize=recipe.resize, max_pixels=recipe.max_pixels),
-        device=device,
-        precision=task.precision if device == task.device else "fp32",
-    )
+    trained.load_state_dict(load_kept(task.layout, kept_step))
+    return trained

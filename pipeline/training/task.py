@@ -19,7 +19,8 @@ from maskmill.schemas.labels import LabelMap
 class TrainingTask:
     """A training whose every setting is known.
 
-    ``spec`` is the model that comes out. ``crop`` is in pixels; ``steps`` in all; ``workers`` how
+    ``spec`` is the model that comes out; ``inputs`` says how many samples the data had, and the
+    hash of their manifest. ``crop`` is in pixels; ``steps`` in all; ``workers`` how
     many train together. ``class_weights`` are (C,) or None.
     """
 
@@ -29,6 +30,7 @@ class TrainingTask:
     spec: ModelSpec
     recipe: Recipe
     fingerprint: str
+    inputs: str
     epochs: int
     crop: int
     learning_rate: float

@@ -53,6 +53,7 @@ def steps() -> dict[str, Step]:
     """All of them, in their order."""
     import answers
     import rates
+    import replays
     import whole_job
 
     return {
@@ -61,6 +62,7 @@ def steps() -> dict[str, Step]:
         "hashes": answers.hashes,
         "labels": answers.labels,
         "rates": rates.rates,
+        "graphs": replays.graphs,
         "stages": rates.stages,
         "exhaustion": rates.exhaustion,
         "job": whole_job.shares,

@@ -25,25 +25,6 @@ class FakeEvent:
         return 0.0
 
 
-class FakeStream:
-    def wait_stream(self, _: "FakeStream") -> None:
-        pass
-
-
-class FakeGraph:
-    """A graph that counts how often it was replayed."""
-
-    replays = 0
-
-    def replay(self) -> None:
-        FakeGraph.replays += 1
-
-
-@contextmanager
-def nothing(*_: Any, **__: Any) -> Iterator[None]:
-    yield
-
-
 @contextmanager
 def fake_device() -> Iterator[FakeGpu]:
     """Within the block every step of accept.py but those of whole jobs can be done."""
@@ -54,12 +35,7 @@ def fake_device() -> Iterator[FakeGpu]:
             "max_memory_allocated": lambda *_: 3 << 20,
             "reset_peak_memory_stats": lambda *_: None,
             "mem_get_info": lambda *_: (8 << 20, 1 << 34),
-            "current_stream": FakeStream,
-            "stream": nothing,
-            "graph": nothing,
             "Event": FakeEvent,
-            "Stream": FakeStream,
-            "CUDAGraph": FakeGraph,
         }.items():
             patch.setattr(torch.cuda, name, answer)
         yield gpu

@@ -65,19 +65,31 @@ class Setting:
         """What the device computes in."""
         return ("fp32", "fp16", "bf16") if self.is_gpu else ("fp32", "bf16")
 
-    def segmenter(self, precision: str, group_size: int, device: str | None = None) -> Any:
-        """The default model, with its weights where they are, else with random ones."""
+    def segmenter(
+        self,
+        precision: str,
+        group_size: int,
+        device: str | None = None,
+        *,
+        name: str | None = None,
+        graphs: bool = False,
+    ) -> Any:
+        """The default model, with its weights where they are, else with random ones.
+
+        Another one, by its name, has random weights.
+        """
         from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
         from maskmill.pipeline.models.segmenter import Segmenter
 
-        weights = self.weights_path()
+        weights = None if name else self.weights_path()
         return Segmenter(
-            MODELS[DEFAULT_MODEL],
+            MODELS[name or DEFAULT_MODEL],
             weights,
             device=device or self.needs_device(),
             precision=precision,
             group_size=group_size,
             untrained=weights is None,
+            graphs=graphs,
         )
 
     def weights_path(self) -> Path | None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.gpu.fake_device import FakeGraph, fake_device, smaller_than
+from tests.gpu.fake_device import fake_device, smaller_than
+from tests.pipeline.models.fake_cuda import FakeGpu, fake_cuda
 
 SCRIPT = Path(__file__).with_name("accept.py")
 STEPS = [
-    "versions", "tests", "hashes", "labels", "rates", "stages", "exhaustion", "job",
+    "versions", "tests", "hashes", "labels", "rates", "graphs", "stages", "exhaustion", "job",
     "kill and resume",
 ]  # fmt: skip
 NEEDLESS = ("ray", "tflite", "pycocotools", "timm", "pytest")
@@ -59,6 +60,7 @@ def test_a_rehearsal_on_the_cpu_needs_none_of_what_a_bare_machine_lacks(tmp_path
     assert found["rates"]["result"]["as the worker"]["2"]["images_per_second"] > 0
     assert set(found["stages"]["result"]) >= {"prepare", "upload and normalise", "label"}
     assert "needs a GPU" in found["exhaustion"]["skipped"]
+    assert "needs a GPU" in found["graphs"]["skipped"]
     assert found["job"]["skipped"] == "ray is not installed here"
 
 
@@ -105,10 +107,53 @@ def test_the_steps_of_a_gpu_run_on_one_that_computes_nothing(tmp_path, monkeypat
     assert {"as the worker", "autocast fp16", "half, graph"} < set(kinds)
     failed = {kind: groups for kind, groups in kinds.items() if "failed" in str(groups)}
     assert failed == {}
-    assert FakeGraph.replays > 0
+    assert gpu.replays > 0
+    replayed = found["graphs"]["result"]
+    assert replayed.pop("holds")
+    assert list(replayed) == [
+        "default, auto, 1",
+        "default, auto, 2",
+        "default, fp32, 1",
+        "default, fp32, 2",
+    ]
+    for one in replayed.values():
+        assert (one["equal"], one["left_out"]) == (True, None)
+        assert one["called_ms"] > 0 and one["replayed_ms"] > 0
     assert found["exhaustion"]["result"] == {
         "holds": True, "halved": 64, "failed": 0, "same_afterwards": True,
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gpu", "left_out"),
+    [
+        (FakeGpu(same_bits=False), "a replay said something else than the network itself"),
+        (FakeGpu(graph_failure=torch.OutOfMemoryError("CUDA out of memory")), "CUDA out of memory"),
+    ],
+)
+def test_what_is_not_replayed_is_told_with_its_reason(tmp_path, monkeypatch, gpu, left_out):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    script, replays = (importlib.import_module(name) for name in ("accept", "replays"))
+    monkeypatch.setattr(replays, "GROUPS", (2,))
+    monkeypatch.setenv("MASKMILL_CACHE", str(tmp_path))
+    setting = script.Setting(device="cuda", quick=True)
+    with fake_cuda(gpu):
+        found = replays.graphs(setting)
+    assert found.pop("holds")
+    assert {one["left_out"] for one in found.values()} == {left_out}
+
+
+@pytest.mark.slow
+def test_a_replay_that_says_something_else_fails_the_step(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    script, replays = (importlib.import_module(name) for name in ("accept", "replays"))
+    monkeypatch.setattr(replays, "GROUPS", (2,))
+    monkeypatch.setenv("MASKMILL_CACHE", str(tmp_path))
+    said = iter(range(100))
+    monkeypatch.setattr(replays, "hash_of", lambda _: next(said))
+    with fake_cuda():
+        assert not replays.graphs(script.Setting(device="cuda", quick=True))["holds"]
 
 
 @pytest.mark.slow

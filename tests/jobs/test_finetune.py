@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from maskmill.jobs.cli import main
+from maskmill.pipeline.training.recipe import Recipe
 from tests.made_set import LABELS, write_made_set
 
 MODEL = "deeplabv3_mobilenetv2_x05_voc"
@@ -22,6 +24,9 @@ SMALL = (
     "--precision", "fp32", "--threads", "1", "--validation-share", "0.3",
 )  # fmt: skip
 """A network without weights on small pictures: quick, and needs no network to fetch from."""
+
+LEFT_OPEN = {"epochs", "learning_rate", "warm_up", "batch_norm"}
+"""Settings that the command decides by itself unless they are given."""
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +71,19 @@ def test_the_run_tells_all_of_itself(trained) -> None:
     assert [row["step"] for row in steps_of(trained)] == list(range(1, 2 * per_epoch + 1))
     epochs = {row["epoch"] for row in pq.read_table(trained / "rows" / "validation").to_pylist()}
     assert epochs == {0, 1, 2}
+
+
+def test_the_card_names_data_and_settings_as_they_were_in_the_end(trained) -> None:
+    identity = json.loads((trained / "run.json").read_text())["identity"]
+    told = json.loads((trained / "model" / "model.json").read_text())["training"]
+    page = (trained / "model" / "README.md").read_text()
+    assert told["data_manifest"] == identity["inputs"] and identity["inputs"] in page
+    asked = {one.name for one in fields(Recipe)} & set(identity)
+    assert asked and all(told[name] == identity[name] for name in asked - LEFT_OPEN)
+    assert [told[name] for name in ("epochs", "warm_up", "batch_norm")] == [2, 0, "train"]
+    rate = max(row["rate"] for row in steps_of(trained))
+    assert told["learning_rate"] == rate and f"| learning_rate | {rate} |" in page
+    assert "| scales | 0.5, 2.0 |" in page
 
 
 def test_scores_of_the_card_are_those_of_the_masks_that_prelabel_makes(

@@ -1,11 +1,15 @@
 """CamVid: pictures in ``<subset>/``, masks in ``<subset>annot/``, colours in label_colors.txt.
 
-Facts: CVAT's format-camvid.md, datumaro's camvid_format.py.
+Facts: CVAT's format-camvid.md, datumaro's camvid_format.py; SegNet's tutorial, whose CamVid has no
+list of classes: eleven, and value 11 for what is unlabelled.
 """
 
 import posixpath
 import re
+from dataclasses import replace
 from typing import Final
+
+import numpy as np
 
 from maskmill.pipeline.datasets.backgrounds import labels_with_first_background, without_ignore
 from maskmill.pipeline.datasets.class_lists import class_list, read_labels
@@ -25,28 +29,34 @@ from maskmill.pipeline.datasets.samples import (
     DatasetWriter,
     FinishedSamples,
     OutputFolder,
+    ReadContext,
     ReadOptions,
     Sample,
+    SampleItem,
     Target,
     WriteContext,
     Written,
 )
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.datasets.vocabulary import labels_or
+from maskmill.pipeline.masks.picture import open_picture
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
-from maskmill.schemas.labels import LabelMap, builtin
+from maskmill.schemas.labels import LabelClass, LabelMap, builtin
 
 COLORS: Final = "label_colors.txt"
 DEFAULT_SUBSET: Final = "default"
 CAMVID_FRAME: Final = r"(?:0001TP|0006R0|0016E5|Seq05VD)_\w+?"
 """What CamVid calls its frames: without a class list, masks so called are CamVid's."""
+SEGNET: Final = "camvid11"
+UNLABELLED: Final = 11
+"""What SegNet's masks hold where no class is; with us that is ignore."""
 
 
 def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
     """Every mask of the ``*annot`` folders.
 
-    Labels: label_colors.txt or another class list, ``--labels``, CamVid's own where masks are in
-    colours and called as its frames.
+    Labels: label_colors.txt or another class list, ``--labels``, CamVid's own where masks are
+    called as its frames and in colours, or SegNet's grey values.
 
     Raises:
         DocumentFailure: no such folder, or a broken label_colors.txt.
@@ -64,7 +74,29 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
             ErrorCode.MALFORMED, f"{tree.uri} holds no folder whose name ends in 'annot'"
         )
     items = ItemSpool(item for subset in subsets for item in _subset_items(tree, options, subset))
-    return DatasetIndex(labels=_labels(tree, options, items[0].payload["mask"]), items=items)
+    mask = items[0].payload["mask"]
+    if options.labels in (None, builtin(SEGNET)) and _is_segnet(tree, mask):
+        note = f"SegNet's CamVid: {SEGNET}'s classes, value {UNLABELLED} is ignore"
+        return DatasetIndex(
+            labels=builtin(SEGNET), items=items, extras={"segnet": True}, notes=(note,)
+        )
+    return DatasetIndex(labels=_labels(tree, options, mask), items=items)
+
+
+def read(item: SampleItem, context: ReadContext) -> Sample:
+    """The mask of an item; what SegNet's masks leave unlabelled becomes ignore.
+
+    Raises:
+        MaskFailure: not a mask of the label map.
+    """
+    if "segnet" not in context.extras:
+        return read_class_mask(item, context)
+    none = LabelClass(index=UNLABELLED, name="Unlabelled", color=(0, 0, 0), category_id=12)
+    wide = replace(context.labels, classes=(*context.labels.classes, none))
+    sample = read_class_mask(item, replace(context, labels=wide))
+    mask = sample.mask.copy()
+    mask[mask == UNLABELLED] = context.labels.ignore_index
+    return replace(sample, mask=mask, labels=context.labels)
 
 
 def write(sample: Sample, target: Target, context: WriteContext) -> Written:
@@ -119,6 +151,16 @@ def _subset_items(tree: FileTree, options: ReadOptions, subset: str) -> ItemSpoo
     )
 
 
+def _is_segnet(tree: FileTree, mask: str) -> bool:
+    """True where no file names the classes and a mask has SegNet's name, mode and values."""
+    if re.search(rf"/{CAMVID_FRAME}\.png$", mask) is None or mask.endswith("_L.png"):
+        return False
+    if COLORS in tree.names() or class_list(tree) is not None:
+        return False
+    picture = open_picture(tree.read(mask), name=mask).image
+    return picture.mode == "L" and int(np.asarray(picture).max()) <= UNLABELLED
+
+
 def _labels(tree: FileTree, options: ReadOptions, mask: str) -> LabelMap:
     if COLORS in tree.names():
         return read_labels(tree, COLORS, kind="label_colors")
@@ -132,14 +174,25 @@ def _labels(tree: FileTree, options: ReadOptions, mask: str) -> LabelMap:
 
 
 def recognise(tree: FileTree) -> str | None:
-    """``label_colors.txt`` beside folders that end in ``annot``."""
-    folders = {name.split("/", 1)[0] for name in tree.names() if "/" in name}
-    has_masks = any(folder.endswith("annot") for folder in folders)
-    return f"{COLORS} beside folders …annot" if has_masks and COLORS in tree.tops() else None
+    """Folders ``…annot`` beside ``label_colors.txt``, or beside pictures called as their masks."""
+    names = [name.split("/", 1) for name in tree.names() if "/" in name]
+    folders = {folder for folder, _ in names}
+    annot = sorted(folder for folder in folders if folder.endswith("annot"))
+    if annot and COLORS in tree.tops():
+        return f"{COLORS} beside folders …annot"
+    for folder in annot:
+        subset = folder.removesuffix("annot")
+        masks, pictures = (
+            {posixpath.splitext(name)[0] for top, name in names if top == one}
+            for one in (folder, subset)
+        )
+        if masks & pictures:
+            return f"{subset}/ beside {folder}/, with files of the same names"
+    return None
 
 
 CAMVID = DatasetFormat(
-    reader=DatasetReader(index, read_class_mask),
+    reader=DatasetReader(index, read),
     writer=DatasetWriter(write, finish),
     recogniser=recognise,
     max_classes=254,

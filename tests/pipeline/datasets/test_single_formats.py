@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from maskmill.pipeline.datasets.samples import Sample
+from maskmill.pipeline.datasets.recognition import recognise
+from maskmill.pipeline.datasets.registry import DATASET_FORMATS
+from maskmill.pipeline.datasets.samples import ReadOptions, Sample
+from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 from maskmill.schemas.labels import LabelMap, builtin
 from maskmill.schemas.tables.prelabel import METADATA
@@ -175,11 +178,41 @@ def test_splits_and_lists_come_back(tmp_path: Path) -> None:
             samples, tmp_path / name, name, pictures=True,
             split_of=lambda key, one=first, two=second: one if key < "2" else two,
         )  # fmt: skip
-        from maskmill.pipeline.datasets.registry import DATASET_FORMATS
-        from maskmill.pipeline.datasets.samples import ReadOptions
-        from maskmill.pipeline.datasets.trees import open_tree
-
         reader = DATASET_FORMATS[name].load_reader()
         index = reader.index(open_tree(str(tmp_path / name)), ReadOptions(labels=LABELS))
         found = {item.key.split(".")[0]: item.split for item in index.items}
         assert found == {"0": first, "1": first, "2": second, "3": second}, name
+
+
+def test_camvid_of_segnet_is_read_as_it_is_published(tmp_path: Path) -> None:
+    """Grey indices without any list: eleven classes by its names and values, 11 is ignore."""
+    masks = {"train": "0001TP_006690", "val": "0016E5_07959", "test": "Seq05VD_f00000"}
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for split, frame in masks.items():
+        for folder in (tmp_path / f"{split}annot", tmp_path / split):
+            folder.mkdir()
+            Image.fromarray(stored).save(folder / f"{frame}.png")
+    tree = open_tree(str(tmp_path))
+    found = recognise(tree)
+    assert found is not None and found.format == "camvid"
+    index = DATASET_FORMATS["camvid"].load_reader().index(tree, ReadOptions())
+    assert {item.key: item.split for item in index.items} == {
+        f"{frame}.png": split for split, frame in masks.items()
+    }
+    assert "11 is ignore" in index.notes[0] and index.labels == builtin("camvid11")
+    for one in read_dataset(tmp_path, "camvid"):
+        assert one.labels == builtin("camvid11") and one.image
+        np.testing.assert_array_equal(one.mask, np.where(stored == 11, 255, stored))
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefghijkl"))  # a list comes first
+    assert {one.labels.names for one in read_dataset(tmp_path, "camvid")} == {tuple("abcdefghijkl")}
+
+
+@pytest.mark.parametrize(("name", "value"), [("0001TP_006690", 12), ("frame_1", 11)])
+def test_other_grey_masks_beside_pictures_are_not_segnets(
+    tmp_path: Path, name: str, value: int
+) -> None:
+    for folder in ("trainannot", "train"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((2, 2), value, np.uint8)).save(tmp_path / folder / f"{name}.png")
+    with pytest.raises(SettingsError, match="--labels"):
+        read_dataset(tmp_path, "camvid")

@@ -53,7 +53,7 @@ NAMED = {
     "camvid without its list": Told(folders.camvid_without_list, "camvid", "color",
                                     "LabeledApproved_full/*", colors_of("camvid"),
                                     "the built-in map camvid"),
-    "camvid of SegNet": Told(folders.camvid_of_segnet, "camvid of SegNet", "indexed",
+    "camvid of SegNet": Told(folders.camvid_of_segnet, "camvid of SegNet", "camvid",
                              "trainannot/*", names_of("camvid11"), "the built-in map camvid11"),
     "cityscapes": Told(folders.cityscapes, "cityscapes labelIds", "cityscapes", "**/*_labelIds.png",
                        names_of("cityscapes_labelids"), "the built-in map cityscapes_labelids"),

@@ -19,7 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_EMPTY = torch.empty
+_EMPTY, _EQUAL = torch.empty, torch.equal
 CONVOLUTION = "aten.conv2d.default"
 
 
@@ -73,7 +73,12 @@ def _moved(module: nn.Module, change: Any, recurse: bool = True) -> nn.Module:
 
 @dataclass(kw_only=True)
 class FakeGpu:
-    """What the device says of itself, and what was asked of it. ``lost``: nothing answers."""
+    """What the device says of itself, and what was asked of it. ``lost``: nothing answers.
+
+    ``graph_failure`` is raised while a CUDA graph is recorded, after which nothing answers where
+    ``graphs_lose_it``; ``replay_failure`` by a replay. ``same_bits`` is what comparing tensors of
+    a device that computes nothing gives.
+    """
 
     name: str = "Some GPU"
     bf16: bool = True
@@ -81,6 +86,12 @@ class FakeGpu:
     share: float | None = None
     synchronisations: int = 0
     pinned: int = 0
+    graph_failure: Exception | None = None
+    graphs_lose_it: bool = False
+    replay_failure: Exception | None = None
+    same_bits: bool = True
+    recorded: int = 0
+    replays: int = 0
 
     def synchronize(self, *_: Any) -> None:
         self.synchronisations += 1
@@ -92,8 +103,39 @@ class FakeGpu:
         self.pinned += bool(pin_memory)
         return _EMPTY(*size, **options)
 
+    def equal(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+        """``torch.equal``: of values that nobody has computed."""
+        fake = isinstance(one, FakeTensor) or isinstance(other, FakeTensor)
+        return self.same_bits if fake else _EQUAL(one, other)
+
+    @contextmanager
+    def graph(self, *_: Any, **__: Any) -> Iterator[None]:
+        """``torch.cuda.graph``."""
+        yield
+        if self.graph_failure is not None:
+            self.lost = self.graphs_lose_it
+            raise self.graph_failure
+        self.recorded += 1
+
+    def replay(self) -> None:
+        self.replays += 1
+        if self.replay_failure is not None and self.replays > 2 * self.recorded:  # not the trial's
+            raise self.replay_failure
+
     def keep_to(self, share: float, *_: Any) -> None:
         self.share = share
+
+
+class FakeStream:
+    """A stream in which nothing is ever at work."""
+
+    def wait_stream(self, _: "FakeStream") -> None:
+        pass
+
+
+@contextmanager
+def nothing(*_: Any, **__: Any) -> Iterator[None]:
+    yield
 
 
 def answer_for(gpu: FakeGpu, patch: pytest.MonkeyPatch) -> None:
@@ -106,6 +148,12 @@ def answer_for(gpu: FakeGpu, patch: pytest.MonkeyPatch) -> None:
         "synchronize": gpu.synchronize,
         "empty_cache": lambda: None,
         "set_per_process_memory_fraction": gpu.keep_to,
+        "current_stream": FakeStream,
+        "stream": nothing,
+        "Stream": FakeStream,
+        "graph": gpu.graph,
+        "graph_pool_handle": lambda: (0, 1),
+        "CUDAGraph": lambda: SimpleNamespace(replay=gpu.replay),
     }.items():
         patch.setattr(torch.cuda, name, answer)
     patch.setattr(torch.version, "cuda", "13.0")
@@ -129,6 +177,7 @@ def fake_cuda(gpu: FakeGpu | None = None) -> Iterator[FakeGpu]:
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
         answer_for(gpu, patch)
         patch.setattr(torch, "empty", gpu.empty)
+        patch.setattr(torch, "equal", gpu.equal)
         patch.setattr(torch.Tensor, "numpy", numpy)
         patch.setattr(nn.Module, "_apply", _moved)
         for name in ("benchmark", "deterministic", "allow_tf32"):

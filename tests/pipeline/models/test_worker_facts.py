@@ -20,7 +20,7 @@ SPEC = MODELS["deeplabv3_mobilenet_v3_large"]
 
 
 def asked(device: str | None) -> WorkerFacts | Exception:
-    return describe_worker(SPEC, None, device=device, precision="fp32", untrained=True)
+    return describe_worker(limited(1), None, device=device, precision="fp32", untrained=True)
 
 
 @pytest.fixture
@@ -114,6 +114,28 @@ def test_a_gpu_that_cannot_run_the_network_is_refused_with_node_and_reason(failu
     assert isinstance(refusal, SettingsError)
     assert "cannot run the network on its GPU, Some GPU, 7" in str(refusal)
     assert said in str(refusal) and "CUDA kernel errors" not in str(refusal)
+
+
+def test_graphs_are_for_workers_whose_replays_say_the_same(gpu):
+    facts = tried(limited(8))
+    assert (facts.graphs, facts.notes, gpu.recorded) == (True, (), 1)
+    gpu.same_bits = False
+    other = tried(limited(8))
+    assert (other.graphs, other.fitting_group) == (False, 8)
+    assert other.notes == ("no CUDA graphs: a replay said something else than the network itself",)
+    gpu.graph_failure = torch.OutOfMemoryError("CUDA out of memory")
+    assert tried(limited(8)).notes == ("no CUDA graphs: CUDA out of memory",)
+    agreed = agreed_facts([facts, other, other])
+    assert (agreed.graphs, agreed.notes) == (False, other.notes)
+    assert agreed_facts([facts, facts]).graphs
+
+
+def test_a_gpu_that_the_recording_costs_the_facts_is_used_without_graphs():
+    failure = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    with fake_cuda(FakeGpu(graph_failure=failure, graphs_lose_it=True)):
+        facts = tried(limited(8))
+    assert (facts.graphs, facts.fitting_group) == (False, 8)
+    assert "no CUDA graphs: the GPU is lost to this process" in facts.notes[0]
 
 
 def test_what_all_workers_said_is_one_kind_and_the_smallest_memory(gpu):

@@ -73,12 +73,25 @@ def test_the_identity_names_the_gpu_and_the_group_that_was_asked_for(source, tmp
     plan = resolved(source, tmp_path, FACTS, small, batch_size=8)
     assert (plan.identity["gpu"], plan.identity["group_size"]) == ("Some GPU", 8)
     assert "driver" not in plan.identity and "fitting_group" not in plan.identity
-    told = {"gpu": "Some GPU", "driver": "12.8, 13.2", "fitting_group": 2}
+    told = {"gpu": "Some GPU", "driver": "12.8, 13.2", "fitting_group": 2, "graphs": False}
     assert plan.facts["workers"] == told
     (note,) = plan.notes
     assert note.startswith("the GPU's memory holds 2 pictures at once, not 8")
     assert "--batch-size 2 in a new output folder" in note
     assert resolved(source, tmp_path, FACTS).notes == ()
+
+
+def test_the_network_is_given_to_workers_with_graphs_where_all_can_replay_them(source, tmp_path):
+    """They change no bit, so a run begun without goes on with them."""
+    able = replace(FACTS, graphs=True)
+    found = {}
+    for name, answers in {"all": (able, able), "one": (able, FACTS)}.items():
+        plan = resolved(source, tmp_path, *answers)
+        job = PrelabelJob(PrelabelSettings(source=str(source), out=str(tmp_path / "out")))
+        _, predict, _ = job.stages(plan, "session")
+        found[name] = (predict.open.keywords["settings"].graphs, plan.facts["workers"]["graphs"])
+        assert plan.identity == resolved(source, tmp_path, FACTS).identity
+    assert found == {"all": (True, True), "one": (False, False)}
 
 
 def test_workers_with_different_gpus_are_refused(source, tmp_path):

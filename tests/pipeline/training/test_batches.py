@@ -1,5 +1,7 @@
 """What a step learns from: who is in it, how pictures are cut, and that chance is repeatable."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.training.augmentation import Augmentation
-from maskmill.pipeline.training.batches import BatchMaker, Sampler, batches_ahead, seeded
+from maskmill.pipeline.training.batches import Batch, BatchMaker, Sampler, batches_ahead, seeded
 from maskmill.pipeline.training.gridding import logits_at
 from maskmill.pipeline.training.pairs import Pair, nearest
 from maskmill.pipeline.views.preprocessing import Preprocessing
@@ -109,6 +111,18 @@ def test_batches_come_in_order_whenever_one_begins() -> None:
     later = list(batches_ahead(maker(), 4, 6))
     assert len(whole) == 6
     assert all(torch.equal(a.images, b.images) for a, b in zip(whole[4:], later, strict=True))
+
+
+def test_threads_make_batches_side_by_side_and_they_come_in_order() -> None:
+    meeting, make = threading.Barrier(4), maker()
+
+    def made_together(step: int) -> Batch:
+        meeting.wait(60)
+        return make(step)
+
+    together = list(batches_ahead(made_together, 0, 8, threads=4))
+    for one, other in zip(together, batches_ahead(make, 0, 8), strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.truth, other.truth)
 
 
 def test_nearest_takes_the_pixel_under_the_centre() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from maskmill.jobs.engines.choice import RunOptions
 from maskmill.jobs.run import run
-from maskmill.jobs.training import train_here
+from maskmill.jobs.training import LocalTrainer
 from maskmill.pipeline.convert.conversion import ConversionRequest
 from maskmill.pipeline.models.torch_settings import exact_settings
 from maskmill.pipeline.training.batch_norm import set_batch_norm, synchronise
@@ -91,7 +91,7 @@ def shared(tmp_path_factory) -> dict[str, object]:
     def train_by_two(task: object, workers: object, say: object) -> None:
         found["computed"] = on_two_workers(train_and_compute, task)
 
-    for workers, trainer in ((1, train_here), (2, train_by_two)):
+    for workers, trainer in ((1, LocalTrainer()), (2, train_by_two)):
         out = tmp_path_factory.mktemp("out") / "out"
         job = FinetuneJob(
             request=ConversionRequest(source=str(data), from_format="auto", to_format="indexed"),
