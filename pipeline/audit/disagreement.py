@@ -15,6 +15,8 @@ MIN_REGION_PIXELS = 32
 MAX_REGIONS = 8  # per pair of masks, largest first
 CORE_DEPTH = 3  # pixels; what is closer to a region's edge may be the usual dispute over borders
 
+_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+_DEEP = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
 
 Places = npt.NDArray[np.int64]
 """(N,) rows or columns of runs of pixels, their lengths, or numbers of runs and pairs."""
@@ -155,9 +157,8 @@ def _core_pixels(region: npt.NDArray[np.uint8]) -> int:
     height, width = region.shape  # what lies beyond counts as outside, at the picture's edge too
     padded = np.zeros((height + 2 * CORE_DEPTH, width + 2 * CORE_DEPTH), dtype=np.uint8)
     padded[CORE_DEPTH:-CORE_DEPTH, CORE_DEPTH:-CORE_DEPTH] = region
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
-    square = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
-    return int(np.count_nonzero(padded & cv2.erode(closed, square)))
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _NEIGHBOURS)
+    return int(np.count_nonzero(padded & cv2.erode(closed, _DEEP)))
 
 
 def suspicion(region: Region, reliability: npt.NDArray[np.float64]) -> float:

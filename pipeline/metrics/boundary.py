@@ -23,7 +23,7 @@ BAND_WIDTH = 5  # of boundary-band IoU; one of the trimap widths
 DILATION_RATIO = 0.02  # of the image diagonal; Cheng et al. 2021
 
 ClassPixels = npt.NDArray[np.int64]
-"""(C,) pixels per class."""
+"""(C,) or (N, K) pixels per class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +93,13 @@ def count_boundary_runs(runs: JointRuns, blocks: Blocks, num_classes: int) -> Bo
     counts = BoundaryCounts.empty(num_classes)
     present = runs.present()
     if present:
-        for name, (one, other, both) in _shares(runs, present, _near_planes(blocks)):
-            if isinstance(name, int):
-                row = TRIMAP_WIDTHS.index(name)
-                counts.trimap_intersection[row, present] = both
-                counts.trimap_union[row, present] = one + other - both
-            elif name == _BOTH:
-                counts.boundary_intersection[present] = both
-                counts.boundary_union[present] -= both
-            else:
-                counts.boundary_union[present] += one if name == _TRUTH else other
+        names, one, other, both = _shares(runs, present, _near_planes(blocks))
+        rows = [names.index(width) for width in TRIMAP_WIDTHS]
+        counts.trimap_intersection[:, present] = both[rows]
+        counts.trimap_union[:, present] = (one + other - both)[rows]
+        left, right, shared = (names.index(name) for name in (_TRUTH, _PREDICTION, _BOTH))
+        counts.boundary_intersection[present] = both[shared]
+        counts.boundary_union[present] = one[left] + other[right] - both[shared]
     return counts
 
 
@@ -132,20 +129,23 @@ def _near_planes(blocks: Blocks) -> Iterator[tuple[_Name, Plane]]:
 
 def _shares(
     runs: JointRuns, present: list[int], planes: Iterator[tuple[_Name, Plane]]
-) -> Iterator[tuple[_Name, tuple[ClassPixels, ClassPixels, ClassPixels]]]:
-    """(K,) pixels there of each class in the truth, in the prediction, in both, by plane."""
+) -> tuple[list[_Name], ClassPixels, ClassPixels, ClassPixels]:
+    """Names of N planes; (N, K) pixels there of each class in the truth, the prediction, both."""
     side = len(present) + 1
     numbers = np.full(runs.void + 1, side - 1, dtype=np.intp)
     numbers[present] = np.arange(side - 1)
     codes = (numbers * side).take(runs.truth)
     codes += numbers.take(runs.prediction)
     counter = BitCounter(runs.layout, runs.places)
+    names: list[_Name] = []
+    sums: list[npt.NDArray[np.int64]] = []
     while batch := list(islice(planes, counter.most)):
         found = counter.runs([plane for _, plane in batch])
-        sums = np.bincount(codes[:-1], found, side**2)
-        for (name, _), digit in zip(batch, counter.digits(sums, len(batch)), strict=True):
-            table = digit.reshape(side, side)[:-1]
-            yield name, (table.sum(axis=1), table.sum(axis=0)[:-1], np.diagonal(table))
+        names += [name for name, _ in batch]
+        sums += counter.digits(np.bincount(codes[:-1], found, side**2), len(batch))
+    tables = np.stack(sums).reshape(-1, side, side)[:, :-1]
+    both = np.diagonal(tables, axis1=1, axis2=2)
+    return names, tables.sum(axis=2), tables.sum(axis=1)[:, :-1], both
 
 
 def capped(classes: LabelMask, top: int) -> LabelMask:

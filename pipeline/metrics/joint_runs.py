@@ -109,8 +109,8 @@ class _Scratch:
         self.width, self.words = layout.width, layout.words
         self._flags = np.zeros((rows, layout.span), dtype=np.bool_)
         self._sideways = np.zeros((rows, layout.span), dtype=np.bool_)
-        self.inside = _row_words(layout, range(max(0, layout.width - 1)))
-        self.edges = _row_words(layout, (0, layout.width))
+        self.inside = _row_words(layout, slice(layout.width - 1))
+        self.edges = _row_words(layout, [0, layout.width])
 
     def sideways(self, band: LabelMask) -> Plane:
         """(n, words) where the next pixel is of another value."""
@@ -138,9 +138,9 @@ class _Scratch:
         return bits.reshape(-1, self.words)
 
 
-def _row_words(layout: PlaneLayout, columns: range | tuple[int, ...]) -> Plane:
+def _row_words(layout: PlaneLayout, columns: slice | list[int]) -> Plane:
     flags = np.zeros(layout.span, dtype=np.bool_)
-    flags[list(columns)] = True
+    flags[columns] = True
     words: Plane = np.packbits(flags, bitorder="little").view("<u8")
     return words
 
