@@ -7,13 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.masks.touching_runs import components_of, touching_runs
-from maskmill.pipeline.metrics.confusion import differing_runs
-from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts, LabelMask
+from maskmill.pipeline.metrics.bit_planes import painted
+from maskmill.pipeline.metrics.joint_runs import JointRuns
+from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts
 
 MIN_REGION_PIXELS = 32
 MAX_REGIONS = 8  # per pair of masks, largest first
 CORE_DEPTH = 3  # pixels; what is closer to a region's edge may be the usual dispute over borders
 
+_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+_DEEP = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
 
 Places = npt.NDArray[np.int64]
 """(N,) rows or columns of runs of pixels, their lengths, or numbers of runs and pairs."""
@@ -36,8 +39,7 @@ class Region:
 
 
 def disagreeing_regions(
-    truth: LabelMask,
-    prediction: LabelMask,
+    runs: JointRuns,
     matrix: ConfusionCounts,
     *,
     confidence: ConfidenceMap | None = None,
@@ -46,8 +48,7 @@ def disagreeing_regions(
     """The largest regions of one pair, by area, then position.
 
     Args:
-        truth: (H, W) class map; values from C on are ignore and in no region.
-        prediction: (H, W) class map; an ignored prediction disagrees with nothing.
+        runs: the pair's; ignore is in no region, neither of the truth nor of the prediction.
         matrix: the pair's own (C + 1, C + 1) counts: they say which class pairs are worth a look.
         confidence: (H, W) confidence of the prediction, 0..1.
         limit: how many to return at most.
@@ -55,10 +56,10 @@ def disagreeing_regions(
     pairs = _largest_pairs(matrix, limit)
     if not pairs:
         return []
-    runs = _runs_of_pairs(truth, prediction, pairs)
-    areas = np.bincount(runs.roots, runs.lengths).astype(np.int64)  # of float64, exact to 2**53
+    wrong = _runs_of_pairs(runs, pairs)
+    areas = np.bincount(wrong.roots, wrong.lengths).astype(np.int64)  # of float64, exact to 2**53
     least = max(MIN_REGION_PIXELS, int(np.sort(areas)[::-1][:limit][-1]))
-    found = [runs.part(int(root), int(areas[root])) for root in np.flatnonzero(areas >= least)]
+    found = [wrong.part(int(root), int(areas[root])) for root in np.flatnonzero(areas >= least)]
     found.sort(key=lambda part: (-part.area, part.bbox))
     return [_region(part, confidence) for part in found[:limit]]
 
@@ -88,10 +89,10 @@ class _Part:
     def pixels(self) -> npt.NDArray[np.uint8]:
         """(height, width) of the box: 1 where the region is."""
         _, _, width, height = self.bbox
-        edges = np.zeros(height * width + 1, dtype=np.int8)
-        edges[self.starts] = 1
-        edges[self.stops] -= 1
-        return np.cumsum(edges[:-1], dtype=np.int8).view(np.uint8).reshape(height, width)
+        edges = np.zeros(height * width + 1, dtype=np.bool_)
+        edges[self.starts] = True
+        edges[self.stops] ^= True
+        return painted(edges[:-1]).reshape(height, width)
 
     def core(self) -> int:
         """Pixels of it at least ``CORE_DEPTH`` inside; a slim box has none that deep."""
@@ -123,20 +124,21 @@ class _Runs:
         return _Part(self.pairs[self.which[root]], area, box, starts, starts + lengths)
 
 
-def _runs_of_pairs(truth: LabelMask, prediction: LabelMask, pairs: list[tuple[int, int]]) -> _Runs:
+def _runs_of_pairs(runs: JointRuns, pairs: list[tuple[int, int]]) -> _Runs:
     """Where these pairs of classes occur; every region that any of them makes is connected."""
-    height, width = truth.shape
-    starts, ends = differing_runs(truth, prediction)
-    codes = truth.ravel()[starts].astype(np.int64) << 16 | prediction.ravel()[starts]
+    height, width, span = runs.layout.height, runs.layout.width, runs.layout.span
+    wrong = np.flatnonzero(runs.truth != runs.prediction)
+    codes = runs.truth.take(wrong).astype(np.int64) << 16 | runs.prediction.take(wrong)
     wanted = np.array([one << 16 | other for one, other in pairs])
     order = np.argsort(wanted)
     place = np.minimum(np.searchsorted(wanted[order], codes), len(pairs) - 1)
     known = np.flatnonzero(wanted[order][place] == codes)
     which = order[place[known]]
     by_pair = np.argsort(which, kind="stable")
-    which, chosen = which[by_pair], known[by_pair]
-    rows, columns = np.divmod(starts[chosen], width)
-    lengths = ends[chosen] - starts[chosen] + 1
+    which, chosen = which[by_pair], wrong[known[by_pair]]
+    starts = runs.places[chosen]
+    rows, columns = np.divmod(starts, span)
+    lengths = runs.places[chosen + 1] - starts
     touching = touching_runs(which * (height + 1) + rows, columns, lengths, width)
     return _Runs(pairs, which, rows, columns, lengths, components_of(*touching, len(chosen)))
 
@@ -155,9 +157,8 @@ def _core_pixels(region: npt.NDArray[np.uint8]) -> int:
     height, width = region.shape  # what lies beyond counts as outside, at the picture's edge too
     padded = np.zeros((height + 2 * CORE_DEPTH, width + 2 * CORE_DEPTH), dtype=np.uint8)
     padded[CORE_DEPTH:-CORE_DEPTH, CORE_DEPTH:-CORE_DEPTH] = region
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
-    square = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
-    return int(np.count_nonzero(padded & cv2.erode(closed, square)))
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _NEIGHBOURS)
+    return int(np.count_nonzero(padded & cv2.erode(closed, _DEEP)))
 
 
 def suspicion(region: Region, reliability: npt.NDArray[np.float64]) -> float:

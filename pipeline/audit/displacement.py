@@ -91,7 +91,7 @@ def find_displacement(
     matching = _matching(truth, prediction, num_classes, reach)
     if matching is None:
         return None
-    x, y = matching.nearest(reach) if thorough or matching.promises() else (0, 0)
+    x, y = matching.nearest(reach) if thorough or matching.promises(reach) else (0, 0)
     return Displacement(x, y, *matching.gain(x, y))
 
 
@@ -121,11 +121,11 @@ class _Matching:
             return float("inf")
         return float(np.add.reduce(squares)) / len(squares)
 
-    def promises(self) -> bool:
+    def promises(self, reach: int) -> bool:
         """True where a small step to some side helps; it seldom does, and is seen at once."""
         enough = (1 - _PROMISE) * self.cost(0, 0)
         steps = ((2, 0), (-2, 0), (0, 2), (0, -2), (1, 0), (-1, 0), (0, 1), (0, -1))
-        return any(self.cost(x, y) < enough for x, y in steps)
+        return any(self.cost(x, y) < enough for x, y in steps if max(abs(x), abs(y)) <= reach)
 
     def nearest(self, reach: int) -> tuple[int, int]:
         """The shift of least cost: from a coarse grid downhill."""

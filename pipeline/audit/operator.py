@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskmill.pipeline.audit.confidences import read_confidence
-from maskmill.pipeline.audit.pair import Measures, Row, ValueTables, audit_masks, resized_nearest
+from maskmill.pipeline.audit.pair import Measures, Row, audit_masks, resized_nearest
+from maskmill.pipeline.audit.pair_masks import ValueTables
 from maskmill.pipeline.audit.sides import MAX_MASK_BYTES, AuditSide, read_side
 from maskmill.pipeline.metrics.boundary import use_one_thread
 from maskmill.pipeline.metrics.confusion import ValueTable, value_table

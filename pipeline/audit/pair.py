@@ -1,6 +1,5 @@
 """One pair of masks -> everything an AUDIT row says about it."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from statistics import fmean
@@ -10,19 +9,17 @@ import numpy as np
 
 from maskmill.pipeline.audit.alignment import Alignment, try_alignments, turn_of_sizes
 from maskmill.pipeline.audit.disagreement import Region, disagreeing_regions
-from maskmill.pipeline.audit.truth_checks import Finding, check_truth
+from maskmill.pipeline.audit.pair_masks import PairMasks, ScannedPair, ValueTables
+from maskmill.pipeline.audit.truth_checks import Finding, TruthMask, check_truth
 from maskmill.pipeline.metrics.boundary import (
     TRIMAP_WIDTHS,
     BoundaryCounts,
-    ClassPlanes,
-    capped,
-    count_boundary,
+    boundary_layout,
+    count_boundary_runs,
 )
 from maskmill.pipeline.metrics.calibration import count_levels
 from maskmill.pipeline.metrics.confusion import (
     PairCounts,
-    ValueTable,
-    count_pair,
     nonzero_cells,
     size_sentence,
     to_class_map,
@@ -50,15 +47,12 @@ class Measures:
     @property
     def are_counts_only(self) -> bool:
         """True where nothing needs the masks as class maps."""
-        return not (self.boundaries or self.regions or self.truth_checks or self.alignment)
+        return not (self.need_runs or self.alignment)
 
-
-@dataclass(frozen=True, slots=True)
-class ValueTables:
-    """Mask values -> class indices, per side: the two masks may differ in bits per pixel."""
-
-    truth: ValueTable
-    prediction: ValueTable
+    @property
+    def need_runs(self) -> bool:
+        """True where runs and borders are looked at."""
+        return self.boundaries or self.regions or self.truth_checks
 
 
 class ClassSums:
@@ -119,42 +113,28 @@ def audit_masks(
     num_classes = len(names)
     if truth.shape != prediction.shape:
         raise _mismatch(truth, prediction, tables, num_classes)
-    counts = count_pair(
-        truth, prediction, num_classes,
-        truth_table=tables.truth, prediction_table=tables.prediction,
-    )  # fmt: skip
+    masks = PairMasks(truth, prediction, tables, num_classes)
+    scanned = None
+    if measures.need_runs:
+        scanned = masks.scanned(boundary_layout(truth.shape))
+    counts = scanned.counts if scanned else masks.counts()
     sums = ClassSums(counts.matrix)
     row = _count_columns(counts, sums, truth.shape)
     confidence = read_confidence()
+    if confidence is not None:
+        row["levels"] = _level_rows(*masks.class_maps, confidence, num_classes)
     boundary = None
+    if scanned:
+        row |= _run_columns(scanned, masks.truth, measures, confidence)
+        if measures.boundaries:  # last: it uses the blocks up
+            boundary = count_boundary_runs(scanned.runs, scanned.blocks, num_classes)
+    if measures.alignment:
+        trial = try_alignments(*masks.class_maps, num_classes)
+        row["alignment"] = _columns_of(trial.found) if trial.found else None
+        row["undecided"] = list(trial.doubts)
     if not measures.are_counts_only or confidence is not None:
-        left = _class_map(truth, tables.truth, num_classes, bool(counts.truth_out_of_range))
-        right = _class_map(
-            prediction, tables.prediction, num_classes, bool(counts.prediction_out_of_range)
-        )
-        known = None
-        if measures.boundaries or measures.truth_checks:
-            known = ClassPlanes.of(left, sums.truth.keys() | sums.predicted.keys())
-        row |= _map_columns(left, right, counts.matrix, measures, confidence, known)
-        if measures.alignment:
-            trial = try_alignments(left, right, num_classes)
-            row["alignment"] = _columns_of(trial.found) if trial.found else None
-            row["undecided"] = list(trial.doubts)
-        if measures.boundaries:
-            boundary = count_boundary(left, right, num_classes, known=known)
-        row["truth_sha256"] = hashlib.sha256(left.tobytes()).hexdigest()
-        row["prediction_sha256"] = hashlib.sha256(right.tobytes()).hexdigest()
+        row["truth_sha256"], row["prediction_sha256"] = masks.prints(counts)
     return row | _class_columns(sums, names, boundary)
-
-
-def _class_map(
-    mask: LabelMask, table: ValueTable, num_classes: int, has_strange: bool
-) -> LabelMask:
-    """As ``to_class_map``; at once where classes stand for themselves and the rest is ignore."""
-    is_plain = mask.dtype == np.uint8 and num_classes < 255 and not has_strange
-    if is_plain and np.array_equal(table[:num_classes], np.arange(num_classes)):
-        return capped(mask, num_classes)
-    return to_class_map(mask, table, num_classes)
 
 
 def resized_nearest(mask: LabelMask, shape: tuple[int, ...]) -> LabelMask:
@@ -204,25 +184,18 @@ def _count_columns(counts: PairCounts, sums: ClassSums, shape: tuple[int, ...]) 
     }  # fmt: skip
 
 
-def _map_columns(
-    left: LabelMask,
-    right: LabelMask,
-    matrix: ConfusionCounts,
-    measures: Measures,
-    confidence: ConfidenceMap | None,
-    known: ClassPlanes | None,
+def _run_columns(
+    scanned: ScannedPair, truth: LabelMask, measures: Measures, confidence: ConfidenceMap | None
 ) -> Row:
     row: Row = {}
-    num_classes = len(matrix) - 1
-    if confidence is not None:
-        row["levels"] = _level_rows(left, right, confidence, num_classes)
+    matrix, runs, blocks = scanned.counts.matrix, scanned.runs, scanned.blocks
     if measures.regions:
-        regions = disagreeing_regions(left, right, matrix, confidence=confidence)
+        regions = disagreeing_regions(runs, matrix, confidence=confidence)
         row["regions"] = [_columns_of(region) for region in regions]
     if measures.truth_checks:
-        row["findings"] = [
-            _columns_of(finding) for finding in check_truth(left, num_classes, known)
-        ]
+        void_pixels = int(matrix[-1].sum())
+        mask = TruthMask(truth, runs.void, void_pixels, runs.layout, blocks.truth)
+        row["findings"] = [_columns_of(finding) for finding in check_truth(mask)]
     return row
 
 

@@ -1,88 +1,100 @@
-"""Flags of a picture as bits, 64 to a word: grown and counted at a fraction of what bytes cost.
+"""Flags of a picture as bits, 64 to a word: widened and counted at a fraction of what bytes cost.
 
 A plane is flat: the rows lie one after the other, each followed by as many unused bits as anything
-is grown sideways, so a shift of the whole plane moves every pixel and what leaves a row meets
-nothing of the next. Growing by squares needs one step per doubling: a square of radius a, put down
-at -s, 0 and s, makes one of radius a + s. With s <= a + 1 this holds at the picture's edge as well,
-where the part of a square that lies outside is lost.
+is moved sideways, so that moving the whole plane moves every pixel and what leaves a row meets
+nothing of the next. Above the first row lie as many empty rows.
+
+Whether a square around a pixel holds anything is asked of a window that begins above and left of
+it. A window of n at a place and one s <= n bits farther on are together one of n + s, so windows
+of all sizes need a few steps, each of them one way only.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.schemas.arrays import BoolMask, LabelMask
+from maskmill.schemas.arrays import BoolMask
 
 Plane = npt.NDArray[np.uint64]
-"""(H * words,) bits in the order of the pixels, lowest first; unused bits may be anything."""
+"""(rows * words,) bits in the order of the pixels, lowest first."""
+
+Places = npt.NDArray[np.intp]
+"""(N,) positions y * span + x."""
 
 _WORD = 64
-_BAND = 1 << 17  # pixels
 _LITTLE = np.dtype("<u8")  # the order in which packbits fills bytes, on any machine
+_BELOW = (np.uint64(1) << np.arange(_WORD, dtype=np.uint64)) - np.uint64(1)  # bits before the n-th
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneLayout:
-    """How pictures of one size lie in planes: ``words`` to a row."""
+    """How pictures of one size lie in planes: ``words`` to a row, ``reach + 1`` rows above."""
 
     height: int
     width: int
+    reach: int
     words: int
 
     @classmethod
     def of(cls, shape: tuple[int, ...], reach: int) -> "PlaneLayout":
-        """Room for pictures of (H, W) that are grown by up to ``reach`` pixels."""
-        return cls(shape[0], shape[1], -(-(shape[1] + reach) // _WORD))
+        """Room for windows around the pixels of (H, W) that reach so many pixels, at least 1."""
+        return cls(shape[0], shape[1], reach, -(-(shape[1] + reach) // _WORD))
 
-    def pack(self, flags: BoolMask) -> Plane:
-        """The plane of (H, W) flags; unused bits are 0."""
-        plane: Plane = self.values(flags.view(np.uint8), (1,))[0]
-        return plane
+    @property
+    def span(self) -> int:
+        """Bits from a row to the next."""
+        return self.words * _WORD
 
-    def values(self, picture: LabelMask, values: Sequence[int]) -> Plane:
-        """(N, H * words): where an (H, W) picture has each of these values; unused bits are 0."""
-        span = self.words * _WORD
-        planes = np.zeros((len(values), self.height * self.words), dtype=_LITTLE)
-        packed = planes.view(np.uint8)
-        rows = max(1, _BAND // span)  # so few that they stay in the cache for every value
-        band = np.zeros((rows, span), dtype=picture.dtype)
-        flags = np.zeros(rows * span, dtype=np.bool_)
-        flat, inside = band.ravel(), slice(0, self.width)
-        for top in range(0, self.height, rows):
-            part = picture[top : top + rows]
-            band[: len(part), inside] = part
-            size, start = len(part) * span, top * span // 8
-            for number, value in enumerate(values):
-                np.equal(flat[:size], value, out=flags[:size])
-                packed[number, start : start + size // 8] = np.packbits(
-                    flags[:size], bitorder="little"
-                )
-        if 0 in values:
-            planes &= self.inner(0)
-        return planes
+    @property
+    def top(self) -> int:
+        """The word at which the picture's first row begins."""
+        return (self.reach + 1) * self.words
 
-    def unpack(self, plane: Plane) -> BoolMask:
-        """(H, W) flags of a plane."""
-        bits = np.unpackbits(plane.view(np.uint8), bitorder="little").view(np.bool_)
-        return bits.reshape(self.height, -1)[:, : self.width]
+    def empty(self) -> Plane:
+        """A plane without a bit."""
+        return np.zeros(self.top + self.height * self.words, dtype=_LITTLE)
 
-    def places(self, plane: Plane) -> npt.NDArray[np.intp]:
-        """Flat positions y * W + x of the pixels that are set; quick where these are few."""
-        busy = np.flatnonzero(plane)
-        bits = np.unpackbits(plane[busy].view(np.uint8), bitorder="little")
-        set_bits = np.flatnonzero(bits)
-        y, word = np.divmod(busy[set_bits // _WORD], self.words)
-        x = word * _WORD + set_bits % _WORD
-        inside = x < self.width
-        places: npt.NDArray[np.intp] = (y * self.width + x)[inside]
-        return places
+    def rows(self, plane: Plane, row: int, count: int) -> Plane:
+        """(count, words) the picture's rows from ``row`` on, to write to."""
+        start = self.top + row * self.words
+        return plane[start : start + count * self.words].reshape(-1, self.words)
+
+    def windows(self, plane: Plane, sizes: tuple[int, ...]) -> Iterator[Plane]:
+        """Set where the square of so many pixels whose first corner lies there holds a bit.
+
+        For ascending sizes, each from the one before; a plane holds until the next is asked for,
+        and ``plane`` itself is used up.
+        """
+        size, other, work = 1, np.empty_like(plane), (np.empty_like(plane), np.empty_like(plane))
+        for wanted in sizes:
+            while size < wanted:
+                step = min(size, wanted - size)
+                _widen(plane, step, work)
+                down = min(step * self.words, len(plane))
+                np.bitwise_or(plane[: len(plane) - down], plane[down:], out=other[:-down])
+                other[-down:] = plane[-down:]
+                plane, other = other, plane
+                size += step
+            yield plane
+
+    def around(self, windows: Plane, reach: int) -> Plane:
+        """(H * words,) at each pixel the window of ``2 * reach`` that begins ``reach`` before it.
+
+        Unused bits may be anything.
+        """
+        words, bits = divmod(reach, _WORD)
+        start, size = self.top - reach * self.words - words, self.height * self.words
+        if not bits:
+            return windows[start : start + size].copy()
+        moved = windows[start - 1 : start - 1 + size] >> np.uint64(_WORD - bits)
+        moved |= windows[start : start + size] << np.uint64(bits)
+        return moved
 
     def inner(self, depth: int) -> Plane:
-        """The pixels that are not within ``depth`` of the picture's edge."""
-        row = np.zeros(self.words * _WORD, dtype=np.bool_)
+        """(H * words,) the pixels that are not within ``depth`` of the picture's edge."""
+        row = np.zeros(self.span, dtype=np.bool_)
         row[depth : max(depth, self.width - depth)] = True
         plane = np.zeros((self.height, self.words), dtype=_LITTLE)
         plane[depth : max(depth, self.height - depth)] = np.packbits(row, bitorder="little").view(
@@ -90,96 +102,134 @@ class PlaneLayout:
         )
         return plane.ravel()
 
-    def in_squares(self, plane: Plane) -> Plane:
-        """The pixels of a plane that a 2 x 2 square of it covers; unused bits must be 0."""
-        corners = plane & _next(plane)
-        corners[: -self.words] &= corners[self.words :].copy()
-        corners[-self.words :] = 0
-        squares = corners | corners << np.uint64(1)
-        squares[1:] |= corners[:-1] >> np.uint64(_WORD - 1)
-        squares[self.words :] |= squares[: -self.words].copy()
-        return squares
+    def even(self, blocks: Plane) -> tuple[Plane, Plane]:
+        """(H * words,) pixels that a square of two of one class covers, and those that four do.
 
-    def touching(self, planes: Plane) -> Plane:
-        """Pixels beside one (of eight) of another value; ``planes`` hold where values are, or none.
-
-        The values are numbered in binary: pixels differ where some digit of their numbers does.
+        ``blocks`` has a bit where the square of two that begins there holds two classes. Four are
+        a square of three with the pixel in its middle. Unused bits are 0.
         """
-        inside = self.inner(0)
-        touching = np.zeros_like(inside)
-        for digit in range(len(planes).bit_length()):
-            numbers = [place for place in range(len(planes)) if place + 1 >> digit & 1]
-            ones = np.bitwise_or.reduce(planes[numbers], axis=0)
-            touching |= (self.grown(ones, 1) & ~ones) | (self.grown(inside & ~ones, 1) & ones)
-        return touching & inside
+        row = np.zeros(self.span, dtype=np.bool_)
+        row[: max(0, self.width - 1)] = True
+        begins = np.packbits(row, bitorder="little").view(_LITTLE)
+        even = (~blocks[self.top :].reshape(self.height, self.words) & begins).ravel()
+        even[max(0, len(even) - self.words) :] = 0
+        right = even << np.uint64(1)
+        right[1:] |= even[:-1] >> np.uint64(_WORD - 1)
+        some, all_ = even | right, even & right
+        covered = some.copy()
+        covered[self.words :] |= some[: -self.words]
+        centres = np.zeros_like(all_)
+        np.bitwise_and(all_[self.words :], all_[: -self.words], out=centres[self.words :])
+        return covered, centres
 
-    def grown(self, plane: Plane, radius: int) -> Plane:
-        """Set wherever a pixel within ``radius`` (Chebyshev) is; unused bits must be 0."""
-        return next(self.growing(plane, (radius,)))
+    def beside(self, plane: Plane) -> Plane:
+        """(H * words,) set where one of eight neighbours, or the pixel, is; unused bits are 0."""
+        spread = plane | plane << np.uint64(1)
+        spread[1:] |= plane[:-1] >> np.uint64(_WORD - 1)
+        spread |= plane >> np.uint64(1)
+        spread[:-1] |= plane[1:] << np.uint64(_WORD - 1)
+        grown = spread.copy()
+        grown[self.words :] |= spread[: -self.words]
+        grown[: -self.words] |= spread[self.words :]
+        return grown
 
-    def growing(self, plane: Plane, radii: tuple[int, ...]) -> Iterator[Plane]:
-        """As :meth:`grown`, for ascending radii, each from the one before."""
-        before = 0
-        for radius in radii:
-            while before < radius:
-                step = min(radius - before, before + 1)
-                plane = _spread(_spread(plane, step), step * self.words * _WORD)
-                before += step
-            yield plane
+    def unpack(self, plane: Plane) -> BoolMask:
+        """(H, W) flags of (H * words,) bits."""
+        bits = np.unpackbits(plane.view(np.uint8), bitorder="little").view(np.bool_)
+        return bits.reshape(self.height, -1)[:, : self.width]
+
+    def pixels(self, plane: Plane) -> npt.NDArray[np.intp]:
+        """Flat positions y * W + x of the bits of (H * words,); quick where these are few."""
+        y, x = np.divmod(set_bits(plane), self.span)
+        inside = x < self.width
+        pixels: npt.NDArray[np.intp] = (y * self.width + x)[inside]
+        return pixels
 
 
-def _spread(plane: Plane, bits: int) -> Plane:
-    """The plane, and itself moved by so many bits either way."""
+def _widen(plane: Plane, bits: int, work: tuple[Plane, Plane]) -> None:
+    """Add to each bit the one so many bits farther on."""
     words, rest = divmod(bits, _WORD)
+    size = len(plane) - words
+    if size <= 0:
+        return
+    here, next_word = (one[:size] for one in work)
     if not rest:
-        spread = plane.copy()
-        _or_words(spread, plane, plane, words)
-        return spread
-    shift, back = np.uint64(rest), np.uint64(_WORD - rest)
-    up, down = plane << shift, plane >> shift
-    if not words:
-        up |= plane
-        up |= down
-        spread = up
+        here[:] = plane[words:]
     else:
-        spread = plane.copy()
-        _or_words(spread, up, down, words)
-    _or_words(spread, plane >> back, plane << back, words + 1)
-    return spread
+        np.right_shift(plane[words:], np.uint64(rest), out=here)
+        np.left_shift(plane[words + 1 :], np.uint64(_WORD - rest), out=next_word[:-1])
+        here[:-1] |= next_word[:-1]
+    plane[:size] |= here
 
 
-def _or_words(target: Plane, up: Plane, down: Plane, words: int) -> None:
-    """Add ``up`` moved to so many words above its own, and ``down`` to so many below."""
-    kept = len(target) - words
-    if kept > 0:
-        target[words:] |= up[:kept]
-        target[:kept] |= down[words:]
+class BitCounter:
+    """Counts bits of several planes in runs, at one stroke: one number holds several counts.
+
+    Planes are (H * words,), of one size; unused bits are counted where a run holds them.
+    """
+
+    def __init__(self, layout: PlaneLayout, places: Places) -> None:
+        self._words = places >> 6
+        self._below = _BELOW.take(places & (_WORD - 1))
+        self._radix = layout.height * layout.width + 1  # no class has more pixels
+        self.most = max(1, int(53 / np.log2(self._radix)))  # planes to a number: float64 is exact
+
+    def runs(self, planes: Sequence[Plane]) -> npt.NDArray[np.int64]:
+        """(N - 1,) bits from each place to the next, of the first plane in the lowest digit.
+
+        No more planes than ``most``; a sum must not be of more pixels than the picture has.
+        """
+        sums = np.zeros(len(planes[0]) + 1, dtype=np.int64)
+        bits, before = sums[1:], np.zeros(len(self._words), dtype=np.int64)
+        for number, plane in enumerate(reversed(planes)):
+            if number:
+                bits *= self._radix
+                before *= self._radix
+            bits += np.bitwise_count(plane)
+            part = plane.take(self._words)
+            part &= self._below
+            before += np.bitwise_count(part)
+        np.cumsum(bits, out=bits)
+        before += sums.take(self._words)
+        found: npt.NDArray[np.int64] = before[1:] - before[:-1]
+        return found
+
+    def digits(self, sums: npt.NDArray[np.number], size: int) -> list[npt.NDArray[np.int64]]:
+        """Sums of what :meth:`runs` gave of so many planes, plane by plane."""
+        rest, found = sums.astype(np.int64), []
+        for _ in range(size):
+            rest, digit = np.divmod(rest, self._radix)
+            found.append(digit)
+        return found
 
 
-def _next(plane: Plane) -> Plane:
-    """Each pixel takes the bit of the one to its right."""
-    moved = plane >> np.uint64(1)
-    moved[:-1] |= plane[1:] << np.uint64(_WORD - 1)
-    return moved
+def set_bits(plane: Plane) -> Places:
+    """Positions of the bits that are set, ascending."""
+    flat = plane.ravel()
+    words = np.flatnonzero(flat)
+    bytes_ = flat[words].view(np.uint8)
+    busy = np.flatnonzero(bytes_ != 0)
+    bits = np.flatnonzero(np.unpackbits(bytes_[busy], bitorder="little").view(np.bool_))
+    byte = busy[bits >> 3]
+    places: Places = (words[byte >> 3] << 6) + ((byte & 7) << 3) + (bits & 7)
+    return places
+
+
+def painted(edges: BoolMask) -> npt.NDArray[np.uint8]:
+    """(N,) flags -> (N,) 1 from every odd flag up to before the next one, 0 elsewhere.
+
+    A bit takes the parity of all up to it: within words by doubling, then from word to word.
+    """
+    packed = np.zeros(-(-edges.size // _WORD) * (_WORD // 8), dtype=np.uint8)
+    packed[: -(-edges.size // 8)] = np.packbits(edges, bitorder="little")
+    words = packed.view(_LITTLE)
+    for step in (1, 2, 4, 8, 16, 32):
+        words ^= words << np.uint64(step)
+    odd = np.bitwise_xor.accumulate(words >> np.uint64(_WORD - 1))
+    words[1:] ^= np.where(odd[:-1], ~np.uint64(0), np.uint64(0))
+    return np.unpackbits(words.view(np.uint8), count=edges.size, bitorder="little")
 
 
 def count(plane: Plane) -> int:
     """How many bits are set."""
-    return int(cv2.norm(plane.view(np.uint8), cv2.NORM_HAMMING))
-
-
-def count_shared(planes: Plane, others: Plane) -> npt.NDArray[np.int64]:
-    """(N, M) how many bits each of (N, words) planes shares with each of (M, words) others.
-
-    Of two planes, |a and b| = (|a| + |b| - |a xor b|) / 2; the distance to nothing is the size.
-    """
-    nothing = np.zeros((1, planes.shape[1]), dtype=planes.dtype)
-    ours = np.concatenate((nothing, planes)).view(np.uint8)
-    theirs = np.concatenate((nothing, others)).view(np.uint8)
-    nearest, order = cv2.batchDistance(
-        ours, theirs, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=len(theirs)
-    )  # it gives them in order of distance, or not at all
-    apart = np.empty(nearest.shape, dtype=np.int64)
-    np.put_along_axis(apart, order, nearest, axis=1)
-    shared: npt.NDArray[np.int64] = (apart[1:, :1] + apart[:1, 1:] - apart[1:, 1:]) // 2
-    return shared
+    return int(np.bitwise_count(plane).sum(dtype=np.int64))

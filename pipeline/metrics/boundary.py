@@ -6,14 +6,16 @@ erosions). So the pixels that touch another class are grown step by step, once f
 bits; then the bits that each class that occurs shares with everything that is near are counted.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.metrics.bit_planes import Plane, PlaneLayout, count, count_shared
+from maskmill.pipeline.metrics.bit_planes import BitCounter, Plane, PlaneLayout
+from maskmill.pipeline.metrics.joint_runs import Blocks, JointRuns, scan
 from maskmill.schemas.arrays import BoolMask, LabelMask
 
 TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20, 40)  # pixels on each side; Krähenbühl and Koltun 2011
@@ -21,7 +23,7 @@ BAND_WIDTH = 5  # of boundary-band IoU; one of the trimap widths
 DILATION_RATIO = 0.02  # of the image diagonal; Cheng et al. 2021
 
 ClassPixels = npt.NDArray[np.int64]
-"""(C,) pixels per class."""
+"""(C,) or (N, K) pixels per class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,91 +65,87 @@ def class_boundary(classes: LabelMask, width: int) -> BoolMask:
     around the picture, which is how Cheng et al. define the boundary region.
     """
     layout = PlaneLayout.of(classes.shape, width)
-    touching = layout.touching(layout.values(classes, np.unique(classes).tolist()))
-    return layout.unpack(layout.grown(touching, width - 1) | ~layout.inner(width))
+    _, blocks = scan(classes, classes, int(classes.max()) + 1, layout)
+    (near,) = layout.windows(blocks.truth, (2 * width,))
+    return layout.unpack(layout.around(near, width) | ~layout.inner(width))
 
 
-@dataclass(frozen=True, slots=True)
-class ClassPlanes:
-    """Where a class map has which of some classes, and where it touches another value."""
-
-    layout: PlaneLayout
-    present: tuple[int, ...]
-    planes: Plane  # (len(present), ...)
-    touching: Plane
-
-    @classmethod
-    def of(cls, classes: LabelMask, present: Iterable[int]) -> "ClassPlanes":
-        """Of an (H, W) class map; ``present`` are all of its classes at least, the rest is void."""
-        reach = max(boundary_width(*classes.shape), *TRIMAP_WIDTHS)
-        layout = PlaneLayout.of(classes.shape, reach)
-        wanted = tuple(sorted(present))
-        planes = layout.values(classes, wanted)
-        return cls(layout, wanted, planes, layout.touching(planes))
-
-    def void(self) -> Plane:
-        """Where none of the classes is."""
-        void: Plane = self.layout.inner(0) & ~np.bitwise_or.reduce(self.planes, axis=0)
-        return void
-
-    def is_void(self) -> bool:
-        """True where none of the classes is anywhere."""
-        return not self.planes.any()
-
-    def beside(self, classes: LabelMask) -> "ClassPlanes":
-        """Of another class map, void wherever this one is."""
-        valid = np.bitwise_or.reduce(self.planes, axis=0)
-        planes = self.layout.values(classes, self.present) & valid
-        return replace(self, planes=planes, touching=self.layout.touching(planes))
+def boundary_layout(shape: tuple[int, ...]) -> PlaneLayout:
+    """Planes for all that is asked about boundaries of pictures of (H, W)."""
+    return PlaneLayout.of(shape, max(boundary_width(*shape), *TRIMAP_WIDTHS))
 
 
-def classes_of(*maps: LabelMask, num_classes: int) -> list[int]:
-    """The classes, below ``num_classes``, that any of the class maps holds."""
-    found = np.unique(np.concatenate([np.unique(one) for one in maps]))
-    classes: list[int] = found[found < num_classes].tolist()
-    return classes
-
-
-def count_boundary(
-    truth: LabelMask, prediction: LabelMask, num_classes: int, *, known: ClassPlanes | None = None
-) -> BoundaryCounts:
-    """Count one pair of class maps (values from ``num_classes`` on are ignore).
+def count_boundary(truth: LabelMask, prediction: LabelMask, num_classes: int) -> BoundaryCounts:
+    """Count one pair of (H, W) class maps (values from ``num_classes`` on are ignore).
 
     Pixels whose truth is ignored leave both masks before the boundaries are taken, so a void region
     cuts the same border into both. For the trimap, the borders are the truth's own.
-
-    Args:
-        truth: (H, W) class map.
-        prediction: (H, W) class map.
-        num_classes: C.
-        known: the planes of the truth, for the classes that either of the two holds.
     """
-    if known is None:
-        known = ClassPlanes.of(truth, classes_of(truth, prediction, num_classes=num_classes))
+    runs, blocks = scan(truth, prediction, num_classes, boundary_layout(truth.shape))
+    return count_boundary_runs(runs.of_classes(), blocks, num_classes)
+
+
+def count_boundary_runs(runs: JointRuns, blocks: Blocks, num_classes: int) -> BoundaryCounts:
+    """As :func:`count_boundary`, of a scan in a ``boundary_layout``; the blocks are used up.
+
+    ``runs`` are those of classes.
+    """
     counts = BoundaryCounts.empty(num_classes)
-    if known.present:
-        _count_into(counts, known, known.beside(prediction), boundary_width(*truth.shape))
+    present = runs.present()
+    if present:
+        names, one, other, both = _shares(runs, present, _near_planes(blocks))
+        rows = [names.index(width) for width in TRIMAP_WIDTHS]
+        counts.trimap_intersection[:, present] = both[rows]
+        counts.trimap_union[:, present] = (one + other - both)[rows]
+        left, right, shared = (names.index(name) for name in (_TRUTH, _PREDICTION, _BOTH))
+        counts.boundary_intersection[present] = both[shared]
+        counts.boundary_union[present] = one[left] + other[right] - both[shared]
     return counts
 
 
-def _count_into(
-    counts: BoundaryCounts, truth: ClassPlanes, prediction: ClassPlanes, width: int
-) -> None:
-    layout, widths = truth.layout, sorted({*TRIMAP_WIDTHS, width})
-    grown = layout.growing(truth.touching, tuple(one - 1 for one in widths))
-    near = dict(zip(widths, grown, strict=True))
-    frame = ~layout.inner(width)  # unused bits too: no class has any
-    here = near[width] | frame
-    there = layout.grown(prediction.touching, width - 1) | frame
-    trimap = np.stack([near[one] for one in TRIMAP_WIDTHS])
-    for index, left, right in zip(truth.present, truth.planes, prediction.planes, strict=True):
-        one, other, both = count_shared(trimap, np.stack((left, right, left & right))).T
-        counts.trimap_intersection[:, index] = both
-        counts.trimap_union[:, index] = one + other - both
-        inner, outer = left & here, right & there
-        hits = count(inner & outer)
-        counts.boundary_intersection[index] = hits
-        counts.boundary_union[index] = count(inner) + count(outer) - hits
+_TRUTH, _PREDICTION, _BOTH = "truth", "prediction", "both"
+_Name = str | int  # a trimap width, or whose boundary
+
+
+def _near_planes(blocks: Blocks) -> Iterator[tuple[_Name, Plane]]:
+    """What is near the borders: of the truth, of the prediction, or within a trimap width."""
+    layout = blocks.layout
+    width = boundary_width(layout.height, layout.width)
+    frame = ~layout.inner(width)
+    (there,) = layout.windows(blocks.prediction, (2 * width,))
+    there = layout.around(there, width) | frame
+    yield _PREDICTION, there
+    widths = sorted({*TRIMAP_WIDTHS, width})
+    grown = layout.windows(blocks.truth, tuple(2 * one for one in widths))
+    for reach, windows in zip(widths, grown, strict=True):
+        near = layout.around(windows, reach)
+        if reach in TRIMAP_WIDTHS:
+            yield reach, near
+        if reach == width:
+            here = near | frame
+            yield _TRUTH, here
+            yield _BOTH, here & there
+
+
+def _shares(
+    runs: JointRuns, present: list[int], planes: Iterator[tuple[_Name, Plane]]
+) -> tuple[list[_Name], ClassPixels, ClassPixels, ClassPixels]:
+    """Names of N planes; (N, K) pixels there of each class in the truth, the prediction, both."""
+    side = len(present) + 1
+    numbers = np.full(runs.void + 1, side - 1, dtype=np.intp)
+    numbers[present] = np.arange(side - 1)
+    codes = (numbers * side).take(runs.truth)
+    codes += numbers.take(runs.prediction)
+    counter = BitCounter(runs.layout, runs.places)
+    names: list[_Name] = []
+    sums: list[npt.NDArray[np.int64]] = []
+    while batch := list(islice(planes, counter.most)):
+        found = counter.runs([plane for _, plane in batch])
+        names += [name for name, _ in batch]
+        sums += counter.digits(np.bincount(codes[:-1], found, side**2), len(batch))
+    tables = np.stack(sums).reshape(-1, side, side)[:, :-1]
+    both = np.diagonal(tables, axis1=1, axis2=2)
+    return names, tables.sum(axis=2), tables.sum(axis=1)[:, :-1], both
 
 
 def capped(classes: LabelMask, top: int) -> LabelMask:

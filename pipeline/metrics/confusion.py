@@ -120,8 +120,22 @@ def count_pair(
     for start in range(0, flat[0].size, BAND_PIXELS):
         band = slice(start, start + BAND_PIXELS)
         _count_band(flat[0][band], flat[1][band], tables, full, censuses)
-    matrix = full.reshape(num_classes + 2, num_classes + 2)
-    return PairCounts(_fold(matrix), *censuses)
+    return PairCounts(_fold(full, num_classes), *censuses)
+
+
+def count_runs(
+    truth: LabelMask,
+    prediction: LabelMask,
+    lengths: npt.NDArray[np.int64],
+    num_classes: int,
+    *,
+    tables: tuple[ValueTable, ValueTable],
+) -> PairCounts:
+    """As :func:`count_pair`, of (N,) values of runs and how many pixels each has, 0 or more."""
+    full = np.zeros((num_classes + 2) ** 2, dtype=np.int64)
+    censuses: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    _count_values(truth, prediction, lengths, tables, full, censuses)
+    return PairCounts(_fold(full, num_classes), *censuses)
 
 
 def size_sentence(truth: tuple[int, ...], prediction: tuple[int, ...]) -> str:
@@ -149,37 +163,6 @@ def add_cells(
     np.add.at(matrix, (truth, prediction), pixels)
 
 
-def differing_runs(
-    truth: LabelMask, prediction: LabelMask
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Flat positions of the first and of the last pixels of runs in which the two differ.
-
-    A run lies in one row and holds one pair of values. Both masks are (H, W).
-    """
-    width = truth.shape[1]
-    rows = max(1, BAND_PIXELS // width)
-    found = []
-    for top in range(0, truth.shape[0], rows):
-        one, other = truth[top : top + rows].ravel(), prediction[top : top + rows].ravel()
-        found.append([places + top * width for places in _differing_band(one, other, width)])
-    starts, ends = zip(*found, strict=True)
-    return np.concatenate(starts), np.concatenate(ends)
-
-
-def _differing_band(
-    left: LabelMask, right: LabelMask, width: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    changes = np.zeros(left.size + 1, dtype=np.bool_)  # from the pixel before
-    np.not_equal(left[1:], left[:-1], out=changes[1:-1])
-    changes[1:-1] |= right[1:] != right[:-1]
-    changes[::width] = True
-    differs = left != right
-    edges = np.zeros((2, -(-left.size // 8) * 8), dtype=np.bool_)
-    np.logical_and(differs, changes[:-1], out=edges[0, : left.size])
-    np.logical_and(differs, changes[1:], out=edges[1, : left.size])
-    return _true_places(edges[0]), _true_places(edges[1])
-
-
 def _default_table(mask: LabelMask, num_classes: int) -> ValueTable:
     bits = 8 * mask.dtype.itemsize
     return value_table(num_classes, ignore=((1 << bits) - 1,), bits=bits)
@@ -192,7 +175,17 @@ def _count_band(
     full: npt.NDArray[np.int64],
     censuses: tuple[dict[int, int], dict[int, int]],
 ) -> None:
-    truth_values, prediction_values, lengths = _runs(truth, prediction)
+    _count_values(*_runs(truth, prediction), tables, full, censuses)
+
+
+def _count_values(
+    truth_values: LabelMask,
+    prediction_values: LabelMask,
+    lengths: npt.NDArray[np.int64] | None,
+    tables: tuple[ValueTable, ValueTable],
+    full: npt.NDArray[np.int64],
+    censuses: tuple[dict[int, int], dict[int, int]],
+) -> None:
     side = round(full.size**0.5)
     truth_codes = tables[0].take(truth_values)
     prediction_codes = tables[1].take(prediction_values)
@@ -240,7 +233,7 @@ def _weighted_bincount(
 ) -> npt.NDArray[np.int64]:
     if lengths is None:
         return np.bincount(codes, minlength=size)
-    # float64 weights are exact: a band holds 2**17 pixels, float64 counts to 2**53
+    # float64 weights are exact to 2**53 pixels
     return np.bincount(codes, weights=lengths, minlength=size).astype(np.int64)
 
 
@@ -252,8 +245,9 @@ def _add_census(
         census[int(value)] = census.get(int(value), 0) + int(counts[value])
 
 
-def _fold(matrix: npt.NDArray[np.int64]) -> ConfusionCounts:
-    """Out of range joins ignore: (C + 2, C + 2) -> (C + 1, C + 1)."""
+def _fold(full: npt.NDArray[np.int64], num_classes: int) -> ConfusionCounts:
+    """Out of range joins ignore: (C + 2)² -> (C + 1, C + 1)."""
+    matrix = full.reshape(num_classes + 2, num_classes + 2)
     folded = matrix[:-1, :-1].copy()
     folded[-1] += matrix[-1, :-1]
     folded[:, -1] += matrix[:-1, -1]

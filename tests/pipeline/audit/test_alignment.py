@@ -20,6 +20,15 @@ def scene(seed=0, shape=(120, 160)):
     return mask
 
 
+@pytest.mark.parametrize("width", [60, 600])
+@pytest.mark.parametrize("height", range(1, 14))
+def test_narrow_masks_are_tried_as_far_as_they_reach(height, width):
+    columns = np.arange(width) // 20 % 3
+    truth = np.repeat(columns[None], height, axis=0).astype(np.uint8)
+    found = find_alignment(truth, np.roll(truth, 1, axis=1), 3)
+    assert found is None or (abs(found.shift_x), found.shift_y) == (1, 0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 50), st.integers(-20, 20), st.integers(-20, 20))
 def test_shifts_are_measured(seed, x, y):

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from maskmill.pipeline.audit import disagreement
+from maskmill.pipeline.metrics.bit_planes import PlaneLayout
 from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.metrics.joint_runs import scan
 
 
 def regions_of(truth, prediction, num_classes=4, **options):
     matrix = count_pair(truth, prediction, num_classes).matrix
-    return disagreement.disagreeing_regions(truth, prediction, matrix, **options)
+    runs, _ = scan(truth, prediction, num_classes, PlaneLayout.of(truth.shape, 1))
+    return disagreement.disagreeing_regions(runs.of_classes(), matrix, **options)
 
 
 def test_regions_equal_scikit_image():

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskmill.pipeline.audit.document import audit_document
-from maskmill.pipeline.audit.pair import Measures, ValueTables, audit_masks
+from maskmill.pipeline.audit.pair import Measures, audit_masks
+from maskmill.pipeline.audit.pair_masks import ValueTables
 from maskmill.pipeline.audit.tally import AuditTally, Shortlist
 from maskmill.pipeline.metrics.confusion import value_table
 from maskmill.schemas.labels import LabelMap

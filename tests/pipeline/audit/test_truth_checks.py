@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from maskmill.pipeline.audit.truth_checks import TRUTH_CHECKS, check_truth
+from maskmill.pipeline.audit.truth_checks import TRUTH_CHECKS, TruthMask, check_truth
 
 
 def square(size=40):
@@ -16,7 +16,7 @@ def square(size=40):
 
 
 def found(mask, num_classes=3):
-    return {finding.check: finding for finding in check_truth(mask, num_classes)}
+    return {finding.check: finding for finding in check_truth(TruthMask.of(mask, num_classes))}
 
 
 def test_a_clean_mask_has_no_findings():
@@ -55,11 +55,26 @@ def test_islands_equal_labelling_every_class_whole(seed, height, width, blocks):
                 boxes.append((x0, y0, x1 - x0, y1 - y0))
         if boxes:
             expected[label] = (len(boxes), boxes[0])
-    found = check_truth(mask.astype(np.uint8), 3)
+    found = check_truth(TruthMask.of(mask.astype(np.uint8), 3))
     islands = {one.index: (one.count, one.bbox) for one in found if one.check == "island"}
     assert {key: value[0] for key, value in islands.items()} == {
         key: value[0] for key, value in expected.items()
     }
+
+
+@pytest.mark.parametrize("size, noise", [(200, 0.02), (200, 0.4), (900, 0.003)])
+def test_islands_in_little_and_in_much_noise(size, noise):
+    measure = pytest.importorskip("skimage.measure")
+    rng = np.random.default_rng(size)
+    mask = np.kron(rng.integers(0, 3, (4, 4)), np.ones((size // 4, size // 4), int))
+    mask = np.where(rng.random(mask.shape) < noise, rng.integers(0, 4, mask.shape), mask)
+    expected = {}
+    for label in range(3):
+        parts = measure.regionprops(measure.label(mask == label, connectivity=2))
+        inside = [one for one in parts if min(one.bbox[:2]) > 0 and max(one.bbox[2:]) < size]
+        expected[label] = sum(one.area <= 8 for one in inside)
+    found = check_truth(TruthMask.of(mask.astype(np.uint8), 3))
+    assert {one.index: one.count for one in found if one.check == "island"} == expected
 
 
 def test_ragged_void():
@@ -98,7 +113,7 @@ def test_nothing_labelled():
 def test_checks_name_themselves():
     mask = np.full((40, 40), 3, np.uint8)
     for name, check in TRUTH_CHECKS.items():
-        assert {finding.check for finding in check(mask, 3)} <= {name}
+        assert {finding.check for finding in check(TruthMask.of(mask, 3))} <= {name}
 
 
 def test_official_voc_masks_have_no_ragged_void(shared):

@@ -1,11 +1,19 @@
 """Bits of pictures against the same done with bytes, pixel by pixel."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.metrics.bit_planes import PlaneLayout, count, count_shared
+from maskmill.pipeline.metrics.bit_planes import (
+    BitCounter,
+    PlaneLayout,
+    count,
+    painted,
+    set_bits,
+)
 
 shapes = st.tuples(st.integers(1, 30), st.integers(1, 150))
 
@@ -14,37 +22,64 @@ def flags_of(seed, shape, share=0.03):
     return np.random.default_rng(seed).random(shape) < share
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), shapes, st.lists(st.integers(0, 90), min_size=1, max_size=4))
-def test_grown_equals_a_dilation_by_a_square(seed, shape, radii):
-    flags, radii = flags_of(seed, shape, 0.01), tuple(sorted(radii))
-    layout = PlaneLayout.of(shape, radii[-1])
-    for radius, plane in zip(radii, layout.growing(layout.pack(flags), radii), strict=True):
-        square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-        expected = cv2.dilate(flags.astype(np.uint8), square).astype(bool)
-        np.testing.assert_array_equal(layout.unpack(plane), expected)
+def packed(layout, flags):
+    rows = np.zeros((layout.height, layout.span), bool)
+    rows[:, : layout.width] = flags
+    return np.packbits(rows, bitorder="little").view("<u8")
+
+
+def framed(layout, flags):
+    """The same with the empty rows above that windows need."""
+    plane = layout.empty()
+    rows = layout.rows(plane, 0, layout.height)
+    rows[:] = packed(layout, flags).reshape(rows.shape)
+    return plane
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), shapes, st.integers(0, 70))
+@given(st.integers(0, 10_000), shapes, st.lists(st.integers(1, 90), min_size=1, max_size=4))
+def test_windows_around_a_pixel_hold_what_lies_there(seed, shape, reaches):
+    flags, reaches = flags_of(seed, shape, 0.01), sorted(reaches)
+    layout = PlaneLayout.of(shape, reaches[-1])
+    windows = layout.windows(framed(layout, flags), tuple(2 * one for one in reaches))
+    for reach, plane in zip(reaches, windows, strict=True):
+        expected = np.zeros(shape, bool)
+        for y, x in zip(*np.nonzero(flags), strict=True):  # up to reach before, reach - 1 behind
+            expected[
+                max(0, y - reach + 1) : y + reach + 1, max(0, x - reach + 1) : x + reach + 1
+            ] = 1
+        np.testing.assert_array_equal(layout.unpack(layout.around(plane, reach)), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), shapes, st.integers(1, 70))
 def test_planes_hold_what_was_put_in(seed, shape, reach):
-    flags, other = flags_of(seed, shape), flags_of(seed + 1, shape, 0.4)
+    flags = flags_of(seed, shape)
     layout = PlaneLayout.of(shape, reach)
-    plane, beside = layout.pack(flags), layout.pack(other)
+    plane = packed(layout, flags)
     np.testing.assert_array_equal(layout.unpack(plane), flags)
-    np.testing.assert_array_equal(layout.places(plane), np.flatnonzero(flags))
+    np.testing.assert_array_equal(layout.pixels(plane), np.flatnonzero(flags))
     assert count(plane) == flags.sum()
-    shared = count_shared(np.stack((plane, beside)), np.stack((beside, plane, plane & beside)))
-    both = (flags & other).sum()
-    assert shared.tolist() == [[both, flags.sum(), both], [other.sum(), both, both]]
+    y, x = np.divmod(set_bits(plane), layout.span)
+    np.testing.assert_array_equal((y, x), np.nonzero(flags))
 
 
-def test_values_larger_than_a_band_are_found_in_every_band():
-    picture = np.random.default_rng(0).integers(0, 300, (700, 513)).astype(np.uint16)
-    layout = PlaneLayout.of(picture.shape, 40)
-    for value, plane in zip((0, 7, 299), layout.values(picture, (0, 7, 299)), strict=True):
-        np.testing.assert_array_equal(layout.unpack(plane), picture == value)
-        assert count(plane) == (picture == value).sum()  # nothing is counted beside the picture
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), shapes, st.integers(1, 5), st.integers(2, 40))
+def test_bits_are_counted_run_by_run(seed, shape, planes, runs):
+    rng = np.random.default_rng(seed)
+    layout = PlaneLayout.of(shape, 1)
+    flags = [flags_of(seed + number, shape, 0.4) for number in range(planes)]
+    places = np.sort(rng.choice(layout.height * layout.span, runs))
+    counter = BitCounter(layout, places)
+    shown = flags[: counter.most]
+    found = counter.runs([packed(layout, one) for one in shown])
+    digits = counter.digits(found.astype(np.float64), len(shown))
+    for one, digit in zip(shown, digits, strict=True):
+        wide = np.zeros((layout.height, layout.span), bool)
+        wide[:, : layout.width] = one
+        expected = [wide.ravel()[a:b].sum() for a, b in pairwise(places)]
+        np.testing.assert_array_equal(digit, expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,24 +95,29 @@ def test_the_inside_of_a_picture(seed, shape, depth):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), shapes)
-def test_squares_of_two(seed, shape):
-    flags = flags_of(seed, shape, 0.7)
-    layout = PlaneLayout.of(shape, 1)
-    expected = np.zeros(shape, bool)
-    corners = flags[1:, 1:] & flags[:-1, 1:] & flags[1:, :-1] & flags[:-1, :-1]
-    for y, x in zip(*np.nonzero(corners), strict=True):
-        expected[y : y + 2, x : x + 2] = True
-    np.testing.assert_array_equal(layout.unpack(layout.in_squares(layout.pack(flags))), expected)
+def test_beside_equals_a_dilation(seed, shape):
+    flags, layout = flags_of(seed, shape), PlaneLayout.of(shape, 1)
+    expected = cv2.dilate(flags.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    np.testing.assert_array_equal(layout.unpack(layout.beside(packed(layout, flags))), expected)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), shapes, st.integers(1, 6))
-def test_what_touches_another_value(seed, shape, num_values):
-    """Values that are not asked for are all one: void."""
-    blocks = np.random.default_rng(seed).integers(0, num_values + 2, shape).astype(np.uint8)
-    picture = np.minimum(np.kron(blocks, np.ones((3, 3), np.uint8)), num_values)
-    layout = PlaneLayout.of(picture.shape, 1)
-    found = layout.touching(layout.values(picture, range(num_values)))
-    ring = np.ones((3, 3), np.uint8)
-    expected = cv2.dilate(picture, ring) != cv2.erode(picture, ring)
-    np.testing.assert_array_equal(layout.unpack(found), expected)
+@given(st.integers(0, 10_000), shapes)
+def test_even_squares(seed, shape):
+    """Pixels that a square of two without a flag covers, and middles of squares of three."""
+    flags, layout = flags_of(seed, shape, 0.3), PlaneLayout.of(shape, 1)
+    covered, centres = np.zeros(shape, bool), np.zeros(shape, bool)
+    even = ~flags[:-1, :-1]
+    for y, x in zip(*np.nonzero(even), strict=True):
+        covered[y : y + 2, x : x + 2] = True
+    for y, x in np.ndindex(max(0, shape[0] - 2), max(0, shape[1] - 2)):
+        centres[y + 1, x + 1] = even[y : y + 2, x : x + 2].all()
+    found = [layout.unpack(one) for one in layout.even(framed(layout, flags))]
+    np.testing.assert_array_equal(found, (covered, centres))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 700), st.floats(0, 0.5))
+def test_painted_is_the_parity_so_far(seed, size, share):
+    edges = flags_of(seed, (size,), share)
+    np.testing.assert_array_equal(painted(edges), np.cumsum(edges) % 2)

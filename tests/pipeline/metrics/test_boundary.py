@@ -43,17 +43,6 @@ def test_tiny_pictures_too(seed, height, width, steps):
         np.testing.assert_array_equal(near & (classes == label), expected.astype(bool))
 
 
-def test_what_is_known_already_changes_nothing():
-    truth, prediction = blobs(3), blobs(4)
-    truth[30:40] = 4  # void
-    prediction[:20] = np.minimum(prediction[:20], 1)
-    counts = boundary.count_boundary(truth, prediction, 4)
-    planes = boundary.ClassPlanes.of(truth, range(4))
-    known = boundary.count_boundary(truth, prediction, 4, known=planes)
-    for name in boundary.BoundaryCounts.__slots__:
-        np.testing.assert_array_equal(getattr(counts, name), getattr(known, name))
-
-
 @pytest.mark.parametrize("num_classes, dtype", [(4, np.uint8), (300, np.uint16)])
 def test_boundary_iou_equals_the_published_formula(num_classes, dtype):
     truth, prediction = blobs(1).astype(dtype), blobs(2).astype(dtype)
