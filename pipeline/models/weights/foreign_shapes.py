@@ -20,6 +20,8 @@ _NAMED: Final = 8
 _STATISTICS: Final = (".running_mean", ".running_var")
 _TWINS: Final = {"mobilenetv3_large": ("mobilenetv3_large", "tf_mobilenetv3_large")}
 _TF_NAMES: Final = ("timm-", "tu-tf_", "tf_")
+_NEAR: Final = 20
+"""An encoder is called by its name where fewer than one in so many of its tensors differ."""
 
 
 def some_of(names: Sequence[str]) -> str:
@@ -110,12 +112,31 @@ def encoder_of(
     left_out = () if has_running_means(own) else _STATISTICS
     name = next((n for n in candidates if _without(_encoder_shapes(n), left_out) == shapes), None)
     if name is None:
-        raise ModelError(
-            f"{where}: its encoder is none that is known for this project "
-            f"({', '.join(candidates)}); it has {len(shapes)} tensors, among them "
-            f"{some_of(list(shapes))}"
-        )
+        known = {one: _without(_encoder_shapes(one), left_out) for one in candidates}
+        raise ModelError(f"{where}: {_nearest(shapes, known)}")
     return _told_apart(name, told, where) if name in _TWINS else name
+
+
+def _nearest(shapes: Shapes, known: Mapping[str, Shapes]) -> str:
+    """What sets an encoder apart from the one it all but is; else which ones are known."""
+    apart = {name: len(shapes.items() ^ wanted.items()) for name, wanted in known.items()}
+    name = min(apart, key=apart.__getitem__)
+    if apart[name] * _NEAR > len(shapes):
+        return (
+            f"its encoder is none that is known for this project ({', '.join(known)}); it has "
+            f"{len(shapes)} tensors, among them {some_of(list(shapes))}"
+        )
+    wanted = known[name]
+    found = {
+        "missing": [key for key in wanted if key not in shapes],
+        "unexpected": [key for key in shapes if key not in wanted],
+        "of another shape": [key for key in wanted if shapes.get(key, wanted[key]) != wanted[key]],
+    }
+    told = "; ".join(f"{len(keys)} {how}: {some_of(keys)}" for how, keys in found.items() if keys)
+    return (
+        f"its encoder is {name} but for some tensors, named as here ({told}): the file is not "
+        "whole, or its network was changed"
+    )
 
 
 def _told_apart(name: str, told: str | None, where: str) -> str:

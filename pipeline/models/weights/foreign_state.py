@@ -93,6 +93,7 @@ def _without_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Where there is no norm, one takes the bias and changes nothing else.
     """
     state = dict(state)
+    _refuse_lost(state)
     for key in [key for key in state if key.endswith(".conv.bias")]:
         norm, bias = f"{key.removesuffix('conv.bias')}norm", state.pop(key)
         if f"{norm}.running_mean" in state:
@@ -104,6 +105,23 @@ def _without_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
                 f"{norm}.running_var": torch.full_like(bias, 1 - _NORM_EPSILON),
             }  # fmt: skip
     return state
+
+
+def _refuse_lost(state: Mapping[str, Tensor]) -> None:
+    """A bias or a mean that is missing would go unnoticed, as if it were 0.
+
+    Raises:
+        ModelError: a norm without its mean behind a bias; a bias that others of the head have.
+    """
+    convs = [key.removesuffix("conv.weight") for key in state if key.endswith(".conv.weight")]
+    normed = [one for one in convs if f"{one}norm.weight" in state]
+    biased = [one for one in normed if f"{one}conv.bias" in state]
+    lost = [f"{one}norm.running_mean" for one in biased]
+    if biased:
+        lost += [f"{one}conv.bias" for one in normed if not one.startswith("encoder.")]
+    missing = [key for key in lost if key not in state]
+    if missing:
+        raise ModelError(f"{len(missing)} of its tensors are missing: {some_of(missing)}")
 
 
 def _stem_of(state: Mapping[str, Tensor]) -> str | None:
@@ -126,7 +144,10 @@ def _check_channels(layout: ForeignLayout, state: Mapping[str, Tensor], where: s
 
 
 def _check_parts(layout: ForeignLayout, state: Mapping[str, Tensor], where: str) -> None:
-    for key in ("aspp.branches.0.conv.weight", "aspp.project.conv.weight", "classifier.weight"):
+    parts = ("aspp.branches.0.conv.weight", "aspp.project.conv.weight", "classifier.weight")
+    decoder = ("decoder.low_level.conv.weight", "decoder.refine.0.conv.weight")
+    has_decoder = any(key.startswith("decoder.") for key in state)
+    for key in (*parts, *(decoder if has_decoder else ())):
         if key not in state:
             raise ModelError(f"{where} looks like {layout.title}, but its {key} is missing")
     grouped = "aspp.branches.0.norm.running_mean" not in state

@@ -27,6 +27,7 @@ _BESIDE: Final = (
     "args", "hyper_parameters", "hparams", "meta", "config", "cfg", "opt", "message_hub",
 )  # fmt: skip
 _SHOWN: Final = 12
+_HALVES: Final = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,9 @@ def _holds_tensors(value: Any) -> bool:
 def _tensors(document: Any) -> dict[str, Tensor]:
     if not isinstance(document, Mapping):
         return {}
-    return {str(name): value for name, value in document.items() if isinstance(value, Tensor)}
+    found = {str(name): value for name, value in document.items() if isinstance(value, Tensor)}
+    # What is worked into weights later must not be rounded to their half of the digits again.
+    return {name: one.float() if one.dtype in _HALVES else one for name, one in found.items()}
 
 
 def _refuse_module(document: Any, where: str) -> None:
@@ -140,8 +143,19 @@ def _nothing(document: Any, where: str) -> str:
         keys = ", ".join(str(key) for key in list(document)[:_SHOWN])
         more = f" and {len(document) - _SHOWN} more" if len(document) > _SHOWN else ""
         return f"{said}; its keys are {keys or 'none'}{more}"
-    kind = document.name if isinstance(document, Inert) else type(document).__name__
-    return f"{said}; it holds {kind}"
+    return f"{said}; it holds {_kind(document)}: save model.state_dict()"
+
+
+def _kind(document: Any) -> str:
+    """What a file holds in place of a mapping, in words."""
+    if isinstance(document, Inert):
+        return document.name
+    if isinstance(document, Tensor):
+        return f"a single tensor of shape {tuple(document.shape)}"
+    if isinstance(document, list | tuple):
+        tensors = sum(isinstance(one, Tensor) for one in document)
+        return f"a list of {len(document)} entries, {tensors} of them tensors without a name"
+    return f"a value of type {type(document).__name__}"
 
 
 def check_finite(state: Mapping[str, Tensor], where: str) -> None:

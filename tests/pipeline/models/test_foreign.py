@@ -286,3 +286,52 @@ def test_our_own_state_dicts_are_not_foreign():
     with torch.device("meta"):
         for name in ("deeplabv3plus_mobilenetv2", "deeplabv3_resnet50_parallel"):
             assert foreign_layout(build_network(MODELS[name], 2).state_dict()) is None
+
+
+@pytest.mark.parametrize(
+    "keys, told",
+    [
+        (
+            ["backbone.layer4.0.conv1.weight"],
+            r"resnet50 but .*1 missing: layer4\.0\.conv1\.weight\)",
+        ),
+        (
+            ["backbone.layer4.0.bn1.weight", "backbone.conv1.weight"],
+            r"resnet50 but .*\(2 missing: ",
+        ),
+        (["classifier.classifier.0.weight"], r"its decoder\.refine\.0\.conv\.weight is missing"),
+    ],
+)
+def test_a_missing_tensor_is_named_and_not_the_encoder_doubted(tmp_path, keys, told):
+    state = Vainf("resnet50", CLASSES, 16, plus=True).state_dict()
+    for key in keys:
+        del state[key]
+    torch.save({"model_state": state}, tmp_path / "torn.pth")
+    with pytest.raises(ModelError, match=told):
+        loaded(tmp_path / "torn.pth")
+
+
+def test_half_precision_is_not_rounded_again(tmp_path):
+    """bubbliiiing's convolutions have biases before norms, which are worked into the norms."""
+    biased = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).half()
+    nn.init.normal_(biased[1].running_mean)
+    torch.save(biased.state_dict(), tmp_path / "half.pth")
+    found = load_state(tmp_path / "half.pth")
+    assert found["0.bias"].dtype == torch.float32
+    theirs = biased.state_dict()
+    exact = theirs["1.running_mean"].double() - theirs["0.bias"].double()
+    assert (found["1.running_mean"] - found["0.bias"]).double().sub(exact).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ([torch.zeros(2), torch.zeros(3)], "a list of 2 entries, 2 of them tensors without a name"),
+        (torch.zeros(2, 3), r"a single tensor of shape \(2, 3\)"),
+        (7, "a value of type int"),
+    ],
+)
+def test_what_a_file_holds_in_place_of_weights_is_said(tmp_path, content, told):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(ModelError, match=f"{told}: save model.state_dict"):
+        load_state(tmp_path / "odd.pth")
