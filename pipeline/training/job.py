@@ -222,8 +222,8 @@ class FinetuneJob:
         if recipe.image_size is None:
             size = default_size(spec, train.longest_side)
             spec = replace(spec, preprocessing=spec.preprocessing.sized(size))
-        crop = recipe.crop_size or default_crop(spec)
-        is_trained = _is_trained(plan.choice)
+        is_known, is_trained = knows_all(plan.choice, labels), _is_trained(plan.choice)
+        crop = recipe.crop_size or default_crop(spec, device, knows_all=is_known)
         epochs = recipe.epochs or default_epochs(
             train.samples, recipe.batch_size, device, crop, is_trained=is_trained
         )
@@ -238,7 +238,7 @@ class FinetuneJob:
             inputs=identity["inputs"],
             epochs=epochs,
             crop=crop,
-            learning_rate=default_rate(recipe, knows_all=knows_all(plan.choice, labels)),
+            learning_rate=default_rate(recipe, knows_all=is_known),
             warm_up=default_warm_up(recipe, steps),
             batch_norm=default_batch_norm(recipe, is_trained=is_trained, workers=self.workers),
             device=device,
