@@ -12,7 +12,12 @@ from maskmill.pipeline.models.choice import ModelChoice
 from maskmill.pipeline.models.loading import build_network
 from maskmill.pipeline.models.model_folder import folder_spec, spec_document
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, MODELS
-from maskmill.pipeline.training.defaults import default_epochs, default_rate, default_size
+from maskmill.pipeline.training.defaults import (
+    default_crop,
+    default_epochs,
+    default_rate,
+    default_size,
+)
 from maskmill.pipeline.training.initialisation import initialise
 from maskmill.pipeline.training.job import knows_all
 from maskmill.pipeline.training.network import beginning, trained_spec
@@ -122,7 +127,16 @@ def test_epochs_are_some_minutes_on_a_cpu_and_never_none() -> None:
     assert default_epochs(80, 8, "cpu", 514) == 5  # four times the pixels, a quarter of the steps
     assert default_epochs(1_000_000, 8, "cpu", 257) == 1
     assert default_epochs(1, 8, "cuda", 513) == 200
-    assert default_epochs(80, 8, "cpu", 257, is_trained=False) == 100
+    assert default_epochs(80, 8, "cpu", 257, is_trained=False) == 140
+
+
+def test_new_classes_are_learnt_on_crops_that_a_cpu_makes_many_steps_of() -> None:
+    size = SPEC.preprocessing.size
+    assert default_crop(SPEC, "cpu", knows_all=False) == 257 < size
+    assert default_crop(SPEC, "cpu", knows_all=True) == size
+    assert default_crop(SPEC, "cuda", knows_all=False) == size
+    small = replace(SPEC, preprocessing=SPEC.preprocessing.sized(129))
+    assert default_crop(small, "cpu", knows_all=False) == 129
 
 
 def test_a_signal_goes_through_a_network_drawn_without_batch_norm() -> None:
