@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from zlib_ng import zlib_ng
 
 from maskmill.pipeline.masks.changes import Places, changes
 from maskmill.pipeline.masks.deflated_runs import ByteRuns, deflated_runs
@@ -83,6 +82,8 @@ def _inflated(compressed: bytes, height: int, width: int) -> npt.NDArray[np.uint
 
     Where one of the first rows has another filter many have; inflating them would be a waste.
     """
+    from zlib_ng import zlib_ng  # masks are written, and networks run, without it
+
     engine, rest = zlib_ng.decompressobj(), compressed
     values = np.empty((height, width), dtype=np.uint8)
     above = np.zeros(width, np.uint8)

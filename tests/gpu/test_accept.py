@@ -18,7 +18,10 @@ STEPS = [
     "versions", "tests", "hashes", "labels", "rates", "graphs", "stages", "exhaustion", "job",
     "kill and resume",
 ]  # fmt: skip
-NEEDLESS = ("ray", "tflite", "pycocotools", "timm", "pytest")
+NEEDLESS = (
+    "ray", "tflite", "pycocotools", "timm", "pytest", "av", "pillow_heif", "obstore", "zlib_ng",
+    "defusedxml", "ijson", "botocore", "boto3", "duckdb", "starlette", "uvicorn", "imgviz",
+)  # fmt: skip
 
 
 def accept(
