@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from maskmill.pipeline.datasets.foreign_documents import foreign_document
 from maskmill.pipeline.datasets.recognition import Recognition, recognise, recognitions
-from maskmill.pipeline.datasets.trees import FileTree, open_tree
+from maskmill.pipeline.datasets.trees import FileTree, hidden_note, open_tree
 from maskmill.pipeline.inspect.census import FileCensus, census_of
 from maskmill.pipeline.inspect.conventions import MASK_LAYOUTS, likely_convention
 from maskmill.pipeline.inspect.documents import conversion, holds_boxes_alone
@@ -195,6 +195,7 @@ def _findings(
         if _share_a_folder(photographs, files):
             sentence += "; put the masks in a folder of their own before you convert them"
         findings.append(Finding("photographs", "odd", "", sentence))
+    findings += [Finding("hidden", "odd", "", note) for note in hidden_note(tree)]
     return findings
 
 

@@ -354,6 +354,15 @@ def test_mixed_modes_are_said(tmp_path: Path) -> None:
     assert kinds(found) == {"mixed_modes"}
 
 
+def test_shadows_of_macos_are_no_sick_masks(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7" + bytes(80))
+    found = inspect(tmp_path)
+    assert [file.name for file in found.files] == ["a.png"]
+    (hidden,) = [one for one in found.findings if one.kind == "hidden"]
+    assert hidden.severity == "odd" and "1 hidden files are left out, ._a.png" in hidden.sentence
+
+
 def test_photographs_beside_the_masks_are_left_out(tmp_path: Path) -> None:
     write_voc(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8)
