@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -104,6 +105,19 @@ def calm(source, tmp_path_factory) -> GatedJob:
     return job
 
 
+_STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left() -> Iterator[None]:
+    """A test that fails leaves the cluster's cores to the next."""
+    yield
+    while _STARTED:
+        process = _STARTED.pop()
+        process.kill()
+        process.wait()
+
+
 class Run:
     """A run on the cluster, in a process of its own, and what it says."""
 
@@ -115,6 +129,7 @@ class Run:
             cwd=ROOT, env={**os.environ, **TOGETHER}, text=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
+        _STARTED.append(self._process)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -184,11 +199,18 @@ def join(begun: Run, nodes: Nodes) -> tuple[Node, str]:
     half = FILES // 2 // BLOCK
     begun.until(lambda: len(begun.job.layout.committed_blocks()) == half)
     assert worked_on(begun.job)[name] > 0
-    notes = [
-        json.loads(note.read_bytes()) for note in begun.job.layout.local("work/attempts").iterdir()
-    ]
-    assert {note["deaths"] for note in notes} == {0}  # what was given up for it blames nobody
+    begun.until(lambda: bool(deaths(begun.job)))  # those behind the gate are under way soon
+    assert deaths(begun.job) == {0}  # what was given up for it blames nobody
     return node, name
+
+
+def deaths(job: GatedJob) -> set[int]:
+    """How often blocks under way are said to have killed; none where none is under way now."""
+    found = set()
+    for note in job.layout.local("work/attempts").iterdir():
+        with suppress(FileNotFoundError):  # it has just been committed
+            found.add(json.loads(note.read_bytes())["deaths"])
+    return found
 
 
 def test_a_node_that_joins_is_used_and_its_network_may_be_cut_for_a_while(
