@@ -18,11 +18,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from large_photographs import write_photographs
 from min_confidence import widened
-from PIL import Image
-from prelabel_throughput import sampling_grid, say
+from prelabel_throughput import plain_picture, say
 
 from maskmill.pipeline.masks.segments import class_statistics
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
@@ -115,21 +113,6 @@ class Prelabel:
         return mask
 
 
-def plain(network: torch.nn.Module, path: Path, out: Path) -> None:
-    """The script people write, one picture."""
-    image = Image.open(path).convert("RGB")
-    scale = 513 / max(image.size)
-    size = (round(image.width * scale), round(image.height * scale))
-    pixels = torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR)))
-    values = (pixels.permute(2, 0, 1)[None].float() / 127.5) - 1
-    padded = F.pad(values, (0, 513 - size[0], 0, 513 - size[1]))
-    with torch.inference_mode():
-        where = sampling_grid(image.size, size)
-        full = F.grid_sample(network(padded), where, mode="bilinear", align_corners=True)
-        mask = full.argmax(1)[0].to(torch.uint8).numpy()
-    Image.fromarray(mask).save(out)
-
-
 def figures(folder: Path, out: Path, classes: int | None, turns: int) -> Iterator[dict]:
     clock, prelabel = Clock(), Prelabel(classes)
     network = load_network(SPEC, resolve_weights(SPEC)).eval()
@@ -142,7 +125,7 @@ def figures(folder: Path, out: Path, classes: int | None, turns: int) -> Iterato
             if not turn:
                 equal.append(float((reduced == exact).mean()))
             if number < LOOP_IMAGES and not classes:
-                work = lambda path=path: plain(network, path, out)  # noqa: E731
+                work = lambda path=path: plain_picture(network, path, out)  # noqa: E731
                 clock.timed("loop", "all stages", number, work)
     for kind in ("reduced", "exact"):
         yield {"benchmark": f"12 megapixels, {kind} decode, CPU ms", **clock.means(kind)}

@@ -104,22 +104,23 @@ def _loop(network: torch.nn.Module, folder: Path, out: Path, count: int) -> floa
     for number, path in enumerate(paths):
         if number == 4:
             started = time.perf_counter()
-        image = Image.open(path).convert("RGB")
-        scale = 513 / max(image.size)
-        size = (round(image.width * scale), round(image.height * scale))
-        pixels = torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR)))
-        values = (pixels.permute(2, 0, 1)[None].float() / 127.5) - 1
-        padded = F.pad(values, (0, 513 - size[0], 0, 513 - size[1]))
-        with torch.inference_mode():
-            full = F.grid_sample(
-                network(padded),
-                sampling_grid(image.size, size),
-                mode="bilinear",
-                align_corners=True,
-            )
-            mask = full.argmax(1)[0].to(torch.uint8).numpy()
-        Image.fromarray(mask).save(out / f"{path.stem}.png")
+        plain_picture(network, path, out / f"{path.stem}.png")
     return (len(paths) - 4) / (time.perf_counter() - started)
+
+
+def plain_picture(network: torch.nn.Module, path: Path, out: Path) -> None:
+    """The script people write, one picture."""
+    image = Image.open(path).convert("RGB")
+    scale = 513 / max(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    pixels = torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR)))
+    values = (pixels.permute(2, 0, 1)[None].float() / 127.5) - 1
+    padded = F.pad(values, (0, 513 - size[0], 0, 513 - size[1]))
+    with torch.inference_mode():
+        where = sampling_grid(image.size, size)
+        full = F.grid_sample(network(padded), where, mode="bilinear", align_corners=True)
+        mask = full.argmax(1)[0].to(torch.uint8).numpy()
+    Image.fromarray(mask).save(out)
 
 
 def sampling_grid(original: tuple[int, int], scaled: tuple[int, int]) -> torch.Tensor:

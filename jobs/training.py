@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from maskmill.jobs.engines.machine import local_cores
+from maskmill.jobs.engines.machine import shared_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class LocalTrainer:
 
     def threads(self, workers: "Workers", count: int) -> int:
         """The cores of this machine, shared."""
-        return max(1, local_cores() // count)
+        return shared_cores(count)
 
 
 def announcement(task: "TrainingTask", done: int, seconds: float) -> str:

@@ -35,6 +35,11 @@ def local_memory() -> int:
     return min([whole, *(int(text) for text in told if text.isdigit())])
 
 
+def shared_cores(count: int) -> int:
+    """Threads for each of ``count`` processes on this machine: its cores shared, at least 1."""
+    return max(1, local_cores() // count)
+
+
 def local_cores() -> int:
     """Cores this process may use (a container's share, not the machine's)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ import click
 
 from maskmill.jobs.engines.cluster import ANSWER_SECONDS
 from maskmill.jobs.engines.lazy import LazyWorkers
-from maskmill.jobs.engines.machine import local_cores
+from maskmill.jobs.engines.machine import shared_cores
 from maskmill.jobs.engines.nodes import nodes_at_work
 from maskmill.jobs.engines.ray import RayEngine
 from maskmill.jobs.engines.room import rooms
@@ -71,7 +71,7 @@ class RayTrainer:
         """The cores of this machine shared, or as many as leave room for all on a cluster."""
         engine = _on_ray(workers)
         if not engine.elsewhere:
-            return max(1, local_cores() // count)
+            return shared_cores(count)
         return threads_with_room(count, nodes_at_work(), self._gpu_share(engine.has_gpu))
 
     def _gpu_share(self, on_gpu: bool) -> float:

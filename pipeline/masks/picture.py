@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from maskmill.pipeline.masks.plain_png import plain_png
+from maskmill.pipeline.masks.plain_png import LEVEL, RUN_LENGTH, plain_png
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 
@@ -19,9 +19,6 @@ _FORMATS = (
     "PNG", "TIFF", "BMP", "DIB", "PPM", "GIF", "WEBP", "TGA", "JPEG", "JPEG2000", "AVIF",
 )  # fmt: skip
 """What is opened at all: Pillow would hand PostScript to an interpreter."""
-
-_LEVEL = 3
-_RUN_LENGTH = 3  # zlib's Z_RLE: masks are runs; smaller and no slower than the default strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +128,5 @@ def png_bytes(picture: Image.Image, *, text: Mapping[str, str] | None = None) ->
     for key, value in sorted((text or {}).items()):
         chunks.add_text(key, value)
     stream = io.BytesIO()
-    picture.save(stream, "PNG", compress_level=_LEVEL, compress_type=_RUN_LENGTH, pnginfo=chunks)
+    picture.save(stream, "PNG", compress_level=LEVEL, compress_type=RUN_LENGTH, pnginfo=chunks)
     return stream.getvalue()

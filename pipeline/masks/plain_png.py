@@ -26,7 +26,8 @@ _FIRST_ROWS = 8
 _BAND = 1 << 18  # bytes inflated together: they stay in a core's cache until they are copied
 _LARGE = 1 << 19  # pixels from which on runs are faster than zlib
 _DENSE = 96  # pixels for one run, below which zlib is faster
-_RUN_LENGTH, _LEVEL, _MEMORY = 3, 3, 8  # zlib's Z_RLE: masks are runs; smaller and no slower
+RUN_LENGTH, LEVEL = 3, 3  # zlib's Z_RLE: masks are runs; smaller and no slower
+_MEMORY = 8
 _KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"sRGB",
           b"pHYs", b"tIME", b"bKGD", b"cHRM", b"sBIT", b"hIST"}  # fmt: skip
 
@@ -178,7 +179,7 @@ def _deflated(values: npt.NDArray[np.uint8]) -> bytes:
             return deflated_runs(_line_runs(values, places))
     lines = np.zeros((values.shape[0], values.shape[1] + 1), np.uint8)
     lines[:, 1:] = values
-    engine = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY, _RUN_LENGTH)
+    engine = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY, RUN_LENGTH)
     return engine.compress(lines.data) + engine.flush()
 
 

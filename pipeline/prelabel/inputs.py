@@ -3,15 +3,10 @@
 from dataclasses import dataclass, replace
 
 from maskmill.pipeline.prelabel.settings import PrelabelSettings
+from maskmill.pipeline.runs.differences import Difference, compare_inputs
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import Manifest, ManifestSpool, StoredManifest
-from maskmill.pipeline.runs.numbering import (
-    BlockLimits,
-    Difference,
-    build_manifest,
-    compare_inputs,
-    extend_manifest,
-)
+from maskmill.pipeline.runs.numbering import BlockLimits, build_manifest, extend_manifest
 from maskmill.pipeline.runs.output_names import CaseTwins, check_outputs
 from maskmill.pipeline.selection.skipping import TABLE as SKIPPED_TABLE
 from maskmill.pipeline.selection.skipping import (

@@ -6,12 +6,12 @@ The rows stream by: from the sorted listing into the spool, a block at a time.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.pipeline.runs.differences import Difference, Row, repeated_key, side_by_side
 from maskmill.pipeline.runs.manifest import Manifest, ManifestSpool
 from maskmill.pipeline.runs.output_names import (
     CaseTwins,
@@ -36,8 +36,6 @@ _KNOWN = pa.schema(
         pa.field("output", pa.string()),
     ]
 )
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +86,10 @@ def extend_manifest(
     Raises:
         SettingsError: an old key is gone or its file has another size, or outputs collide.
     """
-    difference = compare_inputs(old, listing)
+    difference = Difference()
+    joined = SortedTable(_joined(old, listing, difference), _KNOWN, by="key")
     difference.refuse_lost(listing.source)
     _refuse_keys(table["key"] for table in listing.rows)
-    joined = SortedTable(_joined(old, listing), _KNOWN, by="key")
     named = _Named(joined)
     twins = check_outputs(named)
     spool = ManifestSpool(MANIFEST)
@@ -110,66 +108,11 @@ def extend_manifest(
     return spool, twins
 
 
-@dataclass(slots=True)
-class Difference:
-    """How the images of a source differ from those that a run began with."""
-
-    new: int = 0
-    gone: int = 0
-    resized: int = 0
-    moved: int = 0
-    first_new: str = ""
-    first_gone: str = ""
-    first_resized: tuple[str, int | None, int | None] = ("", None, None)
-
-    @property
-    def same_images(self) -> bool:
-        """The same keys of the same sizes."""
-        return not (self.new or self.gone or self.resized)
-
-    def refuse_lost(self, source: str) -> None:
-        """A run can grow.
-
-        Raises:
-            SettingsError: where the source holds no longer what it held.
-        """
-        if self.gone:
-            raise SettingsError(
-                f"{self.gone} images of the run are no longer in {source}, first "
-                f"{self.first_gone}; a run can grow, not shrink: put them back, or start a new "
-                "output folder"
-            )
-        if self.resized:
-            key, before, now = self.first_resized
-            raise SettingsError(
-                f"{key} had {before} bytes when the run began and has {now} now; "
-                "put the old file back, or start a new output folder"
-            )
-
-
-def compare_inputs(old: Manifest, listing: Listing) -> Difference:
-    """The images of a run against those of a listing, both in key order."""
-    found = Difference()
-    for before, now in _side_by_side(old, listing):
-        if before is None and now is not None:
-            found.first_new = found.first_new or now["key"]
-            found.new += 1
-        elif now is None and before is not None:
-            found.first_gone = found.first_gone or before["key"]
-            found.gone += 1
-        elif before is not None and now is not None:
-            if before["bytes"] != now["bytes"]:
-                if not found.resized:
-                    found.first_resized = (now["key"], before["bytes"], now["bytes"])
-                found.resized += 1
-            found.moved += before["uri"] != now["uri"]
-    return found
-
-
-def _joined(old: Manifest, listing: Listing) -> Iterator[pa.Table]:
-    """The listing with what the run knows of its rows."""
+def _joined(old: Manifest, listing: Listing, found: Difference) -> Iterator[pa.Table]:
+    """The listing with what the run knows of its rows; how they differ is added to ``found``."""
     rows: list[Row] = []
-    for before, now in _side_by_side(old, listing):
+    for before, now in side_by_side(old, listing):
+        found.add(before, now)
         if now is not None:
             known = before or {}
             rows.append(
@@ -179,41 +122,6 @@ def _joined(old: Manifest, listing: Listing) -> Iterator[pa.Table]:
             yield pa.Table.from_pylist(rows, schema=_KNOWN)
             rows = []
     yield pa.Table.from_pylist(rows, schema=_KNOWN)
-
-
-def _side_by_side(old: Manifest, listing: Listing) -> Iterator[tuple[Row | None, Row | None]]:
-    """Row of the run and row of the listing of every key, in key order; None where there is none.
-
-    Raises:
-        SettingsError: a key of the listing repeats.
-    """
-    manifest = SortedTable(old.tables(), MANIFEST, by="key")
-    left, right = _rows(manifest), _unique(_rows(listing.rows))
-    before, now = next(left, None), next(right, None)
-    while before is not None or now is not None:
-        if now is None or (before is not None and before["key"] < now["key"]):
-            yield before, None
-            before = next(left, None)
-        elif before is None or now["key"] < before["key"]:
-            yield None, now
-            now = next(right, None)
-        else:
-            yield before, now
-            before, now = next(left, None), next(right, None)
-
-
-def _rows(tables: Iterable[pa.Table]) -> Iterator[Row]:
-    for table in tables:
-        yield from table.to_pylist()
-
-
-def _unique(rows: Iterator[Row]) -> Iterator[Row]:
-    previous = None
-    for row in rows:
-        if row["key"] == previous:
-            raise _twice(row["key"])
-        previous = row["key"]
-        yield row
 
 
 class _Named:
@@ -291,9 +199,5 @@ def _refuse_keys(columns: Iterable[pa.ChunkedArray]) -> None:
             raise SettingsError(f"{unsafe[0].as_py()!r} is not a path below the root of the source")
         for previous, key in pairwise([last, *keys.to_pylist()]):
             if previous == key:
-                raise _twice(key)
+                raise repeated_key(key)
         last = keys[-1].as_py()
-
-
-def _twice(key: str) -> SettingsError:
-    return SettingsError(f"two files of the source have the key {key!r}; rename one of them")

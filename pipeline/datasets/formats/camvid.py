@@ -62,13 +62,7 @@ def index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         DocumentFailure: no such folder, or a broken label_colors.txt.
         SettingsError: other masks, and nothing names their classes.
     """
-    subsets = sorted(
-        {
-            name.split("/", 1)[0].removesuffix("annot")
-            for name in tree.names()
-            if name.split("/", 1)[0].endswith("annot") and "/" in name
-        }
-    )
+    subsets = _subsets(tree)
     if not subsets:
         raise DocumentFailure(
             ErrorCode.MALFORMED, f"{tree.uri} holds no folder whose name ends in 'annot'"
@@ -138,6 +132,12 @@ def _written_labels(labels: LabelMap) -> LabelMap:
     return importable_colors(labels_with_first_background(labels))
 
 
+def _subsets(tree: FileTree) -> list[str]:
+    """What stands before ``annot`` in the names of folders."""
+    folders = {name.split("/", 1)[0] for name in tree.names() if "/" in name}
+    return sorted(folder.removesuffix("annot") for folder in folders if folder.endswith("annot"))
+
+
 def _subset_items(tree: FileTree, options: ReadOptions, subset: str) -> ItemSpool:
     start = f"{subset}annot/"
     keys = {
@@ -175,19 +175,15 @@ def _labels(tree: FileTree, options: ReadOptions, mask: str) -> LabelMap:
 
 def recognise(tree: FileTree) -> str | None:
     """Folders ``…annot`` beside ``label_colors.txt``, or beside pictures called as their masks."""
-    names = [name.split("/", 1) for name in tree.names() if "/" in name]
-    folders = {folder for folder, _ in names}
-    annot = sorted(folder for folder in folders if folder.endswith("annot"))
-    if annot and COLORS in tree.tops():
+    subsets = _subsets(tree)
+    if subsets and COLORS in tree.tops():
         return f"{COLORS} beside folders …annot"
-    for folder in annot:
-        subset = folder.removesuffix("annot")
-        masks, pictures = (
-            {posixpath.splitext(name)[0] for top, name in names if top == one}
-            for one in (folder, subset)
-        )
-        if masks & pictures:
-            return f"{subset}/ beside {folder}/, with files of the same names"
+    stems = {posixpath.splitext(name)[0] for name in tree.names()}
+    for subset in subsets:
+        start = f"{subset}annot/"
+        masks = (stem.removeprefix(start) for stem in stems if stem.startswith(start))
+        if any(f"{subset}/{mask}" in stems for mask in masks):
+            return f"{subset}/ beside {start}, with files of the same names"
     return None
 
 

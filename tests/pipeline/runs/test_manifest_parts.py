@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from maskmill.pipeline.runs import manifest as manifests
+from maskmill.pipeline.runs.differences import compare_inputs
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import (
     ManifestSpool,
@@ -19,7 +20,6 @@ from maskmill.pipeline.runs.manifest import (
 from maskmill.pipeline.runs.numbering import (
     BlockLimits,
     build_manifest,
-    compare_inputs,
     extend_manifest,
 )
 from maskmill.pipeline.sources.entries import SourceEntry

@@ -54,7 +54,8 @@ from pathlib import Path
 import pyarrow as pa
 from maskmill.pipeline.runs.manifest import StoredManifest
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.numbering import build_manifest, compare_inputs
+from maskmill.pipeline.runs.differences import compare_inputs
+from maskmill.pipeline.runs.numbering import build_manifest
 from maskmill.pipeline.sources.entries import SourceEntry
 from maskmill.pipeline.sources.registry import Listing, sorted_entries
 
