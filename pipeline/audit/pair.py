@@ -14,7 +14,6 @@ from maskmill.pipeline.audit.truth_checks import Finding, TruthMask, check_truth
 from maskmill.pipeline.metrics.boundary import (
     TRIMAP_WIDTHS,
     BoundaryCounts,
-    boundary_layout,
     count_boundary_runs,
 )
 from maskmill.pipeline.metrics.calibration import count_levels
@@ -46,13 +45,8 @@ class Measures:
 
     @property
     def are_counts_only(self) -> bool:
-        """True where nothing needs the masks as class maps."""
-        return not (self.need_runs or self.alignment)
-
-    @property
-    def need_runs(self) -> bool:
-        """True where runs and borders are looked at."""
-        return self.boundaries or self.regions or self.truth_checks
+        """True where nothing needs more than how often values meet."""
+        return not (self.boundaries or self.regions or self.truth_checks or self.alignment)
 
 
 class ClassSums:
@@ -114,26 +108,25 @@ def audit_masks(
     if truth.shape != prediction.shape:
         raise _mismatch(truth, prediction, tables, num_classes)
     masks = PairMasks(truth, prediction, tables, num_classes)
+    confidence = read_confidence()
     scanned = None
-    if measures.need_runs:
-        scanned = masks.scanned(boundary_layout(truth.shape))
+    if not measures.are_counts_only or confidence is not None:
+        scanned = masks.scanned
     counts = scanned.counts if scanned else masks.counts()
     sums = ClassSums(counts.matrix)
     row = _count_columns(counts, sums, truth.shape)
-    confidence = read_confidence()
     if confidence is not None:
         row["levels"] = _level_rows(*masks.class_maps, confidence, num_classes)
     boundary = None
     if scanned:
+        row["truth_sha256"], row["prediction_sha256"] = scanned.prints
         row |= _run_columns(scanned, masks.truth, measures, confidence)
-        if measures.boundaries:  # last: it uses the blocks up
+        if measures.boundaries:
             boundary = count_boundary_runs(scanned.runs, scanned.blocks, num_classes)
     if measures.alignment:
         trial = try_alignments(*masks.class_maps, num_classes)
         row["alignment"] = _columns_of(trial.found) if trial.found else None
         row["undecided"] = list(trial.doubts)
-    if not measures.are_counts_only or confidence is not None:
-        row["truth_sha256"], row["prediction_sha256"] = masks.prints(counts)
     return row | _class_columns(sums, names, boundary)
 
 

@@ -1,6 +1,5 @@
 """Small pictures of what two audits say of one picture: truth, before, after, what changed."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +88,7 @@ def _is_unchanged(row: Row, truth: LabelMask, prediction: LabelMask) -> bool:
     """True where the masks are those of the row, or the audit only counted and cannot tell."""
     known = ((row["truth_sha256"], truth), (row["prediction_sha256"], prediction))
     return all(
-        sha256 is None or hashlib.sha256(mask.tobytes()).hexdigest() == sha256
+        sha256 is None or mask_print(mask) == sha256
         for sha256, mask in known
     )
 
