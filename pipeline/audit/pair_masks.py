@@ -1,4 +1,4 @@
-"""The two masks of a pair as what is measured sees them: counts, runs, blocks, class maps, prints."""
+"""The masks of a pair as what is measured sees them: counts, runs, blocks, class maps, prints."""
 
 import hashlib
 from dataclasses import dataclass
@@ -81,9 +81,9 @@ class PairMasks:
         return ScannedPair(counts, runs.of_classes(), blocks, (left, right))
 
     @property
-    def truth(self) -> LabelMask:
-        """(H, W) classes of the truth; values from C on are void."""
-        return self._masks[0] if self._are_plain else self.class_maps[0]
+    def classes(self) -> tuple[LabelMask, LabelMask]:
+        """(H, W) classes of the truth and of the prediction; values from C on are void."""
+        return self._masks if self._are_plain else self.class_maps
 
     @cached_property
     def class_maps(self) -> tuple[LabelMask, LabelMask]:
@@ -99,9 +99,11 @@ def mask_print(classes: LabelMask) -> str:
     """SHA-256 that says which (H, W) class map this is.
 
     Of height and width, then of the flat positions at which rows and runs of one class begin, then
-    of these classes; all as little-endian integers of 64 bits, the classes of 16.
+    of these classes; little-endian integers of 64, of 32 and of 16 bits.
     """
-    runs, _ = scan(classes, classes, int(classes.max(initial=0)) + 1, PlaneLayout.of(classes.shape, 1))
+    runs, _ = scan(
+        classes, classes, int(classes.max(initial=0)) + 1, PlaneLayout.of(classes.shape, 1)
+    )
     return _print_of_runs(runs, runs.truth.astype(np.uint16))
 
 
@@ -117,7 +119,7 @@ def _print_of_runs(runs: JointRuns, classes: npt.NDArray[np.uint16]) -> str:
     places: Places = runs.places.take(kept)
     places -= places // layout.span * (layout.span - layout.width)
     engine = hashlib.sha256(np.array([layout.height, layout.width], dtype="<i8").tobytes())
-    engine.update(places.astype("<i8", copy=False).tobytes())
+    engine.update(places.astype("<u4").tobytes())
     engine.update(classes.take(kept).astype("<u2", copy=False).tobytes())
     return engine.hexdigest()
 

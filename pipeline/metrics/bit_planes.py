@@ -18,7 +18,7 @@ import numpy.typing as npt
 from maskmill.schemas.arrays import BoolMask
 
 Plane = npt.NDArray[np.uint64]
-"""(rows * words,) bits in the order of the pixels, lowest first; or (N, rows * words) of several."""
+"""(rows * words,) bits in the order of the pixels, lowest first; of several (N, rows * words)."""
 
 Places = npt.NDArray[np.intp]
 """(N,) positions y * span + x."""
@@ -121,12 +121,28 @@ class PlaneLayout:
         )
         return plane.ravel()
 
-    def even(self, blocks: Plane) -> tuple[Plane, Plane]:
-        """(H * words,) pixels that a square of two of one class covers, and those that four do.
+    def covered(self, blocks: Plane) -> Plane:
+        """(H * words,) pixels that a square of two of one class covers.
 
-        ``blocks`` has a bit where the square of two that begins there holds two classes. Four are
-        a square of three with the pixel in its middle. Unused bits are 0.
+        ``blocks`` has a bit where the square of two that begins there holds two classes. Unused
+        bits are 0.
         """
+        even, right = self._even(blocks)
+        right |= even
+        covered = right.copy()
+        covered[self.words :] |= right[: -self.words]
+        return covered
+
+    def centres(self, blocks: Plane) -> Plane:
+        """As :meth:`covered`, the pixels in the middle of a square of three of one class."""
+        even, right = self._even(blocks)
+        right &= even
+        centres = np.zeros_like(right)
+        np.bitwise_and(right[self.words :], right[: -self.words], out=centres[self.words :])
+        return centres
+
+    def _even(self, blocks: Plane) -> tuple[Plane, Plane]:
+        """Where a square of two of one class begins, and the same one pixel to the right."""
         row = np.zeros(self.span, dtype=np.bool_)
         row[: max(0, self.width - 1)] = True
         begins = np.packbits(row, bitorder="little").view(_LITTLE)
@@ -134,12 +150,7 @@ class PlaneLayout:
         even[max(0, len(even) - self.words) :] = 0
         right = even << np.uint64(1)
         right[1:] |= even[:-1] >> np.uint64(_WORD - 1)
-        some, all_ = even | right, even & right
-        covered = some.copy()
-        covered[self.words :] |= some[: -self.words]
-        centres = np.zeros_like(all_)
-        np.bitwise_and(all_[self.words :], all_[: -self.words], out=centres[self.words :])
-        return covered, centres
+        return even, right
 
     def beside(self, plane: Plane) -> Plane:
         """(H * words,) set where one of eight neighbours, or the pixel, is; unused bits are 0."""

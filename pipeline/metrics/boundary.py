@@ -105,7 +105,7 @@ def count_boundary_runs(runs: JointRuns, blocks: Blocks, num_classes: int) -> Bo
 _TRUTH, _PREDICTION, _BOTH = range(len(TRIMAP_WIDTHS), len(TRIMAP_WIDTHS) + 3)
 """Planes after those of the trimap widths: near whose borders the pixels are."""
 
-_SLAB_WORDS = 1 << 14  # of a plane, looked at together: what is made of them stays in the cache
+_SLAB_WORDS = 1 << 16  # of a plane, looked at together: what is made of them stays in the cache
 
 
 def _shares(runs: JointRuns, blocks: Blocks, present: list[int]) -> npt.NDArray[np.int64]:
@@ -114,10 +114,10 @@ def _shares(runs: JointRuns, blocks: Blocks, present: list[int]) -> npt.NDArray[
     Of the K classes that occur; the last is void in the prediction.
     """
     layout, side = runs.layout, len(present) + 1
-    kind = np.uint16 if side**2 < 1 << 16 else np.int64  # narrow numbers are sorted at once
-    numbers = np.full(runs.void + 1, side - 1, dtype=kind)
+    numbers = np.full(runs.void + 1, side - 1, dtype=np.intp)
     numbers[present] = np.arange(side - 1)
-    codes = (numbers * kind(side)).take(runs.truth) + numbers.take(runs.prediction)
+    codes = (numbers * side).take(runs.truth)
+    codes += numbers.take(runs.prediction)
     counted = np.flatnonzero((runs.lengths > 0) & (runs.truth < runs.void))
     places, lengths, codes = (one.take(counted) for one in (runs.places, runs.lengths, codes))
     tables = np.zeros((_BOTH + 1, side * side), dtype=np.int64)

@@ -22,7 +22,7 @@ class RunBits:
     """
 
     def __init__(
-        self, places: Places, lengths: Places, codes: npt.NDArray[np.integer], size: int
+        self, places: Places, lengths: Places, codes: npt.NDArray[np.intp], size: int
     ) -> None:
         last = places + (lengths - 1)
         first_words, last_words = places >> 6, last >> 6
@@ -34,7 +34,8 @@ class RunBits:
         masks[ends - counts] = _FROM.take(places & (_WORD - 1))
         masks[ends - 1] &= _UP_TO.take(last & (_WORD - 1))
         pieces = codes.take(runs)
-        order = np.argsort(pieces, kind="stable")
+        narrow = pieces.astype(np.uint16) if size <= 1 << 16 else pieces  # is sorted at once
+        order = np.argsort(narrow, kind="stable")
         self._words, self._masks = words.take(order), masks.take(order)
         found = np.bincount(pieces, minlength=size)
         self._codes = np.flatnonzero(found)
