@@ -132,7 +132,7 @@ def _runs_of_pairs(runs: JointRuns, pairs: list[tuple[int, int]]) -> _Runs:
     place = np.minimum(np.searchsorted(wanted[order], codes), len(pairs) - 1)
     known = np.flatnonzero(wanted[order][place] == codes)
     which = order[place[known]]
-    by_pair = np.argsort(which.astype(np.uint8), kind="stable")  # bytes are sorted at once
+    by_pair = np.argsort(which.astype(np.uint16), kind="stable")  # narrow numbers sort at once
     which, chosen = which[by_pair], wrong[known[by_pair]]
     starts = runs.places[chosen]
     rows, columns = np.divmod(starts, span)
@@ -189,7 +189,7 @@ def _sheets(parts: list[_Part]) -> Iterator[list[_Part]]:
 
 def _sheet_drawn(parts: list[_Part]) -> list[_Drawn]:
     """One below the other, with room around each; the first is the widest."""
-    room = CORE_DEPTH + 1  # a hole of the next region is filled from one pixel beyond it
+    room = CORE_DEPTH + 1  # growing reaches a pixel into it from either side
     tops = np.cumsum([room, *(part.bbox[3] + room for part in parts)])
     layout = PlaneLayout.of((int(tops[-1]), parts[0].bbox[2]), CORE_DEPTH + 2)
     starts = np.concatenate([
