@@ -1,4 +1,4 @@
-"""A large object read once from front to end, by one request: how the members of a tar are found."""
+"""A large object read once from front to end, by one request: how members of a tar are found."""
 
 import io
 from collections.abc import Iterator
