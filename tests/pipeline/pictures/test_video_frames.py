@@ -154,10 +154,12 @@ def test_what_is_cut_off_is_said_and_the_rest_is_read(tmp_path, clips) -> None:
     assert caught.value.code is ErrorCode.CORRUPT
 
 
-def test_a_torn_frame_fails_with_those_built_on_it_whatever_the_order(tmp_path) -> None:
+@pytest.mark.parametrize("first", [8, 60])
+def test_a_torn_frame_fails_with_those_built_on_it_whatever_the_order(tmp_path, first) -> None:
+    """Kills: a picture that the decoder has patched up, where only a part of it is torn."""
     whole = write_clip(tmp_path / "whole.mkv", gop=10, codec_options={"sc_threshold": "0"})
     truth = [hash_of(place) for place in places_of(whole, scan_video(str(whole)))]
-    path = torn(tmp_path)
+    path = torn(tmp_path, first)
     places = places_of(path, scan_video(str(path)))
     lost = range(16, 20)  # frame 20 is a key frame
     for order in (range(NUM_FRAMES), np.random.default_rng(1).permutation(NUM_FRAMES)):
