@@ -154,15 +154,15 @@ def cut(folder: Path) -> Path:
     return path
 
 
-def torn(folder: Path) -> Path:
-    """Bytes of frame 16 turned over; every tenth frame is a key frame."""
+def torn(folder: Path, first: int = 8) -> Path:
+    """Bytes of frame 16 from the ``first`` on turned over; every tenth frame is a key frame."""
     path = write_clip(folder / "torn.mkv", gop=10, codec_options={"sc_threshold": "0"})
     with av.open(str(path)) as opened:
         packets = [packet for packet in opened.demux(video=0) if packet.size]
         payload = bytes(packets[16])
     data = bytearray(path.read_bytes())
     start = data.index(payload)
-    data[start + 8 : start + len(payload)] = bytes(byte ^ 0x5A for byte in payload[8:])
+    data[start + first : start + len(payload)] = bytes(byte ^ 0x5A for byte in payload[first:])
     path.write_bytes(data)
     return path
 

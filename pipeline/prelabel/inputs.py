@@ -16,7 +16,7 @@ from maskmill.pipeline.selection.skipping import (
     without_named,
 )
 from maskmill.pipeline.sources.registry import Listing, list_source
-from maskmill.schemas.errors import RunRefused
+from maskmill.schemas.errors import RunRefused, SettingsError
 
 MAX_FILE_BYTES = 2 << 30
 GROWN = (
@@ -110,6 +110,7 @@ def _remainder(settings: PrelabelSettings, layout: RunLayout, old: Manifest | No
         exclude=(settings.out,),
         frames=settings.frames,
     )
+    _refuse_odd(settings, listing)
     rest = whole(listing)
     if settings.skip:
         rest = without_named(rest, settings.skip)
@@ -122,6 +123,21 @@ def _remainder(settings: PrelabelSettings, layout: RunLayout, old: Manifest | No
         limits = {"max_pixels": settings.max_pixels, "max_bytes": MAX_FILE_BYTES}
         rest = without_copies(rest, layout, kept, **limits)
     return rest
+
+
+def _refuse_odd(settings: PrelabelSettings, listing: Listing) -> None:
+    """What can be known at once to be no source of this run, and is no fault of a picture."""
+    if settings.writes_video and not listing.videos:
+        raise SettingsError(
+            f"--write video is for videos, and the source has none: {settings.source}; leave it out"
+        )
+    layout = RunLayout(listing.root)
+    is_run = listing.kind == "folder" and layout.exists(layout.run_record)
+    if is_run and layout.exists(layout.manifest):
+        raise SettingsError(
+            f"{settings.source} is the folder of a run: its masks and overlays are no pictures to "
+            "be labelled. Give the source of that run, or a folder in it, as frames/"
+        )
 
 
 def _what_changed(layout: RunLayout, found: Difference) -> str:

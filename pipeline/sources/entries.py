@@ -34,10 +34,14 @@ class SourceRequest:
 
 @dataclass(slots=True)
 class Tally:
-    """What was seen and not taken, by extension, and what the user should hear. Filled lazily."""
+    """What was seen and not taken, by extension, and what the user should hear. Filled lazily.
+
+    ``videos``: how many were opened for their frames, sound or not.
+    """
 
     not_considered: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    videos: int = 0
 
 
 @dataclass(frozen=True, slots=True)

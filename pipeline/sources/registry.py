@@ -72,6 +72,7 @@ class Listing:
     rows: SortedTable
     not_considered: dict[str, int]  # extension -> files seen and not taken
     notes: tuple[str, ...]  # what the user should hear: repeats, links not followed
+    videos: int = 0  # whose frames are among the rows, or that cannot be read
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -108,7 +109,8 @@ def list_source(
         frames: which frames of videos are taken; None where videos are no pictures.
 
     Raises:
-        SettingsError: the source does not exist, holds no picture, or is not of that kind.
+        SettingsError: the source does not exist, holds no picture, or is not of that kind; frames
+            are chosen, and there is no video.
     """
     kind = kind or kind_of(source)
     if kind not in SOURCES:
@@ -122,8 +124,13 @@ def list_source(
         raise SettingsError(f"cannot list {source} as {kind}: {reason_of(error)}") from error
     if not rows.num_rows:
         raise SettingsError(_nothing_found(source, tally))
+    if frames is not None and frames != FrameChoice() and not tally.videos:
+        raise SettingsError(
+            f"--every, --fps, --from and --to choose frames of videos, and {source} holds no video "
+            "that is read; leave them out"
+        )
     counts = dict(sorted(tally.not_considered.items()))
-    return Listing(str(source), kind, lazy.root, rows, counts, tuple(tally.notes))
+    return Listing(str(source), kind, lazy.root, rows, counts, tuple(tally.notes), tally.videos)
 
 
 def kind_of(source: str) -> str:

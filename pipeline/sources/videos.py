@@ -53,11 +53,15 @@ def with_frames(
 def _frames(entry: SourceEntry, choice: FrameChoice, tally: Tally) -> Iterator[SourceEntry]:
     from maskmill.pipeline.pictures.timeline import scan_video  # FFmpeg, for videos only
 
+    tally.videos += 1
     timeline = scan_video(entry.uri)
     indexes = choice.taken([timeline.seconds(index) for index in range(len(timeline))])
     tally.notes += timeline.notes
     if len(indexes) < len(timeline):
-        tally.notes.append(f"{entry.key}: {len(indexes):,} of {len(timeline):,} frames are taken")
+        last = float(timeline.seconds(len(timeline) - 1))
+        end = "" if indexes else f"; the last one is shown at {last:.3f} s"
+        told = f"{len(indexes):,} of {len(timeline):,} frames are taken{end}"
+        tally.notes.append(f"{entry.key}: {told}")
     digits = max(_DIGITS, len(str(len(timeline) - 1)))
     for index in indexes:
         place = FramePlace(

@@ -67,8 +67,18 @@ def open_archive(scheme: str, container: str) -> OpenArchive:
 @lru_cache(maxsize=4)
 def _open(scheme: str, container: str, state: object, process: int) -> OpenArchive:
     # ``process`` because a forked child would share the stream's position with its parent.
-    archive = _OPENERS[scheme](open_container(container), container)
+    archive = _OPENERS[scheme](_stream_of(scheme, container), container)
     return OpenArchive(archive, {member.name: member.size for member in archive.members()})
+
+
+def _stream_of(scheme: str, container: str) -> IO[bytes]:
+    """Members of a tar are found by going through it: in a bucket, in one request for all."""
+    place = bucket_place(*resolve(container)) if scheme == "tar" else None
+    if place is None:
+        return open_container(container)
+    from maskmill.pipeline.storage.forwards import open_forwards  # remote storage only
+
+    return open_forwards(*place)
 
 
 def place_of(scheme: str, container: str, member: ArchiveMember) -> str:

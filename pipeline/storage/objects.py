@@ -22,6 +22,7 @@ PIECE_BYTES: Final = 8 << 20
 _PIECES_AT_ONCE: Final = 4
 _PIECE_RETRIES: Final = 20  # of one piece of a large upload, inside obstore
 _LIST_CHUNK: Final = 1000
+_STREAM_CHUNK: Final = 1 << 20
 
 Result = TypeVar("Result")
 
@@ -85,6 +86,31 @@ class Bucket:
         return self._insist(
             key, lambda: bytes(obstore.get_range(self._store, key, start=start, end=end))
         )
+
+    def read_on(self, key: str, start: int) -> Iterator[bytes]:
+        """Bytes ``start`` to the end of one object, piece by piece as they come, in one request.
+
+        One that breaks off is followed by another, from where the pieces ended.
+        """
+        import obstore
+
+        pieces: Iterator[Any] | None = None
+
+        def next_piece() -> bytes:
+            nonlocal pieces
+            try:
+                if pieces is None:
+                    options: Any = {"range": {"offset": start}}
+                    answer = obstore.get(self._store, key, options=options)
+                    pieces = iter(answer.stream(min_chunk_size=_STREAM_CHUNK))
+                return bytes(next(pieces, b""))
+            except Exception:
+                pieces = None
+                raise
+
+        while piece := self._insist(key, next_piece):
+            start += len(piece)
+            yield piece
 
     def facts(self, key: str) -> ObjectFacts:
         """Size, tag and time of one object."""

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 import maskmill as door
+from maskmill.pipeline.prelabel.cutout import CutoutSettings
 from maskmill.pipeline.prelabel.proof import verify_run
 from maskmill.pipeline.prelabel.review_order import review_order
+from maskmill.pipeline.review import gallery
+from maskmill.pipeline.review.opening import open_subject
+from maskmill.pipeline.review.query import Query
+from maskmill.pipeline.review.renditions import Renditions
+from maskmill.pipeline.review.slim_index import SlimIndex
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.shards import stray_shards
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -18,6 +24,7 @@ from tests.jobs.in_process import run_in_process
 from tests.sick_images import write_sick_images, write_small_pictures
 
 WRITERS = ("masks", "overlays", "soft")
+OK = Query(status="ok", sort="key")
 
 
 @pytest.fixture
@@ -156,6 +163,57 @@ def test_all_that_reads_a_run_reads_shards(source, tmp_path):
     opened = door.open_run(tmp_path / "shards")
     key = ok_rows(shards)[0]["key"]
     assert (opened.mask(key) == door.open_run(tmp_path / "files").mask(key)).all()
+
+
+def test_the_page_and_cutouts_read_shards(source, tmp_path):
+    """Kills: a view or a cutout that looks for a file where there is a place in a shard."""
+    looks = {}
+    for store in ("files", "shards"):
+        out = tmp_path / store
+        run_in_process(source, out, writers=("masks", "soft"), store=store)
+        subject = open_subject(str(out))
+        index = SlimIndex(subject, None)
+        index.refresh()
+        items = [gallery.item(index, row["n"]) for row in gallery.page(index, OK, 0, 20)]
+        renditions = Renditions(subject)
+        looks[store] = [
+            (mask.tobytes(), subject.confidence(item, mask.shape).tobytes(),
+             renditions.thumbnail(item, 32), subject.row(item)["mask_sha256"])
+            for item in items for mask in [subject.mask(item)]
+        ]  # fmt: skip
+        index.close()
+    assert len(looks["files"]) == 11
+    assert looks["shards"] == looks["files"]
+    cutouts = {"cutouts": CutoutSettings(background="remove")}
+    how = {"writers": ("masks", "cutouts"), "writer_settings": cutouts}
+    found = []
+    for store in ("files", "shards"):
+        layout = run_in_process(source, tmp_path / f"cut {store}", "cutout", store=store, **how)
+        assert problems_of(layout) == []
+        found.append([layout.read(row["files"][0]["path"]) for row in ok_rows(layout)])
+    assert len(found[0]) == 11
+    assert found[0] == found[1]
+
+
+def test_documents_of_blocks_become_one_by_convert(source, tmp_path):
+    """Kills: a merge that repeats or loses an annotation, or numbers it anew per block."""
+    one = run_in_process(source, tmp_path / "one", store="shards")
+    run_in_process(source, tmp_path / "blocks", store="shards", coco="blocks")
+    door.convert(str(tmp_path / "blocks"), tmp_path / "merged", "prelabel", "coco")
+    merged = json.loads(next((tmp_path / "merged/dataset").rglob("*.json")).read_bytes())
+    whole = json.loads(one.read("annotations.json"))
+
+    def drawn(document):
+        names = {image["id"]: image["file_name"] for image in document["images"]}
+        shapes = [
+            (names[shape["image_id"]], shape["category_id"], shape["segmentation"], shape["bbox"])
+            for shape in document["annotations"]
+        ]
+        return sorted(shapes, key=str)
+
+    assert len(drawn(whole)) >= 11
+    assert drawn(merged) == drawn(whole)
+    assert len({shape["id"] for shape in merged["annotations"]}) == len(drawn(whole))
 
 
 def test_a_document_for_each_block_holds_what_the_one_does(source, tmp_path):

@@ -28,7 +28,9 @@ from tests.sick_images import write_small_pictures
 from tests.video_clips import (
     NUM_FRAMES,
     SIZE,
+    SOUND,
     audio_only,
+    cut,
     odd_size,
     rotated,
     torn,
@@ -36,6 +38,9 @@ from tests.video_clips import (
     with_b_frames,
     write_clip,
 )
+
+PROMISED = ("masks", "frames", "videos", "annotations.json")
+"""What a run over videos writes, byte for byte the same each time."""
 
 
 def rows_of(out: Path) -> list[dict]:
@@ -129,10 +134,20 @@ def test_videos_asked_for_later_are_made_and_nothing_else(tmp_path) -> None:
     assert {path.name: path.read_bytes() for path in (other / "videos").iterdir()} == first
 
 
-def test_videos_of_pictures_are_refused(tmp_path) -> None:
+def test_videos_of_pictures_are_refused_before_the_run(tmp_path) -> None:
     write_small_pictures(tmp_path / "photos", 1, seed=1)
     with pytest.raises(SettingsError, match="the source has none"):
         run_in_process(tmp_path / "photos", tmp_path / "out", writers=("masks", "video"))
+    assert not (tmp_path / "out/metadata").exists()
+
+
+def test_the_folder_of_a_run_is_no_source(tmp_path) -> None:
+    """Kills: masks and overlays labelled as if they were photographs."""
+    write_small_pictures(tmp_path / "photos", 1, seed=1)
+    run_in_process(tmp_path / "photos", tmp_path / "out")
+    with pytest.raises(SettingsError, match="is the folder of a run"):
+        run_in_process(tmp_path / "out", tmp_path / "again")
+    run_in_process(tmp_path / "out/masks", tmp_path / "of masks")  # whoever means it says it
 
 
 def test_more_frames_are_an_extension_and_fewer_are_refused(tmp_path) -> None:
@@ -154,28 +169,39 @@ def test_cutouts_of_a_video(tmp_path) -> None:
         assert (picture.mode, picture.size) == ("RGBA", SIZE[::-1])
 
 
+def written(out: Path) -> dict[str, bytes]:
+    """Masks, frames, videos and the document."""
+    files = [path for path in out.rglob("*.*") if path.relative_to(out).parts[0] in PROMISED]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files if path.is_file()}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engines", [("local", "ray"), ("ray", "local")], ids="-".join)
 def test_killed_in_the_middle_of_a_video_it_ends_as_if_nothing_had_been(
     tmp_path, maskmill, engines
 ) -> None:
-    """SIGKILL to the driver twice, then the other engine finishes."""
+    """SIGKILL to the driver twice, then the other engine finishes. Every kind of clip is there."""
     from tests.jobs.conftest import ROOT, command_line
 
     options = {"b_strategy": "0", "sc_threshold": "0"}
-    clip = write_clip(
-        tmp_path / "long.mp4",
+    source = tmp_path / "clips"
+    source.mkdir()
+    for make in (*SOUND.values(), cut, torn, audio_only):
+        make(source)
+    write_clip(
+        source / "long.mp4",
         stamps=np.cumsum(np.random.default_rng(9).integers(200, 900, 600)).tolist(),
         codec_options=options,
         b_frames=3,
     )
-    settings = ("--image-size", 65, "--block-images", 8)
+    settings = ("--image-size", 65, "--block-images", 8, "--every", 2, "--write",
+                "masks,frames,video", "--allow-failures")  # fmt: skip
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
-    result = maskmill("prelabel", clip, calm, *settings, "--engine", "local")
+    result = maskmill("prelabel", source, calm, *settings, "--engine", "local")
     assert result.returncode == 0, result.stderr
     for kills in (4, 20):
-        line = command_line("prelabel", clip, stormy, *settings, "--engine", engines[0])
+        line = command_line("prelabel", source, stormy, *settings, "--engine", engines[0])
         driver = subprocess.Popen(
             line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -189,15 +215,16 @@ def test_killed_in_the_middle_of_a_video_it_ends_as_if_nothing_had_been(
         driver.wait()
         at_work = {pid: name for pid, name in tree.items() if name.startswith("ray::Map")}
         assert wait_until_gone(at_work, seconds=30)
-    result = maskmill("prelabel", clip, stormy, *settings, "--engine", engines[1])
+    result = maskmill("prelabel", source, stormy, *settings, "--engine", engines[1])
     assert result.returncode == 0, result.stderr
-    for path in sorted((calm / "masks").rglob("*.png")):
-        assert (stormy / path.relative_to(calm)).read_bytes() == path.read_bytes()
-    assert (stormy / "annotations.json").read_bytes() == (calm / "annotations.json").read_bytes()
+    ends = [written(out) for out in (calm, stormy)]
+    assert len(ends[0]) > 2 * 500
+    assert ends[1] == ends[0]
     tables = [pq.read_table(out / "metadata").sort_by("image_id") for out in (calm, stormy)]
     same, other = (table.drop_columns(list(TIMING_COLUMNS)) for table in tables)
     assert same.equals(other)
-    assert same.num_rows == 600
+    assert len(set(same["video"].to_pylist()) - {None}) == len(SOUND) + 3
+    assert same["status"].to_pylist().count("ok") == len(ends[0]) // 2 - 18
 
 
 @pytest.mark.slow

@@ -92,6 +92,18 @@ def test_videos_inside_archives_are_told_with_the_remedy(tmp_path, kind) -> None
         list_source(archive, frames=FrameChoice())
 
 
+def test_a_choice_of_frames_where_there_is_no_video_is_refused(tmp_path) -> None:
+    write_small_pictures(tmp_path / "photos", 2, seed=1)
+    source = str(tmp_path / "photos")
+    assert len(list_source(source, frames=FrameChoice())) == 2
+    asked = ((2, None, None, None), (None, "2", None, None), (None, None, "1", None))
+    for choice in (frame_choice(*one) for one in (*asked, (None, None, None, "9"))):
+        with pytest.raises(SettingsError, match=r"--every, --fps, .*/photos holds no video"):
+            list_source(source, frames=choice)
+    audio_only(tmp_path / "photos")  # a video that cannot be read is one all the same
+    assert len(list_source(source, frames=FrameChoice(every=2))) == 3
+
+
 def test_where_pictures_alone_are_wanted_videos_are_counted(tmp_path) -> None:
     pictures = write_small_pictures(tmp_path, 1, seed=1)
     path = constant_rate(tmp_path)

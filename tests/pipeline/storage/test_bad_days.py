@@ -36,7 +36,7 @@ TROUBLES = {
     "busy": 3,
     "resets": 2,
     "lost_answers": 2,
-    "denials": DENIALS - 1,
+    "denials": 3,
     "stalls": 1,
     "late_bodies": 1,
     "torn": 2,

@@ -11,8 +11,10 @@ import pytest
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.sources.registry import list_source
 from maskmill.pipeline.storage.filesystems import read_bytes
+from maskmill.pipeline.storage.forwards import SKIP_BYTES
 from maskmill.pipeline.storage.parts import Stretch, parse_stretch, part_uri, read_part
 from maskmill.pipeline.storage.readahead import GAP_BYTES, SPAN_BYTES, read_ahead
+from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import ErrorCode, FileFailure, SettingsError
 from tests.s3_servers import FaultProxy
 
@@ -38,6 +40,38 @@ def photos(place: str) -> tuple[str, dict[str, bytes]]:
     layout = RunLayout(place)
     layout.write("photos.tar", tar_of(members))
     return layout.uri("photos.tar"), members
+
+
+@pytest.mark.parametrize("torn", [0, 3])
+def test_a_large_tar_is_listed_by_one_sequential_read(place: str, proxy: FaultProxy, torn: int):
+    """Kills: a request for each header; a tar read anew from its start when a connection breaks."""
+    members = {f"{number:02}.jpg": noise(1 << 20, number) for number in range(12)}
+    layout = RunLayout(place)
+    layout.write("x.tar", tar_of(members))
+    proxy.counts.clear()
+    proxy.faults.torn, proxy.faults.only = torn, ("GET",)
+    before = RETRIES.retries
+    entries = list(list_source(layout.uri("x.tar")).entries)
+    assert [(entry.key, entry.size) for entry in entries] == [(k, 1 << 20) for k in members]
+    assert proxy.counts["GET"] == 1 + torn == 1 + RETRIES.retries - before
+    assert read_bytes(entries[7].uri) == members["07.jpg"]
+
+
+@pytest.mark.thorough
+def test_a_member_that_is_too_large_to_be_read_along_is_passed_over(place: str, proxy: FaultProxy):
+    layout = RunLayout(place)
+    layout.write("x.tar", tar_of({"a.jpg": bytes(3 * SKIP_BYTES), "b.jpg": b"1", "c.jpg": b"23"}))
+    proxy.counts.clear()
+    sizes = [entry.size for entry in list_source(layout.uri("x.tar")).entries]
+    assert sizes == [3 * SKIP_BYTES, 1, 2]
+    assert proxy.counts["GET"] == 2
+
+
+def test_a_tar_that_ends_too_early_is_called_broken(place: str):
+    layout = RunLayout(place)
+    layout.write("x.tar", tar_of({"a.jpg": noise(4000, 1), "b.jpg": noise(4000, 2)})[:3000])
+    with pytest.raises(FileFailure, match=r"x\.tar"):
+        list(list_source(layout.uri("x.tar")).entries)
 
 
 def test_a_block_of_neighbours_is_one_request(photos, proxy: FaultProxy):
