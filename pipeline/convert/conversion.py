@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from maskmill.pipeline.convert.manifest import ManifestFile, refuse_keys
 from maskmill.pipeline.datasets.bare_shapes import refuse_bare
@@ -152,7 +153,8 @@ def _only(
     """The samples that a list or a data set names, and what is to be said of the others."""
     spool = items if isinstance(items, ItemSpool) else ItemSpool(items)
     refuse_keys(spool.keys)
-    found = find_named(read_names(names), spool.keys, None, option="--only")
+    keys = pa.table({"key": pa.array(spool.keys, pa.string())})
+    found = find_named(read_names(names), [keys], option="--only")
     places = np.flatnonzero(found.chosen).tolist()
     told = f"--only {names}: {len(places):,} of {len(spool):,} samples"
     return replace(plan, notes=(*plan.notes, told, *found.notes)), (spool[at] for at in places)

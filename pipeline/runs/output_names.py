@@ -51,7 +51,7 @@ def shares_stem(keys: Iterable[pa.Array]) -> BoolArray:
     """Of each key, in the order they come, whether another one differs in its extension only."""
     stems = SortedTable(_stems(keys), _STEMS, by="stem")
     shares = np.zeros(stems.num_rows, np.bool_)
-    for table in _alike(stems, "stem"):
+    for table in stems.alike():
         shares[table["row"].to_numpy()] = True
     return shares
 
@@ -75,7 +75,7 @@ def check_outputs(names: Iterable[pa.Table]) -> CaseTwins:
     claims = SortedTable(map(_claims, names), _CLAIMS, by="fold")
     group = _Group("")
     twins, first = 0, None
-    for table in _alike(claims, "fold"):
+    for table in claims.alike():
         for fold, name, key, is_folder in zip(
             *(column.to_pylist() for column in table.columns), strict=True
         ):
@@ -153,22 +153,6 @@ def _stems(keys: Iterable[pa.Array]) -> Iterator[pa.Table]:
 
 def _mapped(column: pa.Array, function: Callable[[str], str]) -> pa.Array:
     return pa.array(map(function, column.to_pylist()), pa.string())
-
-
-def _alike(rows: SortedTable, by: str) -> Iterator[pa.Table]:
-    """The rows that have the value of the one before or after, in order."""
-    held = rows.schema.empty_table()  # the last row so far: what comes after it is not known
-    as_before = False
-    for table in rows:
-        table = pa.concat_tables([held, table])
-        values = table[by].combine_chunks()
-        same = np.zeros(len(values) + 1, np.bool_)  # as the one before
-        same[0] = as_before
-        same[1:-1] = pc.equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
-        yield table.slice(0, len(values) - 1).filter(pa.array((same[:-1] | same[1:])[:-1]))
-        held, as_before = table.slice(len(values) - 1), bool(same[len(values) - 1])
-    if as_before:
-        yield held
 
 
 def _collision(first: str, second: str, output: str) -> str:
