@@ -1,4 +1,4 @@
-"""Photographs of 12 megapixels: `prelabel`, with all pixels decoded and without, and a plain loop.
+"""Photographs of 12 megapixels: `prelabel`, with all pixels decoded and without, and plain loops.
 
     python benchmarks/large_photographs.py [IMAGES]
 
@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from pictures import packaged_photographs
 from PIL import Image
-from prelabel_throughput import agreement, plain_loop, say
+from prelabel_throughput import agreement, interpolated, plain_loop, sampled, say
 from runs import watch_prelabel
 
 SIZE = (4000, 3000)
 BLOCK = 4
 LOOP_IMAGES = 6
+LOOPS = {"loop": sampled, "interpolating_loop": interpolated}
 _ORIENTATION = 0x0112
 
 
@@ -56,7 +57,7 @@ def main(count: int) -> None:
         work = Path(name)
         photographs = write_photographs(work / "photographs", count)
         few = write_photographs(work / "few", LOOP_IMAGES + 4)
-        rates: dict[str, list[float]] = {"exact": [], "reduced": [], "loop": []}
+        rates: dict[str, list[float]] = {kind: [] for kind in ("exact", "reduced", *LOOPS)}
         for turn in range(2):
             for kind, options in (("exact", ["--exact-decode"]), ("reduced", [])):
                 run = watch_prelabel(
@@ -64,7 +65,9 @@ def main(count: int) -> None:
                     block_images=BLOCK,
                 )  # fmt: skip
                 rates[kind].append(run.steady_rate)
-            rates["loop"].append(plain_loop(few, work / f"loop{turn}", LOOP_IMAGES))
+            for kind, enlarge in LOOPS.items():
+                rate = plain_loop(few, work / f"{kind}{turn}", LOOP_IMAGES, enlarge)
+                rates[kind].append(rate)
         means = {kind: float(np.mean(values)) for kind, values in rates.items()}
         shares = agreement(work / "exact0/masks", work / "reduced0/masks")
         say(
@@ -73,6 +76,7 @@ def main(count: int) -> None:
             **means,
             ratio_to_exact_decode=means["reduced"] / means["exact"],
             ratio_to_loop=means["reduced"] / means["loop"],
+            ratio_to_interpolating_loop=means["reduced"] / means["interpolating_loop"],
             labels_equal=float(np.mean(shares)),
             labels_equal_worst=min(shares),
         )

@@ -23,6 +23,7 @@ from min_confidence import widened
 from prelabel_throughput import plain_picture, say
 
 from maskmill.pipeline.masks.segments import class_statistics
+from maskmill.pipeline.models.allocator import keep_freed_memory
 from maskmill.pipeline.models.registry import DEFAULT_MODEL, find_model
 from maskmill.pipeline.models.segmenter import PictureLogits, Segmenter, load_network
 from maskmill.pipeline.models.weights.origins import resolve_weights
@@ -86,6 +87,7 @@ class Prelabel:
     """What `prelabel` does with one picture."""
 
     def __init__(self, classes: int | None) -> None:
+        keep_freed_memory()
         self._segmenter = Segmenter(SPEC, resolve_weights(SPEC), precision="fp32", threads=1)
         self._classes = classes
         self._labels = builtin(SPEC.labels)

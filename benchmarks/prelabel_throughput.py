@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,32 @@ def _rates(folder: Path, precision: str, threads: int, processes: int) -> float:
     return sum(rates)
 
 
-def plain_loop(folder: Path, out: Path, count: int) -> float:
+Enlarge = Callable[[torch.Tensor, tuple[int, int], tuple[int, int]], torch.Tensor]
+"""Logits of 513x513, (width, height) of the picture, and of it as scaled -> (1, C, H, W) scores."""
+
+
+def sampled(logits: torch.Tensor, whole: tuple[int, int], scaled: tuple[int, int]) -> torch.Tensor:
+    """Each pixel takes the scores at its own place on the network's grid."""
+    where = sampling_grid(whole, scaled)
+    return F.grid_sample(logits, where, mode="bilinear", align_corners=True)
+
+
+def interpolated(
+    logits: torch.Tensor, whole: tuple[int, int], scaled: tuple[int, int]
+) -> torch.Tensor:
+    """The usual two steps: up to the network's input, and what is the picture up to its size."""
+    scores = F.interpolate(logits, (513, 513), mode="bilinear", align_corners=True)
+    scores = scores[:, :, : scaled[1], : scaled[0]]
+    return F.interpolate(scores, whole[::-1], mode="bilinear", align_corners=False)
+
+
+def plain_loop(folder: Path, out: Path, count: int, enlarge: Enlarge = sampled) -> float:
     """The script people write: open, resize, normalise, forward in fp32, argmax, save. Images/s.
 
     The network is PyTorch's own modules as they are built; `fused_loop` has what we make of them.
     """
     torch.set_num_threads(CORES)
-    return _loop(load_network(SPEC, resolve_weights(SPEC)).eval(), folder, out, count)
+    return _loop(load_network(SPEC, resolve_weights(SPEC)).eval(), folder, out, count, enlarge)
 
 
 def fused_loop(folder: Path, out: Path, count: int) -> float:
@@ -98,17 +118,21 @@ def fused_loop(folder: Path, out: Path, count: int) -> float:
     return _loop(segmenter.network, folder, out, count)
 
 
-def _loop(network: torch.nn.Module, folder: Path, out: Path, count: int) -> float:
+def _loop(
+    network: torch.nn.Module, folder: Path, out: Path, count: int, enlarge: Enlarge = sampled
+) -> float:
     out.mkdir()
     paths = sorted(folder.iterdir())[: count + 4]
     for number, path in enumerate(paths):
         if number == 4:
             started = time.perf_counter()
-        plain_picture(network, path, out / f"{path.stem}.png")
+        plain_picture(network, path, out / f"{path.stem}.png", enlarge)
     return (len(paths) - 4) / (time.perf_counter() - started)
 
 
-def plain_picture(network: torch.nn.Module, path: Path, out: Path) -> None:
+def plain_picture(
+    network: torch.nn.Module, path: Path, out: Path, enlarge: Enlarge = sampled
+) -> None:
     """The script people write, one picture."""
     image = Image.open(path).convert("RGB")
     scale = 513 / max(image.size)
@@ -117,8 +141,7 @@ def plain_picture(network: torch.nn.Module, path: Path, out: Path) -> None:
     values = (pixels.permute(2, 0, 1)[None].float() / 127.5) - 1
     padded = F.pad(values, (0, 513 - size[0], 0, 513 - size[1]))
     with torch.inference_mode():
-        where = sampling_grid(image.size, size)
-        full = F.grid_sample(network(padded), where, mode="bilinear", align_corners=True)
+        full = enlarge(network(padded), image.size, size)
         mask = full.argmax(1)[0].to(torch.uint8).numpy()
     Image.fromarray(mask).save(out)
 

@@ -31,7 +31,7 @@ POOR_AGREEMENT = 0.5
 """mIoU below which a prediction is not right in the main."""
 
 _LOOKED_AT = 96  # pixels of the shorter side, about, that are enough to see which turn fits best
-_SCREEN = 0.05  # of mIoU that sampling may cost a turn
+_SCREEN = 0.05  # of mIoU that sampling may cost a turn, or one pixel a shift
 
 TURNS: Final[dict[str, Callable[[LabelMask], LabelMask]]] = {
     "mirrored left to right": lambda mask: mask[:, ::-1],
@@ -82,6 +82,15 @@ def _mean_iou_of(matrix: ConfusionCounts) -> float:
     return float(np.mean(hits[present] / union[present])) if present.any() else float("nan")
 
 
+def _sampled_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
+    """As :func:`mean_iou`, of few pixels: each is counted, and 0 stands for NaN."""
+    side = num_classes + 1  # whatever is no class leaves the count
+    codes = np.minimum(truth, num_classes).astype(np.intp) * side
+    codes += np.minimum(prediction, num_classes)
+    matrix = np.bincount(codes.ravel(), minlength=side * side).reshape(side, side)
+    return float(np.nan_to_num(_mean_iou_of(matrix)))
+
+
 def turn_of_sizes(truth: LabelMask, prediction: LabelMask, num_classes: int) -> str:
     """For masks whose width and height are swapped: which quarter turn fits best, as words."""
     fitting = {
@@ -93,12 +102,16 @@ def turn_of_sizes(truth: LabelMask, prediction: LabelMask, num_classes: int) -> 
 
 def find_alignment(truth: LabelMask, prediction: LabelMask, num_classes: int) -> Alignment | None:
     """The turn or shift that raises the pair's mIoU most; None where nothing raises it enough."""
-    return try_alignments(truth, prediction, num_classes).found
-
-
-def try_alignments(truth: LabelMask, prediction: LabelMask, num_classes: int) -> Trial:
-    """As :func:`find_alignment`, and why a turn or a shift might not have shown."""
     matrix = count_pair(truth, prediction, num_classes).matrix
+    return try_alignments(truth, prediction, matrix).found
+
+
+def try_alignments(truth: LabelMask, prediction: LabelMask, matrix: ConfusionCounts) -> Trial:
+    """As :func:`find_alignment`, and why a turn or a shift might not have shown.
+
+    ``matrix`` (C + 1, C + 1) is the pair's own.
+    """
+    num_classes = len(matrix) - 1
     if min(np.count_nonzero(matrix[:-1].sum(axis=axis)) for axis in (0, 1)) < 2:
         return Trial(None, (ONE_CLASS,))
     before = _mean_iou_of(matrix)
@@ -124,11 +137,11 @@ def _best_turn(
     step = max(1, min(truth.shape) // _LOOKED_AT)
     left, right = truth[::step, ::step], prediction[::step, ::step]
     fitting = {
-        name: np.nan_to_num(mean_iou(left, turn(right), num_classes))
+        name: _sampled_iou(left, turn(right), num_classes)
         for name, turn in TURNS.items() if turn(right).shape == left.shape
     }  # fmt: skip
     best = max(fitting, key=lambda name: fitting[name])
-    own = np.nan_to_num(mean_iou(left, right, num_classes))
+    own = _sampled_iou(left, right, num_classes)
     if fitting[best] >= own + MIN_TURN_GAIN - _SCREEN:
         after = mean_iou(truth, TURNS[best](prediction), num_classes)
         if after >= before + MIN_TURN_GAIN:
@@ -154,11 +167,14 @@ def _shifted(
     """
     if (found.x, found.y) == (0, 0):
         return None
+    own = mean_iou(*_shared_part(truth, prediction, found.x, found.y), num_classes)
+    if own < before - _SCREEN:
+        return None
     steps = (0, -1, 1)
     near = [(found.x + right, found.y + down) for right in steps for down in steps]
-    scores = [
+    scores = [own] + [
         mean_iou(*_shared_part(truth, prediction, x, y), num_classes) if (x, y) != (0, 0) else 0.0
-        for x, y in near
+        for x, y in near[1:]
     ]
     after = max(scores)
     if not after > before or (not found.is_certain and after < before + MIN_GAIN):

@@ -10,16 +10,17 @@ import pyarrow.compute as pc
 
 from maskmill.pipeline.audit.audit_file import DOCUMENT, read_audit
 from maskmill.pipeline.audit.comparison import Document, Row, compare_audits
-from maskmill.pipeline.audit.manifest import ROWS, audit_layout
+from maskmill.pipeline.audit.manifest import ROWS, audit_layout, has_mask_prints
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
 
 COMPARISON = "compare.json"
 COMPARISON_PAGE = "compare.html"
 
+_PRINTS = ("truth_sha256", "prediction_sha256")
 _PICTURE_COLUMNS = [
     "key", "status", "prediction_uri", "prediction_item", "truth_uri", "truth_item", "image_uri",
-    "truth_sha256", "prediction_sha256",
+    *_PRINTS,
 ]  # fmt: skip
 
 Audit = tuple[Document, RunLayout]
@@ -43,10 +44,11 @@ def compare(
             without ``common``.
     """
     before, after = _load_audit(before_path), _load_audit(after_path)
+    are_alike = has_mask_prints(before[1]) == has_mask_prints(after[1])
+    rows = [partial(_rows, layout, are_alike) for _, layout in (before, after)]
     moved = compare_audits(
-        before[0], after[0], partial(_rows, before[1]), partial(_rows, after[1]),
-        resamples=resamples, seed=seed, common=common,
-    )  # fmt: skip
+        before[0], after[0], *rows, resamples=resamples, seed=seed, common=common
+    )
     if out is not None:
         moved["files"] = _write(out, moved, before, after)
     return moved
@@ -73,14 +75,17 @@ def _write(out: str, moved: Document, before: Audit, after: Audit) -> dict[str, 
 
 def _rows_of(layout: RunLayout, keys: set[str]) -> Iterator[Row]:
     wanted = pa.array(sorted(keys), pa.string())
+    prints = {} if has_mask_prints(layout) else dict.fromkeys(_PRINTS)
     for table in layout.committed_rows(_PICTURE_COLUMNS):
         chosen = pc.and_(pc.is_in(table["key"], wanted), pc.equal(table["status"], "ok"))
-        yield from table.filter(chosen).to_pylist()
+        yield from (row | prints for row in table.filter(chosen).to_pylist())
 
 
-def _rows(layout: RunLayout, columns: list[str]) -> Iterator[Row]:
+def _rows(layout: RunLayout, are_alike: bool, columns: list[str]) -> Iterator[Row]:
+    """Rows of one of two audits; without hashes where those of the two are of other kinds."""
+    prints = {} if are_alike else dict.fromkeys(_PRINTS)
     for table in layout.committed_rows(columns):
-        yield from table.to_pylist()
+        yield from (row | prints for row in table.to_pylist())
 
 
 def _load_audit(path: str) -> Audit:

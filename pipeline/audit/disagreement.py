@@ -1,22 +1,21 @@
 """Where prediction and truth differ: connected regions, and which look like label errors."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.masks.touching_runs import components_of, touching_runs
-from maskmill.pipeline.metrics.bit_planes import painted
+from maskmill.pipeline.metrics.bit_planes import Plane, PlaneLayout, painted
 from maskmill.pipeline.metrics.joint_runs import JointRuns
-from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts
+from maskmill.schemas.arrays import BoolMask, ConfidenceMap, ConfusionCounts
 
 MIN_REGION_PIXELS = 32
 MAX_REGIONS = 8  # per pair of masks, largest first
 CORE_DEPTH = 3  # pixels; what is closer to a region's edge may be the usual dispute over borders
 
-_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
-_DEEP = np.ones((2 * CORE_DEPTH + 1, 2 * CORE_DEPTH + 1), dtype=np.uint8)
+_SHEET_PIXELS = 1 << 20
 
 Places = npt.NDArray[np.int64]
 """(N,) rows or columns of runs of pixels, their lengths, or numbers of runs and pairs."""
@@ -56,12 +55,9 @@ def disagreeing_regions(
     pairs = _largest_pairs(matrix, limit)
     if not pairs:
         return []
-    wrong = _runs_of_pairs(runs, pairs)
-    areas = np.bincount(wrong.roots, wrong.lengths).astype(np.int64)  # of float64, exact to 2**53
-    least = max(MIN_REGION_PIXELS, int(np.sort(areas)[::-1][:limit][-1]))
-    found = [wrong.part(int(root), int(areas[root])) for root in np.flatnonzero(areas >= least)]
-    found.sort(key=lambda part: (-part.area, part.bbox))
-    return [_region(part, confidence) for part in found[:limit]]
+    found = _parts(_runs_of_pairs(runs, pairs), limit)
+    drawn = _drawn([part for part in found if not part.is_slim or confidence is not None])
+    return [_region(part, drawn.get(part.root), confidence) for part in found]
 
 
 def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]:
@@ -78,26 +74,20 @@ def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A connected region: its box in the picture, and where in the box its runs start and stop."""
+    """A connected region: its box in the picture, and its runs, rows and columns in the box."""
 
+    root: int
     pair: tuple[int, int]
     area: int
     bbox: tuple[int, int, int, int]
-    starts: Places
-    stops: Places
+    rows: Places
+    columns: Places
+    lengths: Places
 
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """(height, width) of the box: 1 where the region is."""
-        _, _, width, height = self.bbox
-        edges = np.zeros(height * width + 1, dtype=np.bool_)
-        edges[self.starts] = True
-        edges[self.stops] ^= True
-        return painted(edges[:-1]).reshape(height, width)
-
-    def core(self) -> int:
-        """Pixels of it at least ``CORE_DEPTH`` inside; a slim box has none that deep."""
-        is_slim = min(self.bbox[2:]) <= 2 * CORE_DEPTH
-        return 0 if is_slim else _core_pixels(self.pixels())
+    @property
+    def is_slim(self) -> bool:
+        """True where no pixel can be ``CORE_DEPTH`` inside the box."""
+        return min(self.bbox[2:]) <= 2 * CORE_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +110,16 @@ class _Runs:
         rows, columns, lengths = (one[inside] for one in (self.rows, self.columns, self.lengths))
         y, x = int(rows[0]), int(columns.min())
         box = (x, y, int((columns + lengths).max()) - x, int(rows[-1]) - y + 1)
-        starts = (rows - y) * box[2] + columns - x
-        return _Part(self.pairs[self.which[root]], area, box, starts, starts + lengths)
+        return _Part(root, self.pairs[self.which[root]], area, box, rows - y, columns - x, lengths)
+
+
+def _parts(runs: _Runs, limit: int) -> list[_Part]:
+    """The largest regions, by area, then position."""
+    areas = np.bincount(runs.roots, runs.lengths).astype(np.int64)  # of float64, exact to 2**53
+    least = max(MIN_REGION_PIXELS, int(np.sort(areas)[::-1][:limit][-1]))
+    found = [runs.part(int(root), int(areas[root])) for root in np.flatnonzero(areas >= least)]
+    found.sort(key=lambda part: (-part.area, part.bbox))
+    return found[:limit]
 
 
 def _runs_of_pairs(runs: JointRuns, pairs: list[tuple[int, int]]) -> _Runs:
@@ -134,7 +132,7 @@ def _runs_of_pairs(runs: JointRuns, pairs: list[tuple[int, int]]) -> _Runs:
     place = np.minimum(np.searchsorted(wanted[order], codes), len(pairs) - 1)
     known = np.flatnonzero(wanted[order][place] == codes)
     which = order[place[known]]
-    by_pair = np.argsort(which, kind="stable")
+    by_pair = np.argsort(which.astype(np.uint16), kind="stable")  # narrow numbers sort at once
     which, chosen = which[by_pair], wrong[known[by_pair]]
     starts = runs.places[chosen]
     rows, columns = np.divmod(starts, span)
@@ -143,22 +141,84 @@ def _runs_of_pairs(runs: JointRuns, pairs: list[tuple[int, int]]) -> _Runs:
     return _Runs(pairs, which, rows, columns, lengths, components_of(*touching, len(chosen)))
 
 
-def _region(part: _Part, confidence: ConfidenceMap | None) -> Region:
+def _region(part: _Part, drawn: "_Drawn | None", confidence: ConfidenceMap | None) -> Region:
     x, y, width, height = part.bbox
     mean = None
-    if confidence is not None:
+    if confidence is not None and drawn is not None:
         scores = confidence[y : y + height, x : x + width]
-        mean = float(scores[part.pixels().view(np.bool_)].mean(dtype=np.float64))
-    return Region(*part.pair, part.area, part.core(), part.bbox, mean)
+        mean = float(scores[drawn.pixels()].mean(dtype=np.float64))
+    return Region(*part.pair, part.area, drawn.core if drawn else 0, part.bbox, mean)
 
 
-def _core_pixels(region: npt.NDArray[np.uint8]) -> int:
-    """Pixels at least ``CORE_DEPTH`` inside; specks in a region do not make it thin."""
-    height, width = region.shape  # what lies beyond counts as outside, at the picture's edge too
-    padded = np.zeros((height + 2 * CORE_DEPTH, width + 2 * CORE_DEPTH), dtype=np.uint8)
-    padded[CORE_DEPTH:-CORE_DEPTH, CORE_DEPTH:-CORE_DEPTH] = region
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _NEIGHBOURS)
-    return int(np.count_nonzero(padded & cv2.erode(closed, _DEEP)))
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A region on a sheet, its first row there, and how many pixels its core has."""
+
+    part: _Part
+    core: int
+    top: int
+    layout: PlaneLayout
+    sheet: Plane
+
+    def pixels(self) -> BoolMask:
+        """(height, width) of the region's box."""
+        rows = self.layout.rows_of(self.sheet, self.top, self.part.bbox[3])
+        return rows[:, : self.part.bbox[2]]
+
+
+def _drawn(parts: list[_Part]) -> dict[int, _Drawn]:
+    """Regions by their roots, drawn on sheets of several: steps for each cost more than pixels."""
+    drawn: dict[int, _Drawn] = {}
+    for sheet in _sheets(parts):
+        drawn |= {one.part.root: one for one in _sheet_drawn(sheet)}
+    return drawn
+
+
+def _sheets(parts: list[_Part]) -> Iterator[list[_Part]]:
+    """Regions in the order of their widths, as long as a sheet of them is small."""
+    sheet: list[_Part] = []
+    for part in sorted(parts, key=lambda one: -one.bbox[2]):
+        pixels = (sheet or [part])[0].bbox[2] * sum(one.bbox[3] for one in [*sheet, part])
+        if sheet and pixels > _SHEET_PIXELS:
+            yield sheet
+            sheet = []
+        sheet.append(part)
+    if sheet:
+        yield sheet
+
+
+def _sheet_drawn(parts: list[_Part]) -> list[_Drawn]:
+    """One below the other, with room around each; the first is the widest."""
+    room = CORE_DEPTH + 1  # growing reaches a pixel into it from either side
+    tops = np.cumsum([room, *(part.bbox[3] + room for part in parts)])
+    layout = PlaneLayout.of((int(tops[-1]), parts[0].bbox[2]), CORE_DEPTH + 2)
+    starts = np.concatenate([
+        (part.rows + top) * layout.span + part.columns
+        for part, top in zip(parts, tops[:-1], strict=True)
+    ])  # fmt: skip
+    sheet = layout.empty()
+    sheet[layout.top :] = painted(
+        starts, starts + np.concatenate([part.lengths for part in parts]), len(sheet) - layout.top
+    )
+    core = np.bitwise_count(_core(layout, sheet)).reshape(layout.height, -1)
+    return [
+        _Drawn(part, int(core[top : top + part.bbox[3]].sum(dtype=np.int64)), top, layout, sheet)
+        for part, top in zip(parts, tops[:-1].tolist(), strict=True)
+    ]
+
+
+def _core(layout: PlaneLayout, sheet: Plane) -> Plane:
+    """(H * words,) pixels at least ``CORE_DEPTH`` inside; specks in a region do not make it thin.
+
+    So it is closed by a square of three, and then eroded by one of ``2 * CORE_DEPTH + 1``: grown by
+    the first, and shrunk by both. What lies beyond a box is outside, at the picture's edge too.
+    """
+    outside = ~layout.widened(sheet[None].copy(), 1, 3)
+    windows = layout.widened(outside, 1, 2 * CORE_DEPTH + 3)
+    near = np.empty((1, layout.height * layout.words), dtype=sheet.dtype)
+    layout.around(windows, CORE_DEPTH + 2, near)
+    core: Plane = sheet[layout.top :] & ~near[0]
+    return core
 
 
 def suspicion(region: Region, reliability: npt.NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ where the picture's edge cuts the object, the borders that are left agree on a s
 that the shift moves inward and those that it moves outward must both speak for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -39,6 +39,7 @@ _SEARCHED = 600  # border pixels looked at while searching
 _PROMISE = 0.03  # of the cost
 _COARSE = 4  # pixels; steps of the first search
 _SMOOTH = 3.0  # pixels; staircases have no direction of their own
+_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 _ALONG = 0.3  # cosine of border and shift from which a border is moved across itself
 
 Places = npt.NDArray[np.intp]
@@ -110,28 +111,33 @@ class _Matching:
     places: Places
     sampled: Places
 
-    def cost(self, x: int, y: int) -> float:
-        """Mean squared distance of some border pixels, the truth moved by (x, y).
+    def costs(self, shifts: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
+        """(N,) mean squared distances of some border pixels, the truth moved by (x, y) each.
 
-        Those that leave the picture say nothing; where most do, nothing is known.
+        Those that leave the picture say nothing; where most do, nothing is known: infinity.
         """
-        squares = self.squares.take(self.sampled + (y * self.width + x))
-        squares = squares[squares < _OUTSIDE]
-        if 2 * len(squares) < len(self.sampled):
-            return float("inf")
-        return float(np.add.reduce(squares)) / len(squares)
+        moves = np.array([y * self.width + x for x, y in shifts])
+        squares = self.squares.take(self.sampled + moves[:, None])
+        known = squares < _OUTSIDE
+        counts = np.count_nonzero(known, axis=1)
+        squares[~known] = 0
+        sums = squares.sum(axis=1, dtype=np.float64)
+        enough = 2 * counts >= len(self.sampled)
+        means = np.full(len(sums), np.inf)
+        np.divide(sums, counts, out=means, where=enough)
+        return means
 
     def promises(self, reach: int) -> bool:
         """True where a small step to some side helps; it seldom does, and is seen at once."""
-        enough = (1 - _PROMISE) * self.cost(0, 0)
         steps = ((2, 0), (-2, 0), (0, 2), (0, -2), (1, 0), (-1, 0), (0, 1), (0, -1))
-        return any(self.cost(x, y) < enough for x, y in steps if max(abs(x), abs(y)) <= reach)
+        costs = self.costs([(0, 0), *(one for one in steps if max(map(abs, one)) <= reach)])
+        return bool(costs[1:].min() < (1 - _PROMISE) * costs[0])
 
     def nearest(self, reach: int) -> tuple[int, int]:
         """The shift of least cost: from a coarse grid downhill."""
         last = reach // _COARSE * _COARSE
         places = range(-last, last + 1, _COARSE)
-        best = self._least((x, y) for y in places for x in places)
+        best = self._least([(x, y) for y in places for x in places])
         for step in (2, 1):
             while True:
                 x, y = best
@@ -145,9 +151,10 @@ class _Matching:
                 best = better
         return best
 
-    def _least(self, shifts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    def _least(self, shifts: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """Of the least cost, the first; of equal ones the nearest."""
-        return min(shifts, key=lambda one: (self.cost(*one), abs(one[0]) + abs(one[1])))
+        costs = zip(self.costs(shifts).tolist(), shifts, strict=True)
+        return min(costs, key=lambda one: (one[0], abs(one[1][0]) + abs(one[1][1])))[1]
 
     def gain(self, x: int, y: int) -> tuple[float, float, float]:
         """Gain and evidence of borders that have a partner either way, and the evidence of the side
@@ -199,13 +206,15 @@ def _matching(
 ) -> _Matching | None:
     there = _borders(_without_void(prediction, num_classes))
     classes = _without_void(truth, num_classes)
-    rows, columns = np.nonzero(_borders(classes))
-    if len(rows) < _MIN_BORDER or not there.any():
+    here = np.flatnonzero(_borders(classes))
+    if len(here) < _MIN_BORDER or not there.any():
         return None
     distances = cv2.distanceTransform(1 - there, cv2.DIST_L2, 3)
-    squares = np.square(np.minimum(distances, np.float32(_CAP)))
-    framed = np.pad(squares, reach, constant_values=_OUTSIDE)
-    width = framed.shape[1]
+    np.minimum(distances, np.float32(_CAP), out=distances)
+    height, width = (side + 2 * reach for side in distances.shape)
+    framed = np.full((height, width), _OUTSIDE, dtype=np.float32)
+    np.square(distances, out=framed[reach : height - reach, reach : width - reach])
+    rows, columns = np.divmod(here, distances.shape[1])
     places = (rows + reach) * width + columns + reach
     every = max(1, len(places) // _SEARCHED)
     return _Matching(classes, reach, framed.ravel(), width, places, places[::every])
@@ -219,10 +228,12 @@ def _without_void(classes: LabelMask, num_classes: int) -> LabelMask:
     _, nearest = cv2.distanceTransformWithLabels(
         void, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
-    values = np.zeros(int(nearest.max()) + 1, dtype=classes.dtype)
-    known = void == 0
-    values[nearest[known]] = classes[known]
-    filled: LabelMask = values[nearest]
+    beside = np.flatnonzero(cv2.dilate(void, _NEIGHBOURS) > void)  # no other pixel is the nearest
+    numbers, filled = nearest.ravel(), classes.copy()
+    values = np.zeros(int(numbers.max()) + 1, dtype=classes.dtype)
+    values[numbers.take(beside)] = classes.ravel().take(beside)
+    unknown = np.flatnonzero(void)
+    filled.ravel()[unknown] = values.take(numbers.take(unknown))
     return filled
 
 

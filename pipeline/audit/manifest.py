@@ -15,6 +15,7 @@ from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.sides import AuditSide
 from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.storage.filesystems import CONTAINERS, is_uri, local_path
 from maskmill.pipeline.storage.members import split_member_uri
 from maskmill.schemas.errors import RunRefused
@@ -22,8 +23,10 @@ from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS
 
 Row = dict[str, Any]
 
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 """Raised whenever the same masks and settings would give other rows than before."""
+
+_PRINTS_SINCE = 3  # version in which masks are known by the hash of their runs
 
 ROWS = "pairs"
 """Folder of the committed AUDIT rows in the OUT of an audit."""
@@ -35,6 +38,13 @@ _MASK_COLUMNS = ("prediction_uri", "truth_uri", "confidence_uri")
 def audit_layout(root: str) -> RunLayout:
     """The run folder of an audit: as any other, but that its rows are those of pairs."""
     return RunLayout(root, metadata=ROWS)
+
+
+def has_mask_prints(layout: RunLayout) -> bool:
+    """Whether the hashes of an audit's rows are those of `mask_print`; older ones are of pixels."""
+    record = load_record(layout)
+    version = record.identity.get("audit_version", 0) if record else 0
+    return bool(version >= _PRINTS_SINCE)
 
 
 def pair_manifest(pairs: Iterable[Row], block_pairs: int, *, out: str | None = None) -> pa.Table:

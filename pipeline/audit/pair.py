@@ -1,6 +1,6 @@
 """One pair of masks -> everything an AUDIT row says about it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
@@ -14,7 +14,6 @@ from maskmill.pipeline.audit.truth_checks import Finding, TruthMask, check_truth
 from maskmill.pipeline.metrics.boundary import (
     TRIMAP_WIDTHS,
     BoundaryCounts,
-    boundary_layout,
     count_boundary_runs,
 )
 from maskmill.pipeline.metrics.calibration import count_levels
@@ -46,13 +45,8 @@ class Measures:
 
     @property
     def are_counts_only(self) -> bool:
-        """True where nothing needs the masks as class maps."""
-        return not (self.need_runs or self.alignment)
-
-    @property
-    def need_runs(self) -> bool:
-        """True where runs and borders are looked at."""
-        return self.boundaries or self.regions or self.truth_checks
+        """True where nothing needs more than how often values meet."""
+        return not (self.boundaries or self.regions or self.truth_checks or self.alignment)
 
 
 class ClassSums:
@@ -114,26 +108,25 @@ def audit_masks(
     if truth.shape != prediction.shape:
         raise _mismatch(truth, prediction, tables, num_classes)
     masks = PairMasks(truth, prediction, tables, num_classes)
+    confidence = read_confidence()
     scanned = None
-    if measures.need_runs:
-        scanned = masks.scanned(boundary_layout(truth.shape))
+    if not measures.are_counts_only or confidence is not None:
+        scanned = masks.scanned
     counts = scanned.counts if scanned else masks.counts()
     sums = ClassSums(counts.matrix)
     row = _count_columns(counts, sums, truth.shape)
-    confidence = read_confidence()
     if confidence is not None:
         row["levels"] = _level_rows(*masks.class_maps, confidence, num_classes)
     boundary = None
     if scanned:
-        row |= _run_columns(scanned, masks.truth, measures, confidence)
-        if measures.boundaries:  # last: it uses the blocks up
+        row["truth_sha256"], row["prediction_sha256"] = scanned.prints
+        row |= _run_columns(scanned, masks.classes[0], measures, confidence)
+        if measures.boundaries:
             boundary = count_boundary_runs(scanned.runs, scanned.blocks, num_classes)
     if measures.alignment:
-        trial = try_alignments(*masks.class_maps, num_classes)
+        trial = try_alignments(*masks.classes, counts.matrix)
         row["alignment"] = _columns_of(trial.found) if trial.found else None
         row["undecided"] = list(trial.doubts)
-    if not measures.are_counts_only or confidence is not None:
-        row["truth_sha256"], row["prediction_sha256"] = masks.prints(counts)
     return row | _class_columns(sums, names, boundary)
 
 
@@ -217,26 +210,25 @@ def _level_rows(
 
 def _class_columns(sums: ClassSums, names: tuple[str, ...], boundary: BoundaryCounts | None) -> Row:
     classes = [
-        {**sums.score(index, names[index]), **_boundary_fields(boundary, index)}
+        sums.score(index, names[index])
         for index in sorted(sums.truth.keys() | sums.predicted.keys())
     ]
     scores: list[float] = [score["iou"] for score in classes]
     row: Row = {"classes": classes, "miou": fmean(scores) if scores else None}
     if boundary is not None:
+        _add_boundary(classes, boundary)
         row["boundary_iou"] = _mean_boundary(boundary)
         row["trimap"] = _trimap_rows(boundary)
     return row
 
 
-def _boundary_fields(boundary: BoundaryCounts | None, index: int) -> Mapping[str, int]:
-    if boundary is None:
-        return {}
-    band = boundary.band()
-    return {
-        "boundary_intersection": int(boundary.boundary_intersection[index]),
-        "boundary_union": int(boundary.boundary_union[index]),
-        "band_intersection": int(band[0][index]), "band_union": int(band[1][index]),
-    }  # fmt: skip
+def _add_boundary(classes: list[Row], boundary: BoundaryCounts) -> None:
+    columns = (boundary.boundary_intersection, boundary.boundary_union, *boundary.band())
+    names = ("boundary_intersection", "boundary_union", "band_intersection", "band_union")
+    chosen = [score["index"] for score in classes]
+    for name, values in zip(names, columns, strict=True):
+        for score, pixels in zip(classes, values[chosen].tolist(), strict=True):
+            score[name] = pixels
 
 
 def _mean_boundary(boundary: BoundaryCounts) -> float | None:
@@ -247,9 +239,12 @@ def _mean_boundary(boundary: BoundaryCounts) -> float | None:
 
 
 def _trimap_rows(boundary: BoundaryCounts) -> list[Row]:
+    rows, indices = np.nonzero(boundary.trimap_union)
+    columns = (
+        rows, indices,
+        boundary.trimap_intersection[rows, indices], boundary.trimap_union[rows, indices],
+    )  # fmt: skip
     return [
-        {"width": TRIMAP_WIDTHS[row], "index": int(index),
-         "intersection": int(boundary.trimap_intersection[row, index]),
-         "union": int(boundary.trimap_union[row, index])}
-        for row, index in zip(*np.nonzero(boundary.trimap_union), strict=True)
-    ]  # fmt: skip
+        {"width": TRIMAP_WIDTHS[row], "index": index, "intersection": shared, "union": union}
+        for row, index, shared, union in zip(*(one.tolist() for one in columns), strict=True)
+    ]

@@ -1,13 +1,14 @@
-"""The two masks of a pair as what is measured sees them: counts, runs, blocks, class maps."""
+"""The masks of a pair as what is measured sees them: counts, runs, blocks, class maps, prints."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from maskmill.pipeline.metrics.bit_planes import PlaneLayout
-from maskmill.pipeline.metrics.boundary import capped
+from maskmill.pipeline.metrics.bit_planes import Places, PlaneLayout
+from maskmill.pipeline.metrics.boundary import boundary_layout
 from maskmill.pipeline.metrics.confusion import (
     PairCounts,
     ValueTable,
@@ -17,8 +18,6 @@ from maskmill.pipeline.metrics.confusion import (
 )
 from maskmill.pipeline.metrics.joint_runs import Blocks, JointRuns, scan
 from maskmill.schemas.arrays import LabelMask
-
-_BAND = 1 << 18  # pixels hashed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +30,15 @@ class ValueTables:
 
 @dataclass(frozen=True, slots=True)
 class ScannedPair:
-    """Counts, runs of classes, and blocks of classes of one pair."""
+    """Counts, runs of classes, and blocks of classes of one pair.
+
+    ``prints`` say which class maps these are, of the truth and of the prediction: `mask_print`.
+    """
 
     counts: PairCounts
     runs: JointRuns
     blocks: Blocks
+    prints: tuple[str, str]
 
 
 class PairMasks:
@@ -59,22 +62,28 @@ class PairMasks:
             truth_table=self._tables[0], prediction_table=self._tables[1],
         )  # fmt: skip
 
-    def scanned(self, layout: PlaneLayout) -> ScannedPair:
-        """Counts and runs from one pass."""
+    @cached_property
+    def scanned(self) -> ScannedPair:
+        """Counts, runs and blocks from one pass, in a ``boundary_layout``."""
+        layout = boundary_layout(self._masks[0].shape)
         masks = self._masks if self._are_plain else self.class_maps
         runs, blocks = scan(*masks, self._num_classes, layout)
+        sides = zip((runs.truth, runs.prediction), self._tables, strict=True)
         if self._are_plain:
             counts = count_runs(
                 runs.truth, runs.prediction, runs.lengths, self._num_classes, tables=self._tables
             )
+            classes = [table.take(values) for values, table in sides]
         else:
             counts = self.counts()
-        return ScannedPair(counts, runs.of_classes(), blocks)
+            classes = [values.astype(np.uint16) for values, _ in sides]
+        left, right = (_print_of_runs(runs, one) for one in classes)
+        return ScannedPair(counts, runs.of_classes(), blocks, (left, right))
 
     @property
-    def truth(self) -> LabelMask:
-        """(H, W) classes of the truth; values from C on are void."""
-        return self._masks[0] if self._are_plain else self.class_maps[0]
+    def classes(self) -> tuple[LabelMask, LabelMask]:
+        """(H, W) classes of the truth and of the prediction; values from C on are void."""
+        return self._masks if self._are_plain else self.class_maps
 
     @cached_property
     def class_maps(self) -> tuple[LabelMask, LabelMask]:
@@ -85,23 +94,34 @@ class PairMasks:
         )
         return left, right
 
-    def prints(self, counts: PairCounts) -> tuple[str, str]:
-        """SHA-256 of both class maps."""
-        strange = counts.truth_out_of_range, counts.prediction_out_of_range
-        left, right = (
-            self._print(side, is_known=not census) for side, census in enumerate(strange)
-        )
-        return left, right
 
-    def _print(self, side: int, *, is_known: bool) -> str:
-        mask, engine = self._masks[side], hashlib.sha256()
-        is_map = self._are_plain and is_known and self._num_classes < 255  # but for void
-        if not (is_map and mask.dtype == np.uint8):
-            return hashlib.sha256(self.class_maps[side].tobytes()).hexdigest()
-        rows = max(1, _BAND // max(1, mask.shape[1]))
-        for top in range(0, len(mask), rows):
-            engine.update(capped(mask[top : top + rows], self._num_classes).tobytes())
-        return engine.hexdigest()
+def mask_print(classes: LabelMask) -> str:
+    """SHA-256 that says which (H, W) class map this is.
+
+    Of height and width, then of the flat positions at which rows and runs of one class begin, then
+    of these classes; little-endian integers of 64, of 32 and of 16 bits.
+    """
+    runs, _ = scan(
+        classes, classes, int(classes.max(initial=0)) + 1, PlaneLayout.of(classes.shape, 1)
+    )
+    return _print_of_runs(runs, runs.truth.astype(np.uint16))
+
+
+def _print_of_runs(runs: JointRuns, classes: npt.NDArray[np.uint16]) -> str:
+    """As :func:`mask_print`, given the (N,) class of each run, of one side or of both."""
+    layout, is_end = runs.layout, runs.lengths == 0
+    begins = np.empty(len(classes), dtype=np.bool_)
+    begins[:1] = True
+    np.not_equal(classes[1:], classes[:-1], out=begins[1:])
+    begins[1:] |= is_end[:-1]
+    begins &= ~is_end
+    kept = np.flatnonzero(begins)
+    places: Places = runs.places.take(kept)
+    places -= places // layout.span * (layout.span - layout.width)
+    engine = hashlib.sha256(np.array([layout.height, layout.width], dtype="<i8").tobytes())
+    engine.update(places.astype("<u4").tobytes())
+    engine.update(classes.take(kept).astype("<u2", copy=False).tobytes())
+    return engine.hexdigest()
 
 
 def _is_plain(table: ValueTable, num_classes: int) -> bool:

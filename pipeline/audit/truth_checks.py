@@ -81,9 +81,8 @@ def _loose_places(mask: TruthMask) -> Places:
     the picture's edge.
     """
     layout = mask.layout
-    _, centres = layout.even(mask.blocks)
     loose = layout.inner(1)
-    loose &= ~layout.beside(centres)
+    loose &= ~layout.beside(layout.centres(mask.blocks))
     places = layout.pixels(loose)
     is_class = mask.classes.ravel().take(places) < mask.void
     return places[is_class]
@@ -140,9 +139,8 @@ def ragged_void(mask: TruthMask) -> list[Finding]:
     total = mask.void_pixels
     if total < MIN_VOID_PIXELS:
         return []
-    covered, _ = mask.layout.even(mask.blocks)
     bare = mask.layout.inner(0)
-    bare &= ~covered
+    bare &= ~mask.layout.covered(mask.blocks)
     if count(bare) <= THIN_VOID_SHARE * total:  # of any class
         return []
     void = mask.classes >= mask.void

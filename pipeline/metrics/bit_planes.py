@@ -9,7 +9,7 @@ it. A window of n at a place and one s <= n bits farther on are together one of 
 of all sizes need a few steps, each of them one way only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,13 @@ import numpy.typing as npt
 from maskmill.schemas.arrays import BoolMask
 
 Plane = npt.NDArray[np.uint64]
-"""(rows * words,) bits in the order of the pixels, lowest first."""
+"""(rows * words,) bits in the order of the pixels, lowest first; of several (N, rows * words)."""
 
 Places = npt.NDArray[np.intp]
 """(N,) positions y * span + x."""
 
 _WORD = 64
 _LITTLE = np.dtype("<u8")  # the order in which packbits fills bytes, on any machine
-_BELOW = (np.uint64(1) << np.arange(_WORD, dtype=np.uint64)) - np.uint64(1)  # bits before the n-th
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +60,56 @@ class PlaneLayout:
         start = self.top + row * self.words
         return plane[start : start + count * self.words].reshape(-1, self.words)
 
-    def windows(self, plane: Plane, sizes: tuple[int, ...]) -> Iterator[Plane]:
-        """Set where the square of so many pixels whose first corner lies there holds a bit.
+    def rows_of(self, plane: Plane, row: int, count: int) -> BoolMask:
+        """(count, W) flags of the picture's rows from ``row`` on."""
+        part = self.rows(plane, row, count)
+        bits = np.unpackbits(part.view(np.uint8), axis=1, bitorder="little", count=self.width)
+        return bits.view(np.bool_)
 
-        For ascending sizes, each from the one before; a plane holds until the next is asked for,
-        and ``plane`` itself is used up.
+    def slab(self, planes: Sequence[Plane], row: int, count: int) -> tuple["PlaneLayout", Plane]:
+        """So many rows from ``row`` on of several planes, with what windows around them reach.
+
+        Gives the layout of these rows and (N, n) copies, to be used up.
         """
-        size, other, work = 1, np.empty_like(plane), (np.empty_like(plane), np.empty_like(plane))
-        for wanted in sizes:
-            while size < wanted:
-                step = min(size, wanted - size)
-                _widen(plane, step, work)
-                down = min(step * self.words, len(plane))
-                np.bitwise_or(plane[: len(plane) - down], plane[down:], out=other[:-down])
-                other[-down:] = plane[-down:]
-                plane, other = other, plane
-                size += step
-            yield plane
+        start, reached = row * self.words, self.top + (row + count + self.reach) * self.words
+        copies = np.stack([plane[start:reached] for plane in planes])
+        return PlaneLayout(count, self.width, self.reach, self.words), copies
 
-    def around(self, windows: Plane, reach: int) -> Plane:
-        """(H * words,) at each pixel the window of ``2 * reach`` that begins ``reach`` before it.
+    def widened(self, planes: Plane, size: int, wanted: int) -> Plane:
+        """Set where the square of ``wanted`` pixels whose first corner lies there holds a bit.
 
-        Unused bits may be anything.
+        Args:
+            planes: (N, n) the same for squares of ``size``, which may be 1; they are used up.
+            size: at most ``wanted``.
+            wanted: the side of the squares.
+        """
+        other, work = np.empty_like(planes), (np.empty_like(planes), np.empty_like(planes))
+        while size < wanted:
+            step = min(size, wanted - size)
+            _widen(planes, step, work)
+            down = min(step * self.words, planes.shape[1])
+            np.bitwise_or(planes[:, : planes.shape[1] - down], planes[:, down:], other[:, :-down])
+            other[:, -down:] = planes[:, -down:]
+            planes, other = other, planes
+            size += step
+        return planes
+
+    def around(self, windows: Plane, reach: int, out: Plane) -> None:
+        """At each pixel the window of ``2 * reach`` that begins ``reach`` before it.
+
+        Args:
+            windows: (N, n) of all these windows.
+            reach: at most the layout's.
+            out: (N, H * words); unused bits become anything.
         """
         words, bits = divmod(reach, _WORD)
-        start, size = self.top - reach * self.words - words, self.height * self.words
+        start = self.top - reach * self.words - words
+        stop = start + self.height * self.words
         if not bits:
-            return windows[start : start + size].copy()
-        moved = windows[start - 1 : start - 1 + size] >> np.uint64(_WORD - bits)
-        moved |= windows[start : start + size] << np.uint64(bits)
-        return moved
+            out[:] = windows[:, start:stop]
+            return
+        np.right_shift(windows[:, start - 1 : stop - 1], np.uint64(_WORD - bits), out=out)
+        out |= windows[:, start:stop] << np.uint64(bits)
 
     def inner(self, depth: int) -> Plane:
         """(H * words,) the pixels that are not within ``depth`` of the picture's edge."""
@@ -102,12 +121,28 @@ class PlaneLayout:
         )
         return plane.ravel()
 
-    def even(self, blocks: Plane) -> tuple[Plane, Plane]:
-        """(H * words,) pixels that a square of two of one class covers, and those that four do.
+    def covered(self, blocks: Plane) -> Plane:
+        """(H * words,) pixels that a square of two of one class covers.
 
-        ``blocks`` has a bit where the square of two that begins there holds two classes. Four are
-        a square of three with the pixel in its middle. Unused bits are 0.
+        ``blocks`` has a bit where the square of two that begins there holds two classes. Unused
+        bits are 0.
         """
+        even, right = self._even(blocks)
+        right |= even
+        covered = right.copy()
+        covered[self.words :] |= right[: -self.words]
+        return covered
+
+    def centres(self, blocks: Plane) -> Plane:
+        """As :meth:`covered`, the pixels in the middle of a square of three of one class."""
+        even, right = self._even(blocks)
+        right &= even
+        centres = np.zeros_like(right)
+        np.bitwise_and(right[self.words :], right[: -self.words], out=centres[self.words :])
+        return centres
+
+    def _even(self, blocks: Plane) -> tuple[Plane, Plane]:
+        """Where a square of two of one class begins, and the same one pixel to the right."""
         row = np.zeros(self.span, dtype=np.bool_)
         row[: max(0, self.width - 1)] = True
         begins = np.packbits(row, bitorder="little").view(_LITTLE)
@@ -115,12 +150,7 @@ class PlaneLayout:
         even[max(0, len(even) - self.words) :] = 0
         right = even << np.uint64(1)
         right[1:] |= even[:-1] >> np.uint64(_WORD - 1)
-        some, all_ = even | right, even & right
-        covered = some.copy()
-        covered[self.words :] |= some[: -self.words]
-        centres = np.zeros_like(all_)
-        np.bitwise_and(all_[self.words :], all_[: -self.words], out=centres[self.words :])
-        return covered, centres
+        return even, right
 
     def beside(self, plane: Plane) -> Plane:
         """(H * words,) set where one of eight neighbours, or the pixel, is; unused bits are 0."""
@@ -146,61 +176,27 @@ class PlaneLayout:
         return pixels
 
 
-def _widen(plane: Plane, bits: int, work: tuple[Plane, Plane]) -> None:
+def _widen(planes: Plane, bits: int, work: tuple[Plane, Plane]) -> None:
     """Add to each bit the one so many bits farther on."""
     words, rest = divmod(bits, _WORD)
-    size = len(plane) - words
+    size = planes.shape[1] - words
     if size <= 0:
         return
-    here, next_word = (one[:size] for one in work)
-    if not rest:
-        here[:] = plane[words:]
-    else:
-        np.right_shift(plane[words:], np.uint64(rest), out=here)
-        np.left_shift(plane[words + 1 :], np.uint64(_WORD - rest), out=next_word[:-1])
-        here[:-1] |= next_word[:-1]
-    plane[:size] |= here
+    if not rest % 8:
+        _add_bytes(planes, bits // 8, work[0])
+        return
+    moved, carried = (one[:, :size] for one in work)
+    np.right_shift(planes[:, words:], np.uint64(rest), out=moved)
+    np.left_shift(planes[:, words + 1 :], np.uint64(_WORD - rest), out=carried[:, :-1])
+    moved[:, :-1] |= carried[:, :-1]
+    planes[:, :size] |= moved
 
 
-class BitCounter:
-    """Counts bits of several planes in runs, at one stroke: one number holds several counts.
-
-    Planes are (H * words,), of one size; unused bits are counted where a run holds them.
-    """
-
-    def __init__(self, layout: PlaneLayout, places: Places) -> None:
-        self._words = places >> 6
-        self._below = _BELOW.take(places & (_WORD - 1))
-        self._radix = layout.height * layout.width + 1  # no class has more pixels
-        self.most = max(1, int(53 / np.log2(self._radix)))  # planes to a number: float64 is exact
-
-    def runs(self, planes: Sequence[Plane]) -> npt.NDArray[np.int64]:
-        """(N - 1,) bits from each place to the next, of the first plane in the lowest digit.
-
-        No more planes than ``most``; a sum must not be of more pixels than the picture has.
-        """
-        sums = np.zeros(len(planes[0]) + 1, dtype=np.int64)
-        bits, before = sums[1:], np.zeros(len(self._words), dtype=np.int64)
-        for number, plane in enumerate(reversed(planes)):
-            if number:
-                bits *= self._radix
-                before *= self._radix
-            bits += np.bitwise_count(plane)
-            part = plane.take(self._words)
-            part &= self._below
-            before += np.bitwise_count(part)
-        np.cumsum(bits, out=bits)
-        before += sums.take(self._words)
-        found: npt.NDArray[np.int64] = before[1:] - before[:-1]
-        return found
-
-    def digits(self, sums: npt.NDArray[np.number], size: int) -> list[npt.NDArray[np.int64]]:
-        """Sums of what :meth:`runs` gave of so many planes, plane by plane."""
-        rest, found = sums.astype(np.int64), []
-        for _ in range(size):
-            rest, digit = np.divmod(rest, self._radix)
-            found.append(digit)
-        return found
+def _add_bytes(planes: Plane, count: int, work: Plane) -> None:
+    """As :func:`_widen` by whole bytes, which are where the bits of this order say."""
+    here, there = (one.view(np.uint8) for one in (planes, work))
+    np.bitwise_or(here[:, :-count], here[:, count:], out=there[:, :-count])
+    here[:, :-count] = there[:, :-count]
 
 
 def set_bits(plane: Plane) -> Places:
@@ -215,19 +211,21 @@ def set_bits(plane: Plane) -> Places:
     return places
 
 
-def painted(edges: BoolMask) -> npt.NDArray[np.uint8]:
-    """(N,) flags -> (N,) 1 from every odd flag up to before the next one, 0 elsewhere.
+def painted(starts: Places, stops: Places, words: int) -> Plane:
+    """(words,) the bits from each start up to before its stop; none are in two of these runs.
 
-    A bit takes the parity of all up to it: within words by doubling, then from word to word.
+    A bit takes the parity of all starts and stops up to it: within words by doubling, then from
+    word to word.
     """
-    packed = np.zeros(-(-edges.size // _WORD) * (_WORD // 8), dtype=np.uint8)
-    packed[: -(-edges.size // 8)] = np.packbits(edges, bitorder="little")
-    words = packed.view(_LITTLE)
+    edges = np.zeros(words * _WORD + 1, dtype=np.bool_)
+    edges[starts] = True
+    edges[stops] ^= True
+    plane: Plane = np.packbits(edges[:-1], bitorder="little").view(_LITTLE)
     for step in (1, 2, 4, 8, 16, 32):
-        words ^= words << np.uint64(step)
-    odd = np.bitwise_xor.accumulate(words >> np.uint64(_WORD - 1))
-    words[1:] ^= np.where(odd[:-1], ~np.uint64(0), np.uint64(0))
-    return np.unpackbits(words.view(np.uint8), count=edges.size, bitorder="little")
+        plane ^= plane << np.uint64(step)
+    odd = np.bitwise_xor.accumulate(plane >> np.uint64(_WORD - 1))
+    plane[1:] ^= np.where(odd[:-1], ~np.uint64(0), np.uint64(0))
+    return plane
 
 
 def count(plane: Plane) -> int:

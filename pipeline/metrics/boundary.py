@@ -6,16 +6,15 @@ erosions). So the pixels that touch another class are grown step by step, once f
 bits; then the bits that each class that occurs shares with everything that is near are counted.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.metrics.bit_planes import BitCounter, Plane, PlaneLayout
+from maskmill.pipeline.metrics.bit_planes import Plane, PlaneLayout
 from maskmill.pipeline.metrics.joint_runs import Blocks, JointRuns, scan
+from maskmill.pipeline.metrics.run_bits import RunBits
 from maskmill.schemas.arrays import BoolMask, LabelMask
 
 TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20, 40)  # pixels on each side; Krähenbühl and Koltun 2011
@@ -66,8 +65,10 @@ def class_boundary(classes: LabelMask, width: int) -> BoolMask:
     """
     layout = PlaneLayout.of(classes.shape, width)
     _, blocks = scan(classes, classes, int(classes.max()) + 1, layout)
-    (near,) = layout.windows(blocks.truth, (2 * width,))
-    return layout.unpack(layout.around(near, width) | ~layout.inner(width))
+    near = layout.widened(blocks.truth[None].copy(), 1, 2 * width)
+    found = np.empty((1, layout.height * layout.words), dtype=near.dtype)
+    layout.around(near, width, found)
+    return layout.unpack(found[0] | ~layout.inner(width))
 
 
 def boundary_layout(shape: tuple[int, ...]) -> PlaneLayout:
@@ -86,66 +87,72 @@ def count_boundary(truth: LabelMask, prediction: LabelMask, num_classes: int) ->
 
 
 def count_boundary_runs(runs: JointRuns, blocks: Blocks, num_classes: int) -> BoundaryCounts:
-    """As :func:`count_boundary`, of a scan in a ``boundary_layout``; the blocks are used up.
-
-    ``runs`` are those of classes.
-    """
+    """As :func:`count_boundary`, of a scan in a ``boundary_layout``; ``runs`` are of classes."""
     counts = BoundaryCounts.empty(num_classes)
     present = runs.present()
     if present:
-        names, one, other, both = _shares(runs, present, _near_planes(blocks))
-        rows = [names.index(width) for width in TRIMAP_WIDTHS]
-        counts.trimap_intersection[:, present] = both[rows]
-        counts.trimap_union[:, present] = (one + other - both)[rows]
-        left, right, shared = (names.index(name) for name in (_TRUTH, _PREDICTION, _BOTH))
-        counts.boundary_intersection[present] = both[shared]
-        counts.boundary_union[present] = one[left] + other[right] - both[shared]
+        tables = _shares(runs, blocks, present)
+        both = np.diagonal(tables, axis1=1, axis2=2)
+        one, other = tables.sum(axis=2), tables.sum(axis=1)[:, :-1]
+        widths = slice(len(TRIMAP_WIDTHS))
+        counts.trimap_intersection[:, present] = both[widths]
+        counts.trimap_union[:, present] = (one + other - both)[widths]
+        counts.boundary_intersection[present] = both[_BOTH]
+        counts.boundary_union[present] = one[_TRUTH] + other[_PREDICTION] - both[_BOTH]
     return counts
 
 
-_TRUTH, _PREDICTION, _BOTH = "truth", "prediction", "both"
-_Name = str | int  # a trimap width, or whose boundary
+_TRUTH, _PREDICTION, _BOTH = range(len(TRIMAP_WIDTHS), len(TRIMAP_WIDTHS) + 3)
+"""Planes after those of the trimap widths: near whose borders the pixels are."""
+
+_SLAB_WORDS = 1 << 16  # of a plane, looked at together: what is made of them stays in the cache
 
 
-def _near_planes(blocks: Blocks) -> Iterator[tuple[_Name, Plane]]:
-    """What is near the borders: of the truth, of the prediction, or within a trimap width."""
-    layout = blocks.layout
-    width = boundary_width(layout.height, layout.width)
-    frame = ~layout.inner(width)
-    (there,) = layout.windows(blocks.prediction, (2 * width,))
-    there = layout.around(there, width) | frame
-    yield _PREDICTION, there
-    widths = sorted({*TRIMAP_WIDTHS, width})
-    grown = layout.windows(blocks.truth, tuple(2 * one for one in widths))
-    for reach, windows in zip(widths, grown, strict=True):
-        near = layout.around(windows, reach)
-        if reach in TRIMAP_WIDTHS:
-            yield reach, near
-        if reach == width:
-            here = near | frame
-            yield _TRUTH, here
-            yield _BOTH, here & there
+def _shares(runs: JointRuns, blocks: Blocks, present: list[int]) -> npt.NDArray[np.int64]:
+    """(P, K, K + 1) pixels near the borders, by class of the truth and of the prediction.
 
-
-def _shares(
-    runs: JointRuns, present: list[int], planes: Iterator[tuple[_Name, Plane]]
-) -> tuple[list[_Name], ClassPixels, ClassPixels, ClassPixels]:
-    """Names of N planes; (N, K) pixels there of each class in the truth, the prediction, both."""
-    side = len(present) + 1
+    Of the K classes that occur; the last is void in the prediction.
+    """
+    layout, side = runs.layout, len(present) + 1
     numbers = np.full(runs.void + 1, side - 1, dtype=np.intp)
     numbers[present] = np.arange(side - 1)
     codes = (numbers * side).take(runs.truth)
     codes += numbers.take(runs.prediction)
-    counter = BitCounter(runs.layout, runs.places)
-    names: list[_Name] = []
-    sums: list[npt.NDArray[np.int64]] = []
-    while batch := list(islice(planes, counter.most)):
-        found = counter.runs([plane for _, plane in batch])
-        names += [name for name, _ in batch]
-        sums += counter.digits(np.bincount(codes[:-1], found, side**2), len(batch))
-    tables = np.stack(sums).reshape(-1, side, side)[:, :-1]
-    both = np.diagonal(tables, axis1=1, axis2=2)
-    return names, tables.sum(axis=2), tables.sum(axis=1)[:, :-1], both
+    counted = np.flatnonzero((runs.lengths > 0) & (runs.truth < runs.void))
+    places, lengths, codes = (one.take(counted) for one in (runs.places, runs.lengths, codes))
+    tables = np.zeros((_BOTH + 1, side * side), dtype=np.int64)
+    frame = ~layout.inner(boundary_width(layout.height, layout.width))
+    rows = max(layout.reach, _SLAB_WORDS // layout.words)
+    for top in range(0, layout.height, rows):
+        size = min(rows, layout.height - top)
+        inside = slice(*np.searchsorted(places, (top * layout.span, (top + size) * layout.span)))
+        near = _near_planes(layout, blocks, top, size, frame)
+        bits = RunBits(places[inside] - top * layout.span, lengths[inside], codes[inside], side**2)
+        tables += bits.count(near)
+    return tables.reshape(-1, side, side)[:, :-1]
+
+
+def _near_planes(
+    layout: PlaneLayout, blocks: Blocks, top: int, size: int, frame: Plane
+) -> npt.NDArray[np.uint64]:
+    """(P, size * words) what is near borders, of so many rows from ``top`` on.
+
+    ``frame`` (H * words,) are the pixels near the picture's edge.
+    """
+    part, windows = layout.slab([blocks.truth, blocks.prediction], top, size)
+    near = np.empty((_BOTH + 1, size * layout.words), dtype=windows.dtype)
+    width, reached = boundary_width(layout.height, layout.width), 1
+    for reach in sorted({*TRIMAP_WIDTHS, width}):
+        windows, reached = part.widened(windows, reached, 2 * reach), 2 * reach
+        if reach in TRIMAP_WIDTHS:
+            place = TRIMAP_WIDTHS.index(reach)
+            part.around(windows[:1], reach, near[place : place + 1])
+        if reach == width:
+            part.around(windows, reach, near[_TRUTH:_BOTH])
+            near[_TRUTH:_BOTH] |= frame[top * layout.words : (top + size) * layout.words]
+            np.bitwise_and(near[_TRUTH], near[_PREDICTION], out=near[_BOTH])
+            windows = windows[:1]
+    return near
 
 
 def capped(classes: LabelMask, top: int) -> LabelMask:

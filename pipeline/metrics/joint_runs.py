@@ -19,7 +19,7 @@ _BAND = 1 << 18  # pixels
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """Bits where the square of two pixels that begins there, as far as it is in the picture, holds
-    two classes. Each may be used up once.
+    two classes.
     """
 
     layout: PlaneLayout

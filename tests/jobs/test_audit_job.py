@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -160,6 +161,27 @@ def test_compare(good, worse, data):
     assert document["metrics"]["miou"]["change"] > 0.05
     text = maskmill("audit", "compare", data / "A", data / "A").stdout
     assert "37 pictures" not in text and "+0.0000" in text and "*" not in text.splitlines()[1]
+
+
+def test_an_audit_whose_masks_are_known_by_other_hashes_is_compared_by_what_it_counted(
+    good, worse, data, tmp_path
+):
+    """An earlier version took the hash of the pixels, this one takes that of the runs."""
+    shutil.copytree(data / "A", tmp_path / "A")
+    for path in (tmp_path / "A/pairs").iterdir():
+        table = pq.read_table(path)
+        for name in ("truth_sha256", "prediction_sha256"):
+            other = pa.array(["00" * 32 if one else None for one in table[name].to_pylist()])
+            table = table.set_column(table.schema.get_field_index(name), name, other)
+        pq.write_table(table, path)
+    arguments = ["audit", "compare", tmp_path / "A", data / "B", "--json"]
+    assert "the truths differ" in refused(*arguments).stderr
+    record = json.loads((tmp_path / "A/run.json").read_text())
+    record["identity"]["audit_version"] = 2
+    (tmp_path / "A/run.json").write_text(json.dumps(record))
+    moved = json.loads(refused(*arguments, "--out", tmp_path / "out").stdout)
+    assert moved["pictures"]["common"] == 37 and moved["better"] + moved["worse"]
+    assert (tmp_path / "out/compare.html").read_text().count("data:image/png") >= 4
 
 
 def test_a_missed_threshold_exits_with_4_and_an_audit_can_be_overwritten(good, data, tmp_path):

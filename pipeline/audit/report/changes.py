@@ -1,6 +1,5 @@
 """Small pictures of what two audits say of one picture: truth, before, after, what changed."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from maskmill.pipeline.audit.class_maps import ClassMaps
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import resized_nearest
+from maskmill.pipeline.audit.pair_masks import mask_print
 from maskmill.pipeline.audit.report.thumbnails import colors_of, picture_of, png_uri, shrunk
 from maskmill.pipeline.audit.sides import AuditSide
 from maskmill.schemas.arrays import LabelMask
@@ -88,10 +88,7 @@ class ChangeMaker:
 def _is_unchanged(row: Row, truth: LabelMask, prediction: LabelMask) -> bool:
     """True where the masks are those of the row, or the audit only counted and cannot tell."""
     known = ((row["truth_sha256"], truth), (row["prediction_sha256"], prediction))
-    return all(
-        sha256 is None or hashlib.sha256(mask.tobytes()).hexdigest() == sha256
-        for sha256, mask in known
-    )
+    return all(sha256 is None or mask_print(mask) == sha256 for sha256, mask in known)
 
 
 def change_colors(

@@ -1,14 +1,11 @@
 """Bits of pictures against the same done with bytes, pixel by pixel."""
 
-from itertools import pairwise
-
 import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.metrics.bit_planes import (
-    BitCounter,
     PlaneLayout,
     count,
     painted,
@@ -40,15 +37,35 @@ def framed(layout, flags):
 @given(st.integers(0, 10_000), shapes, st.lists(st.integers(1, 90), min_size=1, max_size=4))
 def test_windows_around_a_pixel_hold_what_lies_there(seed, shape, reaches):
     flags, reaches = flags_of(seed, shape, 0.01), sorted(reaches)
+    others = flags_of(seed + 1, shape, 0.01)
     layout = PlaneLayout.of(shape, reaches[-1])
-    windows = layout.windows(framed(layout, flags), tuple(2 * one for one in reaches))
-    for reach, plane in zip(reaches, windows, strict=True):
-        expected = np.zeros(shape, bool)
-        for y, x in zip(*np.nonzero(flags), strict=True):  # up to reach before, reach - 1 behind
-            expected[
-                max(0, y - reach + 1) : y + reach + 1, max(0, x - reach + 1) : x + reach + 1
-            ] = 1
-        np.testing.assert_array_equal(layout.unpack(layout.around(plane, reach)), expected)
+    planes, size = np.stack([framed(layout, one) for one in (flags, others)]), 1
+    for reach in reaches:
+        planes, size = layout.widened(planes, size, 2 * reach), 2 * reach
+        near = np.empty((2, layout.height * layout.words), planes.dtype)
+        layout.around(planes, reach, near)
+        for one, plane in zip((flags, others), near, strict=True):
+            np.testing.assert_array_equal(layout.unpack(plane), grown(one, reach))
+
+
+def grown(flags, reach):
+    """Up to ``reach`` before, ``reach - 1`` behind."""
+    expected = np.zeros(flags.shape, bool)
+    for y, x in zip(*np.nonzero(flags), strict=True):
+        expected[max(0, y - reach + 1) : y + reach + 1, max(0, x - reach + 1) : x + reach + 1] = 1
+    return expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), shapes, st.integers(1, 40), st.integers(0, 29), st.integers(1, 30))
+def test_a_slab_knows_what_lies_around_its_rows(seed, shape, reach, top, size):
+    flags, layout = flags_of(seed, shape, 0.01), PlaneLayout.of(shape, reach)
+    top = min(top, shape[0] - 1)
+    size = min(size, shape[0] - top)
+    part, windows = layout.slab([framed(layout, flags)], top, size)
+    near = np.empty((1, size * layout.words), windows.dtype)
+    part.around(part.widened(windows, 1, 2 * reach), reach, near)
+    np.testing.assert_array_equal(part.unpack(near[0]), grown(flags, reach)[top : top + size])
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,24 +79,6 @@ def test_planes_hold_what_was_put_in(seed, shape, reach):
     assert count(plane) == flags.sum()
     y, x = np.divmod(set_bits(plane), layout.span)
     np.testing.assert_array_equal((y, x), np.nonzero(flags))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), shapes, st.integers(1, 5), st.integers(2, 40))
-def test_bits_are_counted_run_by_run(seed, shape, planes, runs):
-    rng = np.random.default_rng(seed)
-    layout = PlaneLayout.of(shape, 1)
-    flags = [flags_of(seed + number, shape, 0.4) for number in range(planes)]
-    places = np.sort(rng.choice(layout.height * layout.span, runs))
-    counter = BitCounter(layout, places)
-    shown = flags[: counter.most]
-    found = counter.runs([packed(layout, one) for one in shown])
-    digits = counter.digits(found.astype(np.float64), len(shown))
-    for one, digit in zip(shown, digits, strict=True):
-        wide = np.zeros((layout.height, layout.span), bool)
-        wide[:, : layout.width] = one
-        expected = [wide.ravel()[a:b].sum() for a, b in pairwise(places)]
-        np.testing.assert_array_equal(digit, expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,12 +111,21 @@ def test_even_squares(seed, shape):
         covered[y : y + 2, x : x + 2] = True
     for y, x in np.ndindex(max(0, shape[0] - 2), max(0, shape[1] - 2)):
         centres[y + 1, x + 1] = even[y : y + 2, x : x + 2].all()
-    found = [layout.unpack(one) for one in layout.even(framed(layout, flags))]
-    np.testing.assert_array_equal(found, (covered, centres))
+    blocks = framed(layout, flags)
+    np.testing.assert_array_equal(layout.unpack(layout.covered(blocks)), covered)
+    np.testing.assert_array_equal(layout.unpack(layout.centres(blocks)), centres)
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 700), st.floats(0, 0.5))
-def test_painted_is_the_parity_so_far(seed, size, share):
-    edges = flags_of(seed, (size,), share)
-    np.testing.assert_array_equal(painted(edges), np.cumsum(edges) % 2)
+@given(st.integers(0, 10_000), st.integers(1, 11), st.integers(0, 60))
+def test_painted_holds_each_run(seed, words, runs):
+    size = 64 * words
+    places = np.sort(
+        np.random.default_rng(seed).choice(size + 1, min(2 * runs, size), replace=False)
+    )
+    starts, stops = places[: len(places) // 2 * 2].reshape(-1, 2).T
+    expected = np.zeros(size, np.uint8)
+    for start, stop in zip(starts, stops, strict=True):
+        expected[start:stop] = 1
+    bits = painted(starts, stops, words).view(np.uint8)
+    np.testing.assert_array_equal(np.unpackbits(bits, bitorder="little"), expected)
