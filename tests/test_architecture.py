@@ -80,7 +80,7 @@ HOMES = {
     ),
     "jinja2": ("pipeline/audit/report/", "pipeline/reports/"),
     "defusedxml": ("pipeline/datasets/",),
-    "ijson": ("pipeline/datasets/",),
+    "ijson": ("pipeline/sources/", "pipeline/datasets/"),
     "yaml": ("schemas/", "pipeline/datasets/"),
     "tflite": ("pipeline/models/",),
     "safetensors": ("pipeline/models/", "pipeline/training/"),

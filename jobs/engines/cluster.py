@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from maskmill.jobs.engines.backlog import bounded_backlog
 from maskmill.jobs.engines.gpus import Gpus, count_gpus
 from maskmill.jobs.engines.machine import local_cores, object_store_bytes
 from maskmill.jobs.engines.native_stderr import native_stderr_in_file
@@ -236,7 +237,8 @@ def _data_context() -> Iterator[None]:
     try:
         for name, value in wanted.items():
             setattr(context, name, value)
-        yield
+        with bounded_backlog(context):
+            yield
     finally:
         for name, value in before.items():
             setattr(context, name, value)

@@ -75,8 +75,9 @@ class WrittenItems:
         spool = items if isinstance(items, ItemSpool) else ItemSpool(items)
         number = len(self._spools)
         self._spools.append(spool)
-        self._places |= {key: (number, place) for place, key in enumerate(spool.keys)}
-        for place, key in enumerate(spool.keys):
+        keys = [item.key for item in spool]
+        self._places |= {key: (number, place) for place, key in enumerate(keys)}
+        for place, key in enumerate(keys):
             self._places.setdefault(stem_of(key), (number, place))
 
     def find(self, *names: str) -> str | None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
-
 from maskmill.pipeline.convert.manifest import ManifestFile, refuse_keys
 from maskmill.pipeline.datasets.bare_shapes import refuse_bare
 from maskmill.pipeline.datasets.class_mapping import (
@@ -151,11 +149,11 @@ def _only(
 ) -> tuple[ConversionPlan, Iterable[SampleItem]]:
     """The samples that a list or a data set names, and what is to be said of the others."""
     spool = items if isinstance(items, ItemSpool) else ItemSpool(items)
-    refuse_keys(spool.keys)
-    found = find_named(read_names(names), spool.keys, None, option="--only")
-    places = np.flatnonzero(found.chosen).tolist()
-    told = f"--only {names}: {len(places):,} of {len(spool):,} samples"
-    return replace(plan, notes=(*plan.notes, told, *found.notes)), (spool[at] for at in places)
+    refuse_keys(spool)
+    found = find_named(read_names(names), spool.names(), option="--only")
+    told = f"--only {names}: {found.chosen.sum():,} of {len(spool):,} samples"
+    chosen = (item for item, wanted in zip(spool, found.chosen, strict=True) if wanted)
+    return replace(plan, notes=(*plan.notes, told, *found.notes)), chosen
 
 
 def choose_mapping(

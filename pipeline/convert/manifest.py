@@ -1,20 +1,20 @@
 """The manifest of a conversion, one row group per block: written and read block by block.
 
-The driver holds the keys of the samples and nothing else of them; workers read their own block.
+The samples are sorted on disk, and stream by; workers read their own block.
 """
 
 import hashlib
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from itertools import islice
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
 from maskmill.pipeline.convert.splits import split_of
-from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.item_spool import NAMES, ItemSpool
 from maskmill.pipeline.datasets.samples import SampleItem
 from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.layout import RunLayout
@@ -22,11 +22,14 @@ from maskmill.pipeline.runs.manifest import (
     put_manifest_file,
     write_manifest,
 )
-from maskmill.pipeline.runs.output_names import refuse_collisions
+from maskmill.pipeline.runs.output_names import NamedRows, check_outputs
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.convert import CONVERSION_MANIFEST
 
 BLOCK_SAMPLES = 64
+_ITEMS = pa.schema([*NAMES, ("payload", pa.string())])
+_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,64 +61,61 @@ def manifest_file(
             that would be one file.
         FileFailure: the source turns out not to follow its format.
     """
-    spool = items if isinstance(items, ItemSpool) else ItemSpool(items)
-    refuse_keys(spool.keys)
-    order = sorted(range(len(spool)), key=spool.keys.__getitem__)
-    keys = [spool.keys[place] for place in order]
-    outputs = output_stems(keys)
-    refuse_collisions(keys, outputs)
+    rows = SortedTable(_tables(items, shares or {}, seed), _ITEMS, by="key")
+    _refuse_sorted(rows)
+    named = NamedRows(rows, stem_of)
+    check_outputs(named)
     digest = hashlib.sha256()
 
     def blocks() -> Iterator[pa.Table]:
-        for first in range(0, len(order), block_samples):
-            rows = []
-            for place in range(first, min(first + block_samples, len(order))):
-                row = _row(spool[order[place]], place, outputs[place], shares or {}, seed)
+        numbered = enumerate(row for table in named for row in table.to_pylist())
+        while block := list(islice(numbered, block_samples)):
+            for _, row in block:
                 hashed = {name: row[name] for name in ("key", "split", "payload")}
                 digest.update(json.dumps(hashed, sort_keys=True).encode())
-                rows.append({**row, "block": first // block_samples})
-            yield pa.Table.from_pylist(rows, schema=CONVERSION_MANIFEST)
+            numbers = ({"image_id": at + 1, "block": at // block_samples} for at, _ in block)
+            filled = [{**row, **more} for (_, row), more in zip(block, numbers, strict=True)]
+            yield pa.Table.from_pylist(filled, schema=CONVERSION_MANIFEST)
 
     stream = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - lives as long as the plan
     write_manifest(stream, blocks(), CONVERSION_MANIFEST)
-    whole, rest = divmod(len(order), block_samples)
+    whole, rest = divmod(rows.num_rows, block_samples)
     sizes = (block_samples,) * whole + ((rest,) if rest else ())
-    return ManifestFile(stream, len(order), digest.hexdigest(), sizes)
+    return ManifestFile(stream, rows.num_rows, digest.hexdigest(), sizes)
 
 
-def _row(
-    item: SampleItem, place: int, output: str, shares: Mapping[str, float], seed: int
-) -> dict[str, Any]:
-    return {
-        "image_id": place + 1,
-        "key": item.key,
-        "output": output,
-        "split": item.split or (split_of(item.key, shares, seed) if shares else ""),
-        "payload": json.dumps(item.payload, ensure_ascii=False),
-    }
+def _tables(
+    items: Iterable[SampleItem], shares: Mapping[str, float], seed: int
+) -> Iterator[pa.Table]:
+    every = iter(items)
+    while chunk := list(islice(every, _AT_ONCE)):
+        columns = (
+            [item.key for item in chunk],
+            [item.split or (split_of(item.key, shares, seed) if shares else "") for item in chunk],
+            [json.dumps(item.payload, ensure_ascii=False) for item in chunk],
+        )
+        yield pa.table(list(columns), schema=_ITEMS)
 
 
-def refuse_keys(keys: Sequence[str]) -> None:
+def refuse_keys(spool: ItemSpool) -> None:
     """Stop at keys that cannot be.
 
     Raises:
         SettingsError: none, one twice, or one that leaves its folder.
     """
-    if not keys:
+    _refuse_sorted(SortedTable(spool.names(), NAMES, by="key"))
+
+
+def _refuse_sorted(rows: SortedTable) -> None:
+    if not rows.num_rows:
         raise SettingsError("the source holds no sample; check --from and the path")
-    if len(set(keys)) < len(keys):
-        repeated = next(key for key, count in Counter(keys).items() if count > 1)
+    repeated = next((table["key"][0].as_py() for table in rows.alike() if table.num_rows), None)
+    if repeated is not None:
         raise SettingsError(f"the source has two samples of the key {repeated!r}")
+    keys = (key for table in rows for key in table["key"].to_pylist())
     unsafe = next((key for key in keys if not _is_safe(key)), None)
     if unsafe is not None:
         raise SettingsError(f"the source names a picture {unsafe!r}, which leaves its folder")
-
-
-def output_stems(keys: Sequence[str]) -> list[str]:
-    """Keys without picture extension; with it for all that would collide."""
-    stems = [stem_of(key) for key in keys]
-    members = Counter(stems)
-    return [stem if members[stem] == 1 else key for key, stem in zip(keys, stems, strict=True)]
 
 
 def _is_safe(key: str) -> bool:

@@ -1,12 +1,11 @@
 """Documents come from anywhere: a field of the wrong kind is their failure, not a crash."""
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from functools import wraps
 from typing import Final
 
-from maskmill.pipeline.datasets.item_spool import ItemSpool
+from maskmill.pipeline.datasets.item_spool import NAMES, ItemSpool
 from maskmill.pipeline.datasets.samples import (
     DatasetIndex,
     DatasetReader,
@@ -16,6 +15,7 @@ from maskmill.pipeline.datasets.samples import (
     SampleItem,
 )
 from maskmill.pipeline.datasets.trees import FileTree
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
 
 REFUSED: Final = "refused"
@@ -41,7 +41,7 @@ def document_reader(
     def guarded_index(tree: FileTree, options: ReadOptions) -> DatasetIndex:
         try:
             found = index(tree, options)
-            items = ItemSpool(_with_usable_keys(_told_apart(ItemSpool(found.items))))
+            items = ItemSpool(_with_usable_keys(ItemSpool(_told_apart(ItemSpool(found.items)))))
             return replace(found, items=items)
         except WRONG_SHAPE as error:
             raise misshapen(tree.uri, error) from error
@@ -74,21 +74,26 @@ def misshapen(name: str, error: Exception) -> DocumentFailure:
 
 def _told_apart(items: ItemSpool) -> Iterator[SampleItem]:
     """The items; names that several splits have are told apart by their split's folder."""
-    counts = Counter(items.keys)
     splits: dict[str, set[str]] = {}
-    for place, key in enumerate(items.keys):
-        if counts[key] > 1:
-            splits.setdefault(key, set()).add(items[place].split)
+    for table in SortedTable(items.names(), NAMES, by="key").alike():
+        for row in table.to_pylist():
+            splits.setdefault(row["key"], set()).add(row["split"])
     for item in items:
         is_shared = len(splits.get(item.key, ())) > 1 and item.split
         yield replace(item, key=f"{item.split}/{item.key}") if is_shared else item
 
 
-def _with_usable_keys(items: Iterable[SampleItem]) -> Iterator[SampleItem]:
+def _with_usable_keys(items: ItemSpool) -> Iterator[SampleItem]:
     """The items; one whose key cannot be, or comes twice, is refused when it is read.
 
-    It gets the nearest key that can be, so that its row says what became of it.
+    It gets the nearest key that can be, so that its row says what became of it. Only where there
+    is such an item are all keys held.
     """
+    keys = SortedTable(items.names(), NAMES, by="key")
+    faulty = any(_key_fault(item.key, ()) for item in items)
+    if not faulty and not any(table.num_rows for table in keys.alike()):
+        yield from items
+        return
     seen: set[str] = set()
     for item in items:
         reason = _key_fault(item.key, seen)

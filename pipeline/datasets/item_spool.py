@@ -1,18 +1,24 @@
-"""The entries of a dataset on disk: memory holds their keys, however many there are."""
+"""The entries of a dataset on disk: memory holds eight bytes of each, however many there are."""
 
 import json
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import pyarrow as pa
 
 from maskmill.pipeline.datasets.samples import SampleItem
+
+NAMES: Final = pa.schema([("key", pa.string()), ("split", pa.string())])
+_AT_ONCE = 8192
 
 
 class ItemSpool:
     """Items in the order they came, each as often as it is asked for."""
 
     def __init__(self, items: Iterable[SampleItem] = ()) -> None:
-        self.keys: list[str] = []
         self._places = array("q")
         self._size = 0
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
@@ -21,22 +27,28 @@ class ItemSpool:
 
     def append(self, item: SampleItem) -> None:
         """Put one more at the end; everything is appended before anything is read."""
-        line = json.dumps([item.split, item.payload]).encode() + b"\n"
+        line = json.dumps([item.key, item.split, item.payload]).encode() + b"\n"
         self._file.write(line)
-        self.keys.append(item.key)
         self._places.append(self._size)
         self._size += len(line)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._places)
 
     def __getitem__(self, place: int) -> SampleItem:
         self._file.seek(self._places[place])
-        split, payload = json.loads(self._file.readline())
-        return SampleItem(key=self.keys[place], split=split, payload=payload)
+        key, split, payload = json.loads(self._file.readline())
+        return SampleItem(key=key, split=split, payload=payload)
 
     def __iter__(self) -> Iterator[SampleItem]:
         return (self[place] for place in range(len(self)))
+
+    def names(self) -> Iterator[pa.Table]:
+        """Key and split of the items in their order, some thousands at a time."""
+        items = iter(self)
+        while chunk := list(islice(items, _AT_ONCE)):
+            columns = [[item.key for item in chunk], [item.split for item in chunk]]
+            yield pa.table(columns, schema=NAMES)
 
 
 def kept_items(items: Iterable[SampleItem]) -> Sequence[SampleItem] | ItemSpool:

@@ -51,7 +51,7 @@ class Inputs:
             left_out = self.listing.not_considered.items()
             counts = ", ".join(f"{name} {count}" for name, count in left_out)
             notes.append(f"not considered, by extension: {counts}")
-        if self.rest.skipped.num_rows:
+        if self.rest.num_skipped:
             counts = ", ".join(f"{name} {count:,}" for name, count in self.rest.counts().items())
             notes.append(f"not considered, as asked for: {counts}; {SKIPPED_TABLE} lists them")
         notes += self.rest.notes

@@ -129,7 +129,7 @@ class PrelabelJob:
         record.settings["coco"] = plan.coco  # it may be asked for when all is done
         labels = plan.choice.labels
         write_documents(self.layout, plan.coco, labels, record.info, is_fresh=is_fresh)
-        left_out = plan.inputs_listed.rest.skipped.num_rows
+        left_out = plan.inputs_listed.rest.num_skipped
         skipped = {"skipped": self.layout.path(SKIPPED)} if left_out else {}
         rows = {"rows": self.layout.path(self.layout.metadata) + "/"}
         return {**self._places(plan), **self._videos(plan, is_fresh), **rows, **skipped}

@@ -258,7 +258,7 @@ def dry_run(plan: PrelabelPlan, layout: RunLayout) -> dict[str, Any]:
             *([f"{BLOCKS_FOLDER}/…json"] if plan.coco == "blocks" else []),
             *(["videos/…mp4", "videos/…mkv"] if VIDEO in plan.settings["writers"] else []),
             "run.json",
-            *([SKIPPED] if plan.inputs_listed.rest.skipped.num_rows else []),
+            *([SKIPPED] if plan.inputs_listed.rest.num_skipped else []),
         ],
     }
 

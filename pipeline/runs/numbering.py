@@ -15,9 +15,8 @@ from maskmill.pipeline.runs.differences import Difference, Row, repeated_key, si
 from maskmill.pipeline.runs.manifest import Manifest, ManifestSpool
 from maskmill.pipeline.runs.output_names import (
     CaseTwins,
+    NamedRows,
     check_outputs,
-    outputs_of,
-    shares_stem,
 )
 from maskmill.pipeline.sources.registry import ENTRIES, Listing
 from maskmill.pipeline.storage.sorted_table import SortedTable
@@ -68,7 +67,7 @@ def build_manifest(
         SettingsError: a key repeats or would leave the output folder, or two outputs would collide.
     """
     _refuse_keys(table["key"] for table in listing.rows)
-    named = _Named(listing.rows)
+    named = NamedRows(listing.rows)
     twins = check_outputs(named)
     spool = ManifestSpool(MANIFEST)
     _add_new(spool, named, limits, first_id=1)
@@ -90,7 +89,7 @@ def extend_manifest(
     joined = SortedTable(_joined(old, listing, difference), _KNOWN, by="key")
     difference.refuse_lost(listing.source)
     _refuse_keys(table["key"] for table in listing.rows)
-    named = _Named(joined)
+    named = NamedRows(joined)
     twins = check_outputs(named)
     spool = ManifestSpool(MANIFEST)
     kept = SortedTable(
@@ -122,28 +121,6 @@ def _joined(old: Manifest, listing: Listing, found: Difference) -> Iterator[pa.T
             yield pa.Table.from_pylist(rows, schema=_KNOWN)
             rows = []
     yield pa.Table.from_pylist(rows, schema=_KNOWN)
-
-
-class _Named:
-    """Rows in key order with the column ``output``, as often as asked for.
-
-    A row that has an output already keeps it.
-    """
-
-    def __init__(self, rows: SortedTable) -> None:
-        self._rows = rows
-        self._shares = shares_stem(table["key"].combine_chunks() for table in rows)
-
-    def __iter__(self) -> Iterator[pa.Table]:
-        first = 0
-        for table in self._rows:
-            keys = table["key"].combine_chunks()
-            outputs = outputs_of(keys, self._shares[first : first + len(keys)])
-            first += len(keys)
-            if "output" in table.column_names:
-                outputs = pc.coalesce(table["output"].combine_chunks(), outputs)
-                table = table.drop_columns("output")
-            yield table.append_column("output", outputs)
 
 
 def _add_new(

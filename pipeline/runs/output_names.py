@@ -35,23 +35,49 @@ class CaseTwins(NamedTuple):
     first: tuple[str, str] | None
 
 
+def _stem(key: str) -> str:
+    return posixpath.splitext(key)[0]
+
+
 def output_names(keys: Sequence[str]) -> list[str]:
     """Output of each key: the key without its extension; with it for all that would collide."""
     column = pa.array(keys, pa.string())
-    names: list[str] = outputs_of(column, shares_stem([column])).to_pylist()
+    names: list[str] = _outputs_of(column, _shares_stem([column], _stem), _stem).to_pylist()
     return names
 
 
-def outputs_of(keys: pa.Array, shares: BoolArray) -> pa.Array:
-    """Outputs of a few keys; ``shares`` says of each what :func:`shares_stem` found."""
-    return pc.if_else(pa.array(shares), keys, _mapped(keys, _stem))
+class NamedRows:
+    """Rows in key order with the column ``output``, as often as asked for.
+
+    A row that has an output already keeps it. ``stem`` gives what a key is without its extension.
+    """
+
+    def __init__(self, rows: SortedTable, stem: Callable[[str], str] = _stem) -> None:
+        self._rows, self._stem = rows, stem
+        self._shares = _shares_stem((table["key"].combine_chunks() for table in rows), stem)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        first = 0
+        for table in self._rows:
+            keys = table["key"].combine_chunks()
+            outputs = _outputs_of(keys, self._shares[first : first + len(keys)], self._stem)
+            first += len(keys)
+            if "output" in table.column_names:
+                outputs = pc.coalesce(table["output"].combine_chunks(), outputs)
+                table = table.drop_columns("output")
+            yield table.append_column("output", outputs)
 
 
-def shares_stem(keys: Iterable[pa.Array]) -> BoolArray:
+def _outputs_of(keys: pa.Array, shares: BoolArray, stem: Callable[[str], str]) -> pa.Array:
+    """Outputs of a few keys; ``shares`` says of each what :func:`_shares_stem` found."""
+    return pc.if_else(pa.array(shares), keys, _mapped(keys, stem))
+
+
+def _shares_stem(keys: Iterable[pa.Array], stem: Callable[[str], str]) -> BoolArray:
     """Of each key, in the order they come, whether another one differs in its extension only."""
-    stems = SortedTable(_stems(keys), _STEMS, by="stem")
+    stems = SortedTable(_stems(keys, stem), _STEMS, by="stem")
     shares = np.zeros(stems.num_rows, np.bool_)
-    for table in _alike(stems, "stem"):
+    for table in stems.alike():
         shares[table["row"].to_numpy()] = True
     return shares
 
@@ -75,7 +101,7 @@ def check_outputs(names: Iterable[pa.Table]) -> CaseTwins:
     claims = SortedTable(map(_claims, names), _CLAIMS, by="fold")
     group = _Group("")
     twins, first = 0, None
-    for table in _alike(claims, "fold"):
+    for table in claims.alike():
         for fold, name, key, is_folder in zip(
             *(column.to_pylist() for column in table.columns), strict=True
         ):
@@ -139,36 +165,16 @@ def _masks_above(folders: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _stem(key: str) -> str:
-    return posixpath.splitext(key)[0]
-
-
-def _stems(keys: Iterable[pa.Array]) -> Iterator[pa.Table]:
+def _stems(keys: Iterable[pa.Array], stem: Callable[[str], str]) -> Iterator[pa.Table]:
     first = 0
     for column in keys:
         rows = pa.array(np.arange(first, first + len(column)))
         first += len(column)
-        yield pa.table([_mapped(column, _stem), rows], schema=_STEMS)
+        yield pa.table([_mapped(column, stem), rows], schema=_STEMS)
 
 
 def _mapped(column: pa.Array, function: Callable[[str], str]) -> pa.Array:
     return pa.array(map(function, column.to_pylist()), pa.string())
-
-
-def _alike(rows: SortedTable, by: str) -> Iterator[pa.Table]:
-    """The rows that have the value of the one before or after, in order."""
-    held = rows.schema.empty_table()  # the last row so far: what comes after it is not known
-    as_before = False
-    for table in rows:
-        table = pa.concat_tables([held, table])
-        values = table[by].combine_chunks()
-        same = np.zeros(len(values) + 1, np.bool_)  # as the one before
-        same[0] = as_before
-        same[1:-1] = pc.equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
-        yield table.slice(0, len(values) - 1).filter(pa.array((same[:-1] | same[1:])[:-1]))
-        held, as_before = table.slice(len(values) - 1), bool(same[len(values) - 1])
-    if as_before:
-        yield held
 
 
 def _collision(first: str, second: str, output: str) -> str:

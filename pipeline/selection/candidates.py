@@ -69,11 +69,10 @@ def candidates_of(
         FileFailure: a data set that does not follow its format.
     """
     rows = ok_rows(layout, _COLUMNS)
-    keys, uris = rows["key"].to_pylist(), rows["uri"].to_pylist()
-    known = np.zeros(len(keys), np.bool_)
+    known = np.zeros(rows.num_rows, np.bool_)
     notes: list[str] = []
     for source in exclude:
-        found = find_named(read_names(source), keys, uris, option="--exclude")
+        found = find_named(read_names(source), [rows], option="--exclude")
         known |= found.chosen
         notes += found.notes
     classes, names = _class_table(rows)

@@ -8,11 +8,14 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from maskmill.pipeline.datasets.recognition import recognise
 from maskmill.pipeline.datasets.registry import dataset_format
@@ -22,25 +25,65 @@ from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem
 from maskmill.pipeline.sources.name_list import place_of
 from maskmill.pipeline.sources.text_list import folder_of, lines_and_root
 from maskmill.pipeline.storage.filesystems import is_uri
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
 
 LIST_EXTENSIONS: Final = (".txt", ".lst")
 
+_URI, _KEY, _STEM = "ukx"
+"""What the texts that images and names are joined by begin with, so that kinds do not mix."""
+
+_NO_WAY, _BY_END, _BY_STEM = range(3)
+_WAYS: Final = {_BY_END: "by the end of their path", _BY_STEM: "without their extension"}
+_TEXTS = pa.schema(
+    [
+        ("text", pa.string()),
+        ("image", pa.int64()),  # its position; null in rows of names
+        ("name", pa.int64()),  # its position; null in rows of images
+        ("rank", pa.int32()),  # of what a name may mean the first counts
+        ("way", pa.int8()),
+    ]
+)
+_HITS = pa.schema(
+    [
+        ("name", pa.int64()),
+        ("rank", pa.int32()),
+        ("way", pa.int8()),
+        ("image", pa.int64()),
+        ("images", pa.int64()),  # that have the same text
+    ]
+)
+_AT_ONCE = 8192
+
+
+class Name(NamedTuple):
+    """What a list or a data set says of one image."""
+
+    key: str
+    place: str  # absolute path or URI; the key again in a data set
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a list or a data set names. ``keys`` and ``places`` belong together, one per name.
-
-    ``places`` are absolute paths or URIs, empty for the names of a data set.
-    """
+    """What a list or a data set names; a list is read each time it is gone through."""
 
     source: str
     kind: str  # "the list", "the voc data set"
-    keys: Sequence[str]
-    places: Sequence[str] = ()
+    keys: Sequence[str] | None = None  # of a data set
 
-    def __len__(self) -> int:
-        return len(self.keys)
+    def __iter__(self) -> Iterator[Name]:
+        """In the order of the document.
+
+        Raises:
+            SettingsError: a list that cannot be read, is not UTF-8, or names nothing.
+        """
+        if self.keys is not None:
+            return (Name(key, key) for key in self.keys)
+        return _of_list(self.source)
+
+    def at(self, position: int) -> Name:
+        """One of them."""
+        return next(islice(iter(self), position, None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +102,7 @@ def read_names(source: str) -> Names:
         FileFailure: a data set that does not follow its format.
     """
     if extension_of(source.partition("?")[0]) in LIST_EXTENSIONS:
-        return _of_list(source)
+        return Names(source=source, kind="the list")
     tree = open_tree(source)
     known = recognise(tree)
     if known is None:
@@ -77,87 +120,144 @@ def read_names(source: str) -> Names:
     return Names(source=source, kind=kind, keys=names)
 
 
-def find_named(
-    names: Names, keys: Sequence[str], uris: Sequence[str] | None, *, option: str
-) -> Found:
-    """Which of the images (their keys, and their uris where these are known) are named.
+def find_named(names: Names, images: Iterable[pa.Table], *, option: str) -> Found:
+    """Which of the images are named. Both sides stream by, and are joined on disk.
 
-    Without uris a path of the list is matched by its end, with what is left of it as long as can
-    be.
+    Args:
+        names: what is looked for.
+        images: their keys, and their uris where these are known, some at a time: tables with
+            columns ``key`` and perhaps ``uri``. Without uris a path of the list is matched by its
+            end, with what is left of it as long as can be.
+        option: named in messages.
 
     Raises:
         SettingsError: a name that fits several images, or names that fit none at all.
     """
-    by_key = {key: place for place, key in enumerate(keys)}
-    by_uri = {} if uris is None else {uri: place for place, uri in enumerate(uris)}
-    stems = _by_stem(keys)
-    chosen = np.zeros(len(keys), np.bool_)
-    ways: Counter[str] = Counter()
-    missing: list[str] = []
-    for key, place in zip(names.keys, names.places or names.keys, strict=True):
-        at = by_uri.get(place, by_key.get(key))
-        if at is None:
-            at, way = _otherwise(key, place, by_key, stems, uris is None, names, option)
-            ways[way] += at is not None
-        if at is None:
-            missing.append(place)
-        else:
-            chosen[at] = True
+    search = _Search(names, images)
+    hits = SortedTable(search.hits(), _HITS, by="name")
+    chosen = np.zeros(search.images, np.bool_)
+    ways: Counter[int] = Counter()
+    missing, first_missing = search.names, 0
+    for position, rows in groupby(_rows(hits), key=itemgetter(0)):
+        _, _, way, image, alike = min(rows, key=itemgetter(1))
+        if way == _BY_STEM and alike > 1:
+            raise SettingsError(
+                f"{option} {names.source}: {names.at(position).key!r} fits {alike} images that "
+                "differ in their extension only; write the extension"
+            )
+        chosen[image] = True
+        ways[way] += 1
+        missing -= 1
+        if first_missing == position:  # none is missing up to here
+            first_missing = position + 1
     if not chosen.any():
         raise SettingsError(
-            f"{option} {names.source}: none of the {len(names):,} names of {names.kind} fits an "
-            f"image; the first is {names.keys[0]!r}, the first image {keys[0]!r}"
+            f"{option} {names.source}: none of the {search.names:,} names of {names.kind} fits an "
+            f"image; the first is {names.at(0).key!r}, the first image {search.first_image!r}"
         )
-    return Found(chosen=chosen, notes=tuple(_notes(names, option, ways, missing)))
+    first = names.at(first_missing).place if missing else ""
+    return Found(
+        chosen=chosen,
+        notes=tuple(_notes(f"{option} {names.source}", ways, missing, search.names, first)),
+    )
 
 
-def _of_list(source: str) -> Names:
+class _Search:
+    """The join of names and images by what a name may mean: a uri, a key, a key without extension.
+
+    What is counted is known once the hits have come.
+    """
+
+    def __init__(self, names: Names, tables: Iterable[pa.Table]) -> None:
+        self._names, self._tables = names, tables
+        self._with_uris = True
+        self.names = self.images = 0
+        self.first_image = ""
+
+    def hits(self) -> Iterator[pa.Table]:
+        """Rows of _HITS: all that a name fits."""
+        texts = SortedTable(self._texts(), _TEXTS, by="text")
+        rows = (row for table in texts.alike() for row in _rows([table]))
+        every = (
+            (name, rank, way, images[-1], len(images))
+            for _, group in groupby(rows, key=itemgetter(0))
+            for images, found in [_sides(group)]
+            if images
+            for name, rank, way in found
+        )
+        return _tables(every, _HITS)
+
+    def _texts(self) -> Iterator[pa.Table]:
+        yield from _tables(self._of_images(), _TEXTS)
+        yield from _tables(self._of_names(), _TEXTS)
+
+    def _of_images(self) -> Iterator[tuple[Any, ...]]:
+        for table in self._tables:
+            keys = table["key"].to_pylist()
+            self._with_uris = "uri" in table.column_names
+            uris = table["uri"].to_pylist() if self._with_uris else [None] * len(keys)
+            for key, uri in zip(keys, uris, strict=True):
+                self.first_image = self.first_image if self.images else key
+                for kind, text in ((_URI, uri), (_KEY, key), (_STEM, stem_of(key))):
+                    if text is not None:
+                        yield kind + text, self.images, None, None, None
+                self.images += 1
+
+    def _of_names(self) -> Iterator[tuple[Any, ...]]:
+        for name in self._names:
+            for rank, (text, way) in enumerate(self._meanings(name)):
+                yield text, None, self.names, rank, way
+            self.names += 1
+
+    def _meanings(self, name: Name) -> Iterator[tuple[str, int]]:
+        """What a name may mean, the likeliest first, and how it is then said to be matched."""
+        if self._with_uris:
+            yield _URI + name.place, _NO_WAY
+        yield _KEY + name.key, _NO_WAY
+        if self._with_uris or self._names.keys is not None:
+            yield _STEM + stem_of(name.key), _BY_STEM
+            return
+        for end in _ends(name.place):
+            yield _KEY + end, _BY_END
+            yield _STEM + stem_of(end), _BY_STEM
+
+
+def _sides(rows: Iterable[tuple[Any, ...]]) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """Images in their order, and (name, rank, way), of rows of one text."""
+    images: list[int] = []
+    names: list[tuple[int, int, int]] = []
+    for _, image, name, rank, way in rows:
+        if image is not None:
+            images.append(image)
+        else:
+            names.append((name, rank, way))
+    return sorted(images), names
+
+
+def _rows(tables: Iterable[pa.Table]) -> Iterator[tuple[Any, ...]]:
+    for table in tables:
+        yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def _tables(rows: Iterator[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.Table]:
+    while chunk := list(islice(rows, _AT_ONCE)):
+        yield pa.table(list(zip(*chunk, strict=True)), schema=schema)
+
+
+def _of_list(source: str) -> Iterator[Name]:
     lines, root = lines_and_root(source)
-    places = [place_of(line, folder_of(source)) for line in lines]
+    folder = folder_of(source)
     head = None if root is None else root.partition("?")[0].rstrip("/") + "/"
-    keys = [
-        _below(place, head) if head and place.startswith(head) else posixpath.normpath(line)
-        for line, place in zip(lines, places, strict=True)
-    ]
-    return Names(source=source, kind="the list", keys=keys, places=places)
+    for line in lines:
+        place = place_of(line, folder)
+        is_below = head is not None and place.startswith(head)
+        yield Name(_below(place, head or "") if is_below else posixpath.normpath(line), place)
 
 
 def _below(place: str, head: str) -> str:
     """The key of a path or URI below the root of the keys."""
     rest = place.removeprefix(head)
     return unquote(rest.partition("?")[0]) if is_uri(place) else rest
-
-
-def _by_stem(keys: Iterable[str]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        found.setdefault(stem_of(key), []).append(place)
-    return found
-
-
-def _otherwise(
-    key: str,
-    place: str,
-    by_key: dict[str, int],
-    stems: dict[str, list[int]],
-    by_end: bool,
-    names: Names,
-    option: str,
-) -> tuple[int | None, str]:
-    """The image of a name that is no key and no uri, and how it was found."""
-    ends = _ends(place) if by_end and names.places else iter((key,))
-    for end in ends:
-        if end in by_key:
-            return by_key[end], "by the end of their path"
-        same = stems.get(stem_of(end), [])
-        if len(same) > 1:
-            raise SettingsError(
-                f"{option} {names.source}: {key!r} fits {len(same)} images that differ in their "
-                "extension only; write the extension"
-            )
-        if same:
-            return same[0], "without their extension"
-    return None, ""
 
 
 def _ends(path: str) -> Iterator[str]:
@@ -167,12 +267,9 @@ def _ends(path: str) -> Iterator[str]:
         yield "/".join(parts[first:])
 
 
-def _notes(names: Names, option: str, ways: Counter[str], missing: list[str]) -> Iterator[str]:
-    for way, count in sorted(ways.items()):
-        if count:
-            yield f"{option} {names.source}: {count:,} names were matched {way}"
+def _notes(told: str, ways: Counter[int], missing: int, names: int, first: str) -> Iterator[str]:
+    for way, title in sorted(_WAYS.items(), key=itemgetter(1)):
+        if ways[way]:
+            yield f"{told}: {ways[way]:,} names were matched {title}"
     if missing:
-        yield (
-            f"{option} {names.source}: {len(missing):,} of {len(names):,} names fit no image, "
-            f"first {missing[0]}"
-        )
+        yield f"{told}: {missing:,} of {names:,} names fit no image, first {first}"

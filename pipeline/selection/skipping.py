@@ -1,8 +1,13 @@
 """What a run leaves out before it begins: images that were named, and copies of others."""
 
-from collections.abc import Collection, Sequence
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import partial
+from itertools import chain
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import write_manifest
 from maskmill.pipeline.selection.alike import find_copies
 from maskmill.pipeline.selection.looks import keeping_order, look_at, looks_of
 from maskmill.pipeline.selection.named_images import find_named, read_names
 from maskmill.pipeline.sources.registry import Listing
+from maskmill.pipeline.storage.filesystems import CHUNK, read_chunks
+from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.selection import FINGERPRINTS, SKIPPED
 
@@ -30,25 +38,36 @@ class Remainder:
     """
 
     listing: Listing
-    skipped: pa.Table
+    skipped: tuple[SortedTable, ...] = ()  # one after the other
     looks: pa.Table | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def num_skipped(self) -> int:
+        """Images left out."""
+        return sum(rows.num_rows for rows in self.skipped)
+
     def counts(self) -> dict[str, int]:
         """Images left out by each reason."""
-        found = self.skipped["reason"].value_counts().to_pylist()
-        return {entry["values"]: entry["counts"] for entry in found}
+        counts: Counter[str] = Counter()
+        for table in chain.from_iterable(self.skipped):
+            found = table["reason"].value_counts().to_pylist()
+            counts.update({entry["values"]: entry["counts"] for entry in found})
+        return dict(counts)
 
     def put(self, layout: RunLayout) -> None:
         """Write the tables into the run folder where they are not what is there."""
-        _put(layout, TABLE, self.skipped if self.skipped.num_rows else None)
+        if self.num_skipped:
+            _put(layout, TABLE, chain.from_iterable(self.skipped), SKIPPED)
+        elif layout.exists(TABLE):
+            layout.delete(TABLE)
         if self.looks is not None:
-            _put(layout, LOOKED_AT, self.looks)
+            _put(layout, LOOKED_AT, [self.looks], FINGERPRINTS)
 
 
 def whole(listing: Listing) -> Remainder:
     """A listing of which nothing is left out."""
-    return Remainder(listing=listing, skipped=SKIPPED.empty_table())
+    return Remainder(listing=listing)
 
 
 def without_named(rest: Remainder, sources: Sequence[str]) -> Remainder:
@@ -58,23 +77,35 @@ def without_named(rest: Remainder, sources: Sequence[str]) -> Remainder:
         SettingsError: names that fit no image, or every image.
         FileFailure: a data set that does not follow its format.
     """
-    table = rest.listing.table
-    keys, uris = table["key"].to_pylist(), table["uri"].to_pylist()
-    named = np.zeros(len(keys), np.bool_)
+    rows = rest.listing.rows
+    named = np.zeros(rows.num_rows, np.bool_)
     notes: list[str] = []
-    rows: list[dict[str, Any]] = []
+    skipped: list[SortedTable] = []
     for source in sources:
-        found = find_named(read_names(source), keys, uris, option="--skip")
-        more = {"reason": "skip", "of": source, "distance": None}
-        new = table.filter(pa.array(found.chosen & ~named)).to_pylist()
-        rows += [{**row, **more} for row in new]
+        found = find_named(read_names(source), rows, option="--skip")
+        new = rows.filtered(found.chosen & ~named)
+        skipped.append(SortedTable(_told(new, source), SKIPPED, by="key"))
         named |= found.chosen
         notes += found.notes
     if named.all():
         raise SettingsError(
             f"--skip {', '.join(sources)} names every image of {rest.listing.source}"
         )
-    return _less(rest, named, rows, notes=tuple(notes))
+    return _less(rest, named, skipped, notes=tuple(notes))
+
+
+def _told(rows: Iterable[pa.Table], source: str) -> Iterator[pa.Table]:
+    """Rows of a listing as rows of SKIPPED that ``source`` names."""
+    for table in rows:
+        told = {"reason": "skip", "of": source, "distance": None}
+        known = {
+            **dict(zip(table.column_names, table.columns, strict=True)),
+            **{
+                name: pa.array([value] * table.num_rows, SKIPPED.field(name).type)
+                for name, value in told.items()
+            },
+        }
+        yield pa.table([known[name] for name in SKIPPED.names], schema=SKIPPED)
 
 
 def without_copies(
@@ -103,21 +134,21 @@ def without_copies(
         shown = {name: table[name][place].as_py() for name in ("key", "uri", "bytes")}
         kept_key = table["key"][of].as_py()
         rows.append({**shown, "reason": copy.kind, "of": kept_key, "distance": copy.distance})
-    return replace(_less(rest, left_out, rows), looks=looks)
+    skipped = SortedTable([pa.Table.from_pylist(rows, schema=SKIPPED)], SKIPPED, by="key")
+    return replace(_less(rest, left_out, [skipped]), looks=looks)
 
 
 def _less(
     rest: Remainder,
     left_out: npt.NDArray[np.bool_],
-    rows: list[dict[str, Any]],
+    skipped: Sequence[SortedTable],
     notes: tuple[str, ...] = (),
 ) -> Remainder:
-    remaining = rest.listing.table.filter(pa.array(~left_out)).combine_chunks()
-    more = pa.Table.from_pylist(rows, schema=SKIPPED)
+    remaining = rest.listing.rows.filtered(~left_out)
     return replace(
         rest,
-        listing=replace(rest.listing, rows=rest.listing.rows.replaced(remaining)),
-        skipped=pa.concat_tables([rest.skipped, more]),
+        listing=replace(rest.listing, rows=remaining),
+        skipped=(*rest.skipped, *skipped),
         notes=(*rest.notes, *notes),
     )
 
@@ -140,10 +171,20 @@ def _looks(layout: RunLayout, table: pa.Table, **limits: Any) -> pa.Table:
     return every.sort_by("key").combine_chunks()
 
 
-def _put(layout: RunLayout, relative: str, table: pa.Table | None) -> None:
-    there = layout.exists(relative)
-    if table is None:
-        if there:
-            layout.delete(relative)
-    elif not there or not layout.read_table(relative).cast(table.schema).equals(table):
-        layout.write_table(relative, table)
+def _put(layout: RunLayout, relative: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Tables as one Parquet file, where that is not what is there."""
+    with tempfile.TemporaryFile() as spool:
+        stream = cast(BinaryIO, spool)
+        write_manifest(stream, tables, schema)
+        stream.seek(0)
+        made = _digest(iter(partial(stream.read, CHUNK), b""))
+        if not layout.exists(relative) or _digest(read_chunks(layout.uri(relative))) != made:
+            stream.seek(0)
+            layout.write_stream(relative, stream)
+
+
+def _digest(chunks: Iterable[bytes]) -> bytes:
+    found = hashlib.sha256()
+    for chunk in chunks:
+        found.update(chunk)
+    return found.digest()

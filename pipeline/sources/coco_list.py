@@ -1,17 +1,22 @@
 """A COCO json as work list: the ``file_name`` of each of its ``images``; nothing else is used."""
 
+import codecs
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
+import ijson  # type: ignore[import-untyped]
+
 from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
-from maskmill.pipeline.sources.name_list import entries_of_names
+from maskmill.pipeline.sources.name_list import UniqueNames, entries_of_names
 from maskmill.pipeline.sources.text_list import folder_of, read_text
-from maskmill.pipeline.storage.filesystems import is_uri, join_uri, resolve
-from maskmill.schemas.errors import SettingsError
+from maskmill.pipeline.storage.filesystems import is_uri, join_uri, read_chunks, resolve
+from maskmill.schemas.errors import FileFailure, SettingsError
+from maskmill.schemas.json_depth import DepthGauge
 from maskmill.schemas.json_text import told_json
 
-_PROBES = 50  # names looked for before a folder is chosen
+_PROBES = 50  # names that are looked for, and up to twice as many, before a folder is chosen
 
 
 def list_coco(request: SourceRequest, tally: Tally) -> LazyListing:
@@ -20,20 +25,48 @@ def list_coco(request: SourceRequest, tally: Tally) -> LazyListing:
     Raises:
         SettingsError: not such a json, a name that leaves the folder, or no folder found.
     """
-    names, faults = usable_names(read_entries(request.source), request.source)
-    if faults:
+    names = _Names(request.source)
+    unique = _unique(names)
+    if names.faults:
         tally.notes.append(
-            f"{request.source}: {len(faults):,} of its images are left out, e.g. {faults[0]}"
+            f"{request.source}: {names.faults:,} of its images are left out, e.g. "
+            f"{names.first_fault}"
         )
-    folder = request.root or find_image_folder(request.source, names)
-    return entries_of_names(names, folder=folder, root=folder, document=request.source, tally=tally)
+    folder = request.root or find_image_folder(request.source, names.probes)
+    return entries_of_names(unique, folder=folder, tally=tally)
 
 
-def read_entries(source: str) -> list[Any]:
-    """``images`` of the document, in its order.
+def _unique(names: "_Names") -> UniqueNames:
+    """The names of a document as it is parsed; what gives none that way is read whole.
+
+    That is JSON as Python writes it, with NaN in it, and what is no JSON or no such document:
+    whoever reads it whole says why.
+    """
+    with suppress(ijson.JSONError, ValueError, RecursionError, FileFailure):
+        found = UniqueNames(names.usable(_streamed(names.source)), names.source)
+        if len(found):
+            return found
+    return UniqueNames(names.usable(_held(names.source)), names.source)
+
+
+def _streamed(source: str) -> Iterator[Any]:
+    """``images`` of the document, in its order, one at a time."""
+    events: Any = ijson.sendable_list()
+    parser = ijson.items_coro(events, "images.item", use_float=True)
+    gauge = DepthGauge(source)
+    for number, chunk in enumerate(read_chunks(source)):
+        gauge.feed(chunk)
+        parser.send(chunk.removeprefix(codecs.BOM_UTF8) if number == 0 else chunk)
+        yield from events
+        events.clear()
+    parser.close()
+
+
+def _held(source: str) -> Iterator[Any]:
+    """The same of a document that is read whole.
 
     Raises:
-        SettingsError: not JSON, or without a list of images.
+        SettingsError: not JSON, or without a list of images, or with an empty one.
     """
     document = told_json(read_text(source), source)
     images = document.get("images") if isinstance(document, dict) else None
@@ -43,30 +76,45 @@ def read_entries(source: str) -> list[Any]:
         )
     if not images:
         raise SettingsError(f"{source} lists no image")
-    return images
+    yield from images
 
 
-def usable_names(images: Sequence[Any], source: str) -> tuple[list[str], list[str]]:
-    """Paths below a folder of pictures, and a sentence for each entry that has none.
+class _Names:
+    """What has to be known of all images of a document: what is wrong, and a few names."""
 
-    Raises:
-        SettingsError: not one of them has.
-    """
-    names, faults = [], []
-    for image in images:
-        name = image.get("file_name") if isinstance(image, dict) else None
-        fault = _fault_of(name)
-        if fault is None:
-            names.append(posixpath.normpath(str(name)))
-        else:
-            faults.append(f"file_name {name!r} {fault}")
-    if not names:
-        raise SettingsError(f"{source} names no usable picture: {faults[0]}")
-    return names, faults
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.faults, self.first_fault = 0, ""
+        self.probes: list[str] = []  # every so many of the names
+
+    def usable(self, images: Iterable[Any]) -> Iterator[str]:
+        """Paths below a folder of pictures; entries that have none are counted.
+
+        Raises:
+            SettingsError: not one of them has.
+        """
+        self.faults, self.first_fault, self.probes = 0, "", []
+        usable, every = 0, 1
+        for image in images:
+            name = image.get("file_name") if isinstance(image, dict) else None
+            fault = _fault_of(name)
+            if fault is not None:
+                self.faults += 1
+                self.first_fault = self.first_fault or f"file_name {name!r} {fault}"
+                continue
+            normal = posixpath.normpath(str(name))
+            if usable % every == 0:
+                self.probes.append(normal)
+            if len(self.probes) == 2 * _PROBES:
+                self.probes, every = self.probes[::2], 2 * every
+            usable += 1
+            yield normal
+        if self.faults and not usable:
+            raise SettingsError(f"{self.source} names no usable picture: {self.first_fault}")
 
 
-def find_image_folder(source: str, names: list[str]) -> str:
-    """The folder with most of the first names: the json's own, or one of the usual ones beside it.
+def find_image_folder(source: str, probes: Sequence[str]) -> str:
+    """The folder with most of the probes: the json's own, or one of the usual ones beside it.
 
     Beside ``annotations/instances_val2017.json`` these are ``../val2017`` and ``../images``.
 
@@ -74,11 +122,10 @@ def find_image_folder(source: str, names: list[str]) -> str:
         SettingsError: none of the folders holds any of them.
     """
     folders = _candidates(source)
-    probes = names[:: max(1, len(names) // _PROBES)][:_PROBES]
     found = [_count(folder, probes) for folder in folders]
     if not max(found):
         raise SettingsError(
-            f"none of the pictures of {source} (for example {names[0]}) is in any of "
+            f"none of the pictures of {source} (for example {probes[0]}) is in any of "
             f"{', '.join(folders)}; put the json beside the pictures, "
             "or beside a folder of them named images"
         )
@@ -99,7 +146,7 @@ def _below(folder: str, name: str) -> str:
     return join_uri(folder, name) if name else folder
 
 
-def _count(folder: str, names: list[str]) -> int:
+def _count(folder: str, names: Sequence[str]) -> int:
     filesystem, base = resolve(folder)
     infos = filesystem.get_file_info([f"{base}/{name}" for name in names])
     return sum(info.is_file for info in infos)

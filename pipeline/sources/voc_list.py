@@ -8,7 +8,7 @@ import posixpath
 
 from maskmill.pipeline.pictures.names import extension_of
 from maskmill.pipeline.sources.entries import LazyListing, SourceRequest, Tally
-from maskmill.pipeline.sources.name_list import entries_of_names
+from maskmill.pipeline.sources.name_list import UniqueNames, entries_of_names
 from maskmill.pipeline.sources.text_list import folder_of, read_lines
 from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path, resolve
 from maskmill.schemas.errors import SettingsError
@@ -35,11 +35,11 @@ def list_voc(request: SourceRequest, tally: Tally) -> LazyListing:
     filesystem, place = resolve(folder)
     if filesystem.get_file_info(place).type.name != "Directory":
         raise SettingsError(f"{request.source} is no VOC list: there is no folder {folder}")
-    names = [_file_name(line, request.source, tally) for line in read_lines(request.source)]
-    taken = [name for name in names if name is not None]
-    if not taken:
+    names = (_file_name(line, request.source, tally) for line in read_lines(request.source))
+    taken = UniqueNames((name for name in names if name is not None), request.source)
+    if not len(taken):
         raise SettingsError(f"{request.source}: every id is marked -1 (class absent)")
-    return entries_of_names(taken, folder=folder, root=folder, document=request.source, tally=tally)
+    return entries_of_names(taken, folder=folder, tally=tally)
 
 
 def _image_folder(source: str) -> str:

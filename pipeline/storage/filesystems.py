@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
@@ -28,6 +28,8 @@ from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
 if TYPE_CHECKING:
     from maskmill.pipeline.storage.objects import Bucket
+
+CHUNK: Final = 1 << 20
 
 CONTAINERS: dict[str, str] = {
     "zip": "maskmill.pipeline.storage.archive_members:read_member",
@@ -155,8 +157,21 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
     except MemoryError as error:
         raise ImageFailure(ErrorCode.OUT_OF_MEMORY, f"{uri}: no memory for the file") from error
     except OSError as error:
-        code = _code_of(error)
-        raise ImageFailure(code, f"{uri}: {reason_of(error)}; {_REMEDIES[code]}") from error
+        raise _failure(uri, error) from error
+
+
+def read_chunks(uri: str) -> Iterator[bytes]:
+    """The bytes of one file, local or remote, up to ``CHUNK`` at a time: for what is not held.
+
+    Raises:
+        ImageFailure: VANISHED, PERMISSION_DENIED or UNREADABLE, at the first chunk or later.
+    """
+    try:
+        with _opened(uri) as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _failure(uri, error) from error
 
 
 def reason_of(error: OSError) -> str:
@@ -165,14 +180,27 @@ def reason_of(error: OSError) -> str:
 
 
 def _read_local(uri: str, path: str, limit: int | None) -> bytes:
+    with _open_local(path) as stream:
+        refuse_beyond(uri, os.fstat(stream.fileno()).st_size, limit)
+        return stream.read()
+
+
+def _open_local(path: str) -> BinaryIO:
     # O_NONBLOCK: opening a named pipe must not wait for a writer that never comes.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        refuse_beyond(uri, status.st_size, limit)
-        return stream.read()
+    stream = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return stream
+
+
+def _opened(uri: str) -> BinaryIO:
+    path = local_path(uri)
+    if path is not None:
+        return _open_local(path)
+    filesystem, inner = resolve(uri)
+    return cast(BinaryIO, filesystem.open_input_file(inner))
 
 
 def _read_remote(uri: str, limit: int | None) -> bytes:
@@ -197,6 +225,11 @@ def refuse_beyond(name: str, size: int, limit: int | None) -> None:
             ErrorCode.UNSAFE_SIZE,
             f"{name}: {size:,} bytes, more than the {limit:,} allowed for one file",
         )
+
+
+def _failure(uri: str, error: OSError) -> ImageFailure:
+    code = _code_of(error)
+    return ImageFailure(code, f"{uri}: {reason_of(error)}; {_REMEDIES[code]}")
 
 
 def _code_of(error: OSError) -> ErrorCode:

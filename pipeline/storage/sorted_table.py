@@ -4,6 +4,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,9 +62,30 @@ class SortedTable:
             return self._held
         return pa.concat_tables(self._merged()).combine_chunks()
 
-    def replaced(self, table: pa.Table) -> "SortedTable":
-        """Other rows of the same schema, by the same column."""
-        return SortedTable([table], self.schema, by=self._by)
+    def filtered(self, wanted: npt.NDArray[np.bool_]) -> "SortedTable":
+        """The rows of which ``wanted`` says so, in the order they come here."""
+        return SortedTable(self._filtered(wanted), self.schema, by=self._by)
+
+    def _filtered(self, wanted: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+        first = 0
+        for table in self:
+            yield table.filter(pa.array(wanted[first : first + table.num_rows]))
+            first += table.num_rows
+
+    def alike(self) -> Iterator[pa.Table]:
+        """The rows whose value another row has too, in order, some at a time."""
+        held = self.schema.empty_table()  # the last row so far: what comes after it is not known
+        as_before = False
+        for table in self:
+            table = pa.concat_tables([held, table])
+            values = table[self._by].combine_chunks()
+            same = np.zeros(len(values) + 1, np.bool_)  # as the one before
+            same[0] = as_before
+            same[1:-1] = pc.equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+            yield table.slice(0, len(values) - 1).filter(pa.array((same[:-1] | same[1:])[:-1]))
+            held, as_before = table.slice(len(values) - 1), bool(same[len(values) - 1])
+        if as_before:
+            yield held
 
     def head(self, count: int) -> "SortedTable":
         """The first rows."""

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import ijson  # type: ignore[import-untyped]
 
-from maskmill.pipeline.datasets.documents.json_depth import DepthGauge
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.schemas.errors import DocumentFailure, ErrorCode
+from maskmill.schemas.json_depth import DepthGauge
 from maskmill.schemas.json_text import parse_json
 
 CHUNK: Final = 1 << 20

@@ -45,11 +45,13 @@ def brush_to_mask(data: object, size_hw: tuple[int, int], *, name: str) -> BoolM
         DocumentFailure: MALFORMED where it is no byte list or ends early, UNSAFE_SIZE where it
             declares or carries another number of values than H * W * 4.
     """
+    if isinstance(data, int):  # for which bytes() would give as many zeros
+        raise _malformed(name, "rle must be a list of bytes")
     try:
         stream = bytes(data)  # type: ignore[call-overload]
     except (TypeError, ValueError) as error:
         raise _malformed(name, "rle must be a list of bytes") from error
-    if isinstance(data, int) or len(stream) * 8 < _HEADER_BITS:
+    if len(stream) * 8 < _HEADER_BITS:
         raise _malformed(name, "rle must be a list of bytes with a header")
     total = size_hw[0] * size_hw[1] * CHANNELS
     declared = int.from_bytes(stream[:4], "big")

@@ -17,9 +17,9 @@ from maskmill.pipeline.datasets.documents.json_arrays import (
     elements_outside,
     placed_elements,
 )
-from maskmill.pipeline.datasets.documents.json_depth import DepthGauge
 from maskmill.pipeline.datasets.trees import open_tree
 from maskmill.schemas.errors import DocumentFailure
+from maskmill.schemas.json_depth import DepthGauge
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text('{}[]",\\ ü')
 JSON = st.recursive(
@@ -97,9 +97,9 @@ def test_brackets_in_strings_are_no_levels(document: Any, chunk: int, escaped: b
     data = json.dumps(document, ensure_ascii=escaped).encode()
     deepest = depth(document)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("maskmill.pipeline.datasets.documents.json_depth.DEEPEST", deepest)
+        patch.setattr("maskmill.schemas.json_depth.DEEPEST", deepest)
         feed_all(data, chunk)
-        patch.setattr("maskmill.pipeline.datasets.documents.json_depth.DEEPEST", deepest - 1)
+        patch.setattr("maskmill.schemas.json_depth.DEEPEST", deepest - 1)
         if deepest:
             with pytest.raises(DocumentFailure, match="nested too deeply"):
                 feed_all(data, chunk)

@@ -59,6 +59,7 @@ def test_literal_between_runs() -> None:
         ("AAAA", ErrorCode.MALFORMED),  # text
         (None, ErrorCode.MALFORMED),
         (12, ErrorCode.MALFORMED),  # bytes(12) would be twelve zeros
+        (10**12, ErrorCode.MALFORMED),  # and this more than there is memory
         ([300] * 12, ErrorCode.MALFORMED),  # no bytes
         ([0, 0, 0, 96, 57, 27, 254, 31], ErrorCode.UNSAFE_SIZE),  # another picture's count
         ([255] * 12, ErrorCode.UNSAFE_SIZE),  # four billion values declared

@@ -1,11 +1,17 @@
 """Work lists: text, COCO, VOC, one file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from maskmill.pipeline.sources.registry import list_source
+from maskmill.pipeline.sources.text_list import read_lines
+from maskmill.pipeline.storage import filesystems
 from maskmill.pipeline.storage.filesystems import read_bytes
 from maskmill.schemas.errors import ErrorCode, ImageFailure, SettingsError
 
@@ -107,6 +113,39 @@ def test_lists_that_are_none(photos: Path):
         list_source(str(photos / "y.txt"))
 
 
+@given(text=st.text(st.sampled_from("aé😀# \n\r\x85\u2028"), max_size=30), chunk=st.integers(1, 7))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_lines_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, text: str, chunk: int):
+    path = tmp_path / "x.txt"
+    path.write_bytes(text.encode("utf-8-sig"))
+    monkeypatch.setattr(filesystems, "CHUNK", chunk)
+    lines = [line.strip() for line in text.splitlines()]
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    try:
+        assert list(read_lines(str(path))) == wanted
+    except SettingsError as refusal:
+        assert "names no file" in str(refusal) and not wanted
+
+
+def test_what_is_no_text_is_told_by_its_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(filesystems, "CHUNK", 4)
+    (tmp_path / "x.txt").write_bytes("a.jpg\né".encode() + b"\xff.jpg\n")
+    with pytest.raises(SettingsError, match=r"UTF-8 \(byte 8\)"):
+        list_source(str(tmp_path / "x.txt"))
+
+
+def test_of_names_that_repeat_the_first_of_the_list_is_told(photos: Path):
+    lines = ["sub/c.png", "a.jpg", "B.JPG", "./B.JPG", "sub/c.png", "B.JPG"]
+    (note,) = list_source(write_list(photos / "x.txt", *lines)).notes
+    assert "names 3 files again" in note and f"example {photos}/sub/c.png:" in note
+
+
+def test_a_name_that_no_table_can_hold_is_refused(photos: Path):
+    source = write_list(photos / "x.txt", "a.jpg", "file:///data/%ff.jpg")
+    with pytest.raises(SettingsError, match=r"not UTF-8.*rename the file"):
+        list_source(source)
+
+
 def test_two_filesystems_in_one_list(photos: Path):
     source = write_list(photos / "x.txt", "a.jpg", "s3://bucket/b.jpg")
     with pytest.raises(SettingsError, match="different filesystems"):
@@ -197,6 +236,25 @@ def test_coco_without_images(tmp_path: Path):
         list_source(write_coco(tmp_path / "x.json"))
 
 
+def test_coco_as_python_writes_it(photos: Path):
+    """NaN is no JSON, and has always been read; so is the mark of UTF-8."""
+    document = {"images": [{"file_name": "a.jpg", "score": float("nan")}]}
+    assert keys_of(write_list(photos / "x.json", json.dumps(document))) == ["a.jpg"]
+    document = {"info": {"images": ["no"]}, "images": [{"file_name": "sub/c.png"}]}
+    source = write_list(photos / "y.json", json.dumps(document), encoding="utf-8-sig")
+    assert keys_of(source) == ["sub/c.png"]
+
+
+def test_coco_looks_for_names_from_everywhere_in_the_document(tmp_path: Path, jpeg: bytes):
+    """Of many pictures that are not there the folder with the last ones is found all the same."""
+    names = [f"{number:04}.jpg" for number in range(5000)]
+    (tmp_path / "images").mkdir()
+    for name in names[4800:]:
+        (tmp_path / "images" / name).write_bytes(jpeg)
+    listing = list_source(write_coco(tmp_path / "x.json", *names))
+    assert (listing.root, len(listing)) == (str(tmp_path / "images"), 5000)
+
+
 def test_coco_names_twice(photos: Path):
     listing = list_source(write_coco(photos / "x.json", "a.jpg", "./a.jpg", "B.JPG"))
     assert len(listing) == 2
@@ -249,3 +307,43 @@ def test_voc_lines_that_are_none(devkit: Path, line: str):
 def test_a_list_elsewhere_is_not_voc(devkit: Path):
     source = write_list(devkit / "mine.txt", "JPEGImages/2007_000001.jpg")
     assert list_source(source).kind == "list"
+
+
+# --- many ---------------------------------------------------------------------------------------
+
+BUDGET = """
+import json, sys
+from pathlib import Path
+from maskmill.pipeline.sources.registry import list_source
+
+kind, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+(folder / "JPEGImages").mkdir()
+names = (f"a-long-way-down/{'and-on/' * 12}Frame_{number:010}.jpg" for number in range(count))
+path = folder / {"list": "x.txt", "coco": "x.json", "voc": "a/b/x.txt"}[kind]
+path.parent.mkdir(parents=True, exist_ok=True)
+with path.open("w") as stream:
+    if kind == "coco":
+        stream.write('{"images": [')
+        for number, name in enumerate(names):
+            stream.write(", " * bool(number) + json.dumps({"id": number, "file_name": name}))
+        stream.write("]}")
+    else:
+        stream.writelines(f"{name}\\n" for name in names)
+assert len(list_source(str(path), kind=kind, root=str(folder / "JPEGImages"))) == count
+status = Path("/proc/self/status").read_text()
+print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("kind", ["list", "coco", "voc"])
+def test_memory_does_not_grow_with_the_names(tmp_path, kind):
+    """250,000 names more, 110 bytes each: 50 MB (VOC) to 500 MB (text) if they were held."""
+    peaks = []
+    for count in (150_000, 400_000):
+        (tmp_path / str(count)).mkdir()
+        command = [sys.executable, "-c", BUDGET, kind, str(count), str(tmp_path / str(count))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / 1024)
+    assert peaks[1] - peaks[0] < 30, peaks
