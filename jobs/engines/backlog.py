@@ -37,9 +37,15 @@ class BoundedBacklog:
 
 @contextmanager
 def bounded_backlog(context: Any) -> Iterator[None]:
-    """For the length of a block, data sets that are begun with this DataContext are bounded."""
-    from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES
+    """For the length of a block, data sets that are begun with this DataContext are bounded.
 
+    The list of policies is no public part of Ray: where a version has none, memory grows as it did.
+    """
+    try:
+        from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES
+    except ImportError:
+        yield
+        return
     before = context.get_config(_POLICIES)
     known = ENABLED_BACKPRESSURE_POLICIES if before is None else before
     context.set_config(_POLICIES, [*known, BoundedBacklog])
