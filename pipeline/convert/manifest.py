@@ -18,10 +18,7 @@ from maskmill.pipeline.datasets.item_spool import NAMES, ItemSpool
 from maskmill.pipeline.datasets.samples import SampleItem
 from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import (
-    put_manifest_file,
-    write_manifest,
-)
+from maskmill.pipeline.runs.manifest import put_manifest_file, write_manifest
 from maskmill.pipeline.runs.output_names import NamedRows, check_outputs
 from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
@@ -39,7 +36,6 @@ class ManifestFile:
     stream: BinaryIO
     samples: int
     sha256: str
-
     sizes: tuple[int, ...]  # samples of each block
 
     def put(self, layout: RunLayout) -> None:
