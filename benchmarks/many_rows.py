@@ -26,7 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 from PIL import Image
-from processes import cpu_seconds, descendants, peak_bytes
+from processes import CpuMeter, peak_bytes
 
 LINKS = 50_000  # a file has at most some 65,000 names
 FOLDER_FILES = 2_000
@@ -76,7 +76,7 @@ class Recorded:
 def prelabel(source: str, out: str, engine: str) -> float:
     """The run, driven by this process; the job is the command's own but for its second stage.
 
-    Seconds of cores that the workers had; they end with the run, so they are asked before.
+    Seconds of cores that the workers had.
     """
     from maskmill.jobs.engines.choice import RunOptions
     from maskmill.jobs.run import run
@@ -84,20 +84,15 @@ def prelabel(source: str, out: str, engine: str) -> float:
     from maskmill.pipeline.prelabel.settings import PrelabelSettings
     from maskmill.pipeline.runs.stages import Stage
 
-    workers: list[float] = []
-
     class Job(PrelabelJob):
         def stages(self, plan: Any, session: str) -> Sequence[Stage]:
             load, predict, save = super().stages(plan, session)
             return load, replace(predict, open=partial(Recorded, predict.open)), save
 
-        def finish(self, *given: Any, **named: Any) -> Any:
-            workers.append(cpu_seconds(descendants(os.getpid())))
-            return super().finish(*given, **named)
-
     settings = PrelabelSettings(source=source, out=out, store="shards", image_size=33)
-    run(Job(settings), RunOptions(engine=engine))
-    return sum(workers)
+    with CpuMeter() as meter:
+        run(Job(settings), RunOptions(engine=engine))
+    return meter.seconds
 
 
 def do_step(step: str, source: str, out: str, engine: str, figures: str) -> None:

@@ -1,8 +1,8 @@
 """Looking at the processes a run started, through /proc."""
 
 import os
+import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,14 +28,39 @@ def descendants(root: int) -> dict[int, str]:
     return found
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """Of cores that processes have had so far, with those of their children that have ended."""
-    ticks = 0
-    for pid in pids:
-        with suppress(OSError):
-            stat = (Path("/proc") / str(pid) / "stat").read_text()
-            ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+class CpuMeter:
+    """Seconds of cores that all processes below this one have had, while it is entered.
+
+    Sampled: Ray's raylet does not wait for its workers, so what one had is nobody's once it ends.
+    """
+
+    EVERY = 1.0  # seconds; what a process has after its last sample is missed
+
+    def __init__(self) -> None:
+        self._ticks: dict[int, int] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "CpuMeter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def seconds(self) -> float:
+        """Of all of them together."""
+        return sum(self._ticks.values()) / os.sysconf("SC_CLK_TCK")
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            for pid in descendants(os.getpid()):
+                with suppress(OSError):
+                    stat = (Path("/proc") / str(pid) / "stat").read_text()
+                    self._ticks[pid] = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+            self._ended.wait(self.EVERY)
 
 
 def peak_bytes() -> int:
