@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from typing import Any, Final
 
+from maskmill.pipeline.storage.object_stream import ObjectStream
 from maskmill.pipeline.storage.objects import Bucket
 
 SKIP_BYTES: Final = 16 << 20
@@ -20,27 +21,11 @@ def open_forwards(bucket: Bucket, key: str) -> io.BufferedReader:
     return io.BufferedReader(_Forwards(bucket, key), _BUFFER)
 
 
-class _Forwards(io.RawIOBase):
+class _Forwards(ObjectStream):
     def __init__(self, bucket: Bucket, key: str) -> None:
-        self._bucket, self._key = bucket, key
-        self._size = bucket.facts(key).size
-        self._position = 0  # of the next byte that is asked for
+        super().__init__(bucket, key, bucket.facts(key).size)
         self._pieces: Iterator[bytes] = iter(())
         self._held, self._start = b"", 0  # the piece that came last, and where it begins
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
 
     def readinto(self, buffer: Any) -> int:
         if self._position >= self._size:

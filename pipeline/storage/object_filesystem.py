@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
+from maskmill.pipeline.storage.object_stream import ObjectStream
 from maskmill.pipeline.storage.objects import Bucket, ObjectFacts, open_bucket
 
 _SMALL_BYTES = 8 << 20  # files up to this are fetched whole at the first read
@@ -151,25 +152,8 @@ class ObjectHandler(fs.FileSystemHandler):  # type: ignore[misc]
         raise NotImplementedError("objects are not appended to")
 
 
-class _Ranges(io.RawIOBase):
+class _Ranges(ObjectStream):
     """A large object, read part by part."""
-
-    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
-        self._bucket, self._key, self._size, self._position = bucket, key, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, start + offset)
-        return self._position
 
     def readinto(self, buffer: Any) -> int:
         end = min(self._position + len(buffer), self._size)
