@@ -27,7 +27,7 @@ BENCHMARKS = {
     "mask_codecs": ["mask_codecs.py"],
     "conversion": ["conversion.py"],
     "conversion_memory": ["conversion.py", "--memory", "500", "5000"],
-    "audit_counting": ["audit_counting.py"],
+    "audit_counting": ["audit_counting.py", "--sizes", "500x375", "2000x1000", "4000x3000"],
     "audit_memory": ["audit_counting.py", "--memory", "500", "5000"],
     "finetune": ["finetune.py"],
     "select_gain": ["select_gain.py"],
