@@ -162,8 +162,8 @@ class _Drawn:
 
     def pixels(self) -> BoolMask:
         """(height, width) of the region's box."""
-        rows = self.layout.rows_of(self.sheet, self.top, self.part.bbox[3])
-        return rows[:, : self.part.bbox[2]]
+        rows = self.layout.rows(self.sheet, self.top, self.part.bbox[3])
+        return self.layout.unpack(rows.ravel())[:, : self.part.bbox[2]]
 
 
 def _drawn(parts: list[_Part]) -> dict[int, _Drawn]:

@@ -20,13 +20,12 @@ from maskmill.pipeline.pictures.names import stem_of
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.manifest import put_manifest_file, write_manifest
 from maskmill.pipeline.runs.output_names import NamedRows, check_outputs
-from maskmill.pipeline.storage.sorted_table import SortedTable
+from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.convert import CONVERSION_MANIFEST
 
 BLOCK_SAMPLES = 64
 _ITEMS = pa.schema([*NAMES, ("payload", pa.string())])
-_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +82,15 @@ def manifest_file(
 def _tables(
     items: Iterable[SampleItem], shares: Mapping[str, float], seed: int
 ) -> Iterator[pa.Table]:
-    every = iter(items)
-    while chunk := list(islice(every, _AT_ONCE)):
-        columns = (
-            [item.key for item in chunk],
-            [item.split or (split_of(item.key, shares, seed) if shares else "") for item in chunk],
-            [json.dumps(item.payload, ensure_ascii=False) for item in chunk],
+    rows = (
+        (
+            item.key,
+            item.split or (split_of(item.key, shares, seed) if shares else ""),
+            json.dumps(item.payload, ensure_ascii=False),
         )
-        yield pa.table(list(columns), schema=_ITEMS)
+        for item in items
+    )
+    return row_tables(rows, _ITEMS)
 
 
 def refuse_keys(spool: ItemSpool) -> None:

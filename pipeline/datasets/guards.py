@@ -90,7 +90,7 @@ def _with_usable_keys(items: ItemSpool) -> Iterator[SampleItem]:
     is such an item are all keys held.
     """
     keys = SortedTable(items.names(), NAMES, by="key")
-    faulty = any(_key_fault(item.key, ()) for item in items)
+    faulty = any(_key_fault(key, ()) for table in keys for key in table["key"].to_pylist())
     if not faulty and not any(table.num_rows for table in keys.alike()):
         yield from items
         return

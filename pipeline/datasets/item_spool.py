@@ -4,15 +4,14 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 import pyarrow as pa
 
 from maskmill.pipeline.datasets.samples import SampleItem
+from maskmill.pipeline.storage.sorted_table import row_tables
 
 NAMES: Final = pa.schema([("key", pa.string()), ("split", pa.string())])
-_AT_ONCE = 8192
 
 
 class ItemSpool:
@@ -45,10 +44,7 @@ class ItemSpool:
 
     def names(self) -> Iterator[pa.Table]:
         """Key and split of the items in their order, some thousands at a time."""
-        items = iter(self)
-        while chunk := list(islice(items, _AT_ONCE)):
-            columns = [[item.key for item in chunk], [item.split for item in chunk]]
-            yield pa.table(columns, schema=NAMES)
+        return row_tables(((item.key, item.split) for item in self), NAMES)
 
 
 def kept_items(items: Iterable[SampleItem]) -> Sequence[SampleItem] | ItemSpool:

@@ -60,12 +60,6 @@ class PlaneLayout:
         start = self.top + row * self.words
         return plane[start : start + count * self.words].reshape(-1, self.words)
 
-    def rows_of(self, plane: Plane, row: int, count: int) -> BoolMask:
-        """(count, W) flags of the picture's rows from ``row`` on."""
-        part = self.rows(plane, row, count)
-        bits = np.unpackbits(part.view(np.uint8), axis=1, bitorder="little", count=self.width)
-        return bits.view(np.bool_)
-
     def slab(self, planes: Sequence[Plane], row: int, count: int) -> tuple["PlaneLayout", Plane]:
         """So many rows from ``row`` on of several planes, with what windows around them reach.
 
@@ -164,9 +158,9 @@ class PlaneLayout:
         return grown
 
     def unpack(self, plane: Plane) -> BoolMask:
-        """(H, W) flags of (H * words,) bits."""
+        """(n, W) flags of (n * words,) bits, whole rows."""
         bits = np.unpackbits(plane.view(np.uint8), bitorder="little").view(np.bool_)
-        return bits.reshape(self.height, -1)[:, : self.width]
+        return bits.reshape(-1, self.span)[:, : self.width]
 
     def pixels(self, plane: Plane) -> npt.NDArray[np.intp]:
         """Flat positions y * W + x of the bits of (H * words,); quick where these are few."""

@@ -105,7 +105,7 @@ def count_boundary_runs(runs: JointRuns, blocks: Blocks, num_classes: int) -> Bo
 _TRUTH, _PREDICTION, _BOTH = range(len(TRIMAP_WIDTHS), len(TRIMAP_WIDTHS) + 3)
 """Planes after those of the trimap widths: near whose borders the pixels are."""
 
-_SLAB_WORDS = 1 << 16  # of a plane, looked at together: what is made of them stays in the cache
+_SLAB_WORDS = 1 << 16  # of a plane, looked at together: so many planes of a whole picture are much
 
 
 def _shares(runs: JointRuns, blocks: Blocks, present: list[int]) -> npt.NDArray[np.int64]:
@@ -153,12 +153,3 @@ def _near_planes(
             np.bitwise_and(near[_TRUTH], near[_PREDICTION], out=near[_BOTH])
             windows = windows[:1]
     return near
-
-
-def capped(classes: LabelMask, top: int) -> LabelMask:
-    """(H, W): nothing above ``top``; the same array where nothing is."""
-    if not classes.size or classes.max() <= top:
-        return classes
-    # NumPy is quicker with an array of the number than with the number
-    limited: LabelMask = np.minimum(classes, np.full_like(classes, top))
-    return limited

@@ -25,7 +25,7 @@ from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem
 from maskmill.pipeline.sources.name_list import place_of
 from maskmill.pipeline.sources.text_list import folder_of, lines_and_root
 from maskmill.pipeline.storage.filesystems import is_uri
-from maskmill.pipeline.storage.sorted_table import SortedTable
+from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
 from maskmill.schemas.errors import SettingsError
 
 LIST_EXTENSIONS: Final = (".txt", ".lst")
@@ -53,7 +53,6 @@ _HITS = pa.schema(
         ("images", pa.int64()),  # that have the same text
     ]
 )
-_AT_ONCE = 8192
 
 
 class Name(NamedTuple):
@@ -185,11 +184,11 @@ class _Search:
             if images
             for name, rank, way in found
         )
-        return _tables(every, _HITS)
+        return row_tables(every, _HITS)
 
     def _texts(self) -> Iterator[pa.Table]:
-        yield from _tables(self._of_images(), _TEXTS)
-        yield from _tables(self._of_names(), _TEXTS)
+        yield from row_tables(self._of_images(), _TEXTS)
+        yield from row_tables(self._of_names(), _TEXTS)
 
     def _of_images(self) -> Iterator[tuple[Any, ...]]:
         for table in self._tables:
@@ -237,11 +236,6 @@ def _sides(rows: Iterable[tuple[Any, ...]]) -> tuple[list[int], list[tuple[int, 
 def _rows(tables: Iterable[pa.Table]) -> Iterator[tuple[Any, ...]]:
     for table in tables:
         yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
-def _tables(rows: Iterator[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.Table]:
-    while chunk := list(islice(rows, _AT_ONCE)):
-        yield pa.table(list(zip(*chunk, strict=True)), schema=schema)
 
 
 def _of_list(source: str) -> Iterator[Name]:

@@ -7,7 +7,6 @@ The names stream by, and are sorted on disk to find those that repeat.
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -16,11 +15,10 @@ import pyarrow as pa
 from maskmill.pipeline.sources.entries import LazyListing, SourceEntry, Tally
 from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path
 from maskmill.pipeline.storage.members import is_member
-from maskmill.pipeline.storage.sorted_table import SortedTable
+from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
 from maskmill.schemas.errors import SettingsError
 
 _NAMES = pa.schema([("name", pa.string()), ("row", pa.int64())])
-_AT_ONCE = 8192
 
 
 class UniqueNames:
@@ -64,16 +62,13 @@ class UniqueNames:
             )
 
     def _tables(self, names: Iterable[str]) -> Iterator[pa.Table]:
-        numbered = enumerate(names)
-        while chunk := list(islice(numbered, _AT_ONCE)):
-            rows, texts = zip(*chunk, strict=True)
-            try:
-                yield pa.table([texts, rows], schema=_NAMES)
-            except UnicodeEncodeError as error:
-                raise SettingsError(
-                    f"{self._document} names {error.object!r}, which is not UTF-8: tables and "
-                    "documents cannot hold it; rename the file"
-                ) from error
+        try:
+            yield from row_tables(((name, row) for row, name in enumerate(names)), _NAMES)
+        except UnicodeEncodeError as error:
+            raise SettingsError(
+                f"{self._document} names {error.object!r}, which is not UTF-8: tables and "
+                "documents cannot hold it; rename the file"
+            ) from error
 
 
 class Places:

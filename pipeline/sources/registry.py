@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pkgutil import resolve_name
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from maskmill.pipeline.sources.glob_pattern import has_wildcard
 from maskmill.pipeline.sources.videos import with_frames
 from maskmill.pipeline.sources.voc_list import is_voc_list
 from maskmill.pipeline.storage.filesystems import is_uri, local_path, reason_of, resolve
-from maskmill.pipeline.storage.sorted_table import SortedTable
+from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
 from maskmill.schemas.errors import SettingsError
 
 SOURCES: dict[str, str] = {
@@ -58,8 +57,6 @@ ENTRIES = pa.schema(
 )
 GLOBBED_KINDS = ("zip", "tar", "parquet")
 """Kinds that take a glob of their files: ``shards/*.tar``."""
-
-_CHUNK = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +175,7 @@ def sorted_entries(entries: Iterator[SourceEntry]) -> SortedTable:
 
 
 def _tables(entries: Iterator[SourceEntry]) -> Iterator[pa.Table]:
-    while chunk := list(islice(entries, _CHUNK)):
-        columns = [
-            [entry.key for entry in chunk],
-            [entry.uri for entry in chunk],
-            [entry.size for entry in chunk],
-        ]
-        yield pa.table(columns, schema=ENTRIES)
+    return row_tables(((entry.key, entry.uri, entry.size) for entry in entries), ENTRIES)
 
 
 def _nothing_found(source: str, tally: Tally) -> str:

@@ -2,7 +2,8 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,15 @@ RUN_BYTES: Final = 32 << 20
 
 _BATCH_ROWS = 1024  # of a run: 100 million names of 250 bytes are 800 runs, 200 MiB at once
 _AT_ONCE = 4096
+_ROWS_AT_ONCE = 8192
 _WRITTEN = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+def row_tables(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Rows, each a value per column, as tables of some thousands; made as they are taken."""
+    waiting = iter(rows)
+    while chunk := list(islice(waiting, _ROWS_AT_ONCE)):
+        yield pa.table(list(zip(*chunk, strict=True)), schema=schema)
 
 
 class SortedTable:
