@@ -187,7 +187,7 @@ def _run_columns(
         row["regions"] = [_columns_of(region) for region in regions]
     if measures.truth_checks:
         void_pixels = int(matrix[-1].sum())
-        mask = TruthMask(truth, runs.void, void_pixels, runs.layout, blocks.truth)
+        mask = TruthMask(truth, runs, void_pixels, blocks.truth)
         row["findings"] = [_columns_of(finding) for finding in check_truth(mask)]
     return row
 

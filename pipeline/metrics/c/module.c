@@ -1,0 +1,34 @@
+/* The module: what Python sees of these loops. */
+#include "native.h"
+
+#define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))native_##name, METH_FASTCALL, NULL}
+
+static PyMethodDef functions[] = {
+    FUNCTION(scan),  FUNCTION(of_classes), FUNCTION(add_counts), FUNCTION(one_side),
+    FUNCTION(paint), FUNCTION(widen),      FUNCTION(around),     FUNCTION(near),
+    FUNCTION(cores), FUNCTION(count_near), FUNCTION(components),
+    {NULL, NULL, 0, NULL},
+};
+
+static int fill(PyObject *module)
+{
+    return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)fill},
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_native", "Loops over runs and bits; see compiled.py.",
+    0, functions, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModuleDef_Init(&definition);
+}
