@@ -115,9 +115,15 @@ def count_pair(
         _default_table(truth, num_classes) if truth_table is None else truth_table,
         _default_table(prediction, num_classes) if prediction_table is None else prediction_table,
     )
-    flat = truth.ravel(), prediction.ravel()
     full = np.zeros((num_classes + 2) ** 2, dtype=np.int64)
     censuses: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    if loops := native(truth, prediction):
+        masks = (one if one.strides[1] == 1 else one.copy() for one in (truth, prediction))
+        loops.add_pixels(*masks, *_narrow(tables), full, num_classes + 2)
+        if _has_strange(full, num_classes):
+            _add_censuses((truth, prediction), None, tables, num_classes + 1, censuses)
+        return PairCounts(_fold(full, num_classes), *censuses)
+    flat = truth.ravel(), prediction.ravel()
     for start in range(0, flat[0].size, BAND_PIXELS):
         band = slice(start, start + BAND_PIXELS)
         _count_band(flat[0][band], flat[1][band], tables, full, censuses)
@@ -136,14 +142,22 @@ def count_runs(
     full = np.zeros((num_classes + 2) ** 2, dtype=np.int64)
     censuses: tuple[dict[int, int], dict[int, int]] = ({}, {})
     if loops := native(truth, prediction):
-        narrow = (table[:256] for table in tables)
-        loops.add_counts(truth, prediction, lengths, *narrow, full, num_classes + 2)
-        square = full.reshape(num_classes + 2, -1)
-        if square[-1].any() or square[:, -1].any():
+        loops.add_counts(truth, prediction, lengths, *_narrow(tables), full, num_classes + 2)
+        if _has_strange(full, num_classes):
             _add_censuses((truth, prediction), lengths, tables, num_classes + 1, censuses)
     else:
         _count_values(truth, prediction, lengths, tables, full, censuses)
     return PairCounts(_fold(full, num_classes), *censuses)
+
+
+def _narrow(tables: tuple[ValueTable, ValueTable]) -> tuple[ValueTable, ValueTable]:
+    """What masks of bytes need of them."""
+    return tables[0][:256], tables[1][:256]
+
+
+def _has_strange(full: npt.NDArray[np.int64], num_classes: int) -> bool:
+    square = full.reshape(num_classes + 2, -1)
+    return bool(square[-1].any() or square[:, -1].any())
 
 
 def size_sentence(truth: tuple[int, ...], prediction: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ static int take_one(Arguments *all, PyObject *given, char letter, int *numbers)
         all->numbers[*numbers] = PyLong_AsLongLong(given);
         return !(all->numbers[(*numbers)++] == -1 && PyErr_Occurred());
     }
-    int flags = letter == 'w' ? PyBUF_WRITABLE : PyBUF_SIMPLE;
+    int flags = letter == 'w' ? PyBUF_WRITABLE : letter == 'm' ? PyBUF_STRIDED_RO : PyBUF_SIMPLE;
     if (PyObject_GetBuffer(given, &all->views[all->taken], flags) < 0)
         return 0;
     all->taken++;

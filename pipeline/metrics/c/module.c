@@ -4,7 +4,7 @@
 #define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))native_##name, METH_FASTCALL, NULL}
 
 static PyMethodDef functions[] = {
-    FUNCTION(scan),  FUNCTION(of_classes), FUNCTION(add_counts), FUNCTION(one_side),
+    FUNCTION(scan),  FUNCTION(of_classes), FUNCTION(add_counts), FUNCTION(add_pixels), FUNCTION(costs), FUNCTION(one_side),
     FUNCTION(paint), FUNCTION(widen),      FUNCTION(around),     FUNCTION(near),
     FUNCTION(cores), FUNCTION(count_near), FUNCTION(components),
     {NULL, NULL, 0, NULL},

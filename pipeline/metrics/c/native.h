@@ -41,7 +41,8 @@ typedef struct {
     int taken;
 } Arguments;
 
-/* By a letter each: r a buffer to read, w one to write to, n a number. False: an error is set. */
+/* By a letter each: r a buffer to read, w one to write to, m a mask whose rows may lie apart, n a
+ * number. False: an error is set. */
 int take(Arguments *all, PyObject *const *given, Py_ssize_t count, const char *letters);
 
 void give_back(Arguments *all);
@@ -89,6 +90,8 @@ static inline void paint(uint64_t *plane, int64_t first, int64_t stop)
 DECLARED(native_scan);
 DECLARED(native_of_classes);
 DECLARED(native_add_counts);
+DECLARED(native_add_pixels);
+DECLARED(native_costs);
 DECLARED(native_one_side);
 DECLARED(native_widen);
 DECLARED(native_around);

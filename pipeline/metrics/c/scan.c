@@ -1,9 +1,6 @@
 /* Two masks in one pass: runs in which neither changes, and where each does. */
 #include "native.h"
-
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
+#include "pixels.h"
 
 typedef struct {
     int64_t count, room;
@@ -72,31 +69,6 @@ typedef struct {
     uint8_t *truth_classes, *prediction_classes;
 } Row;
 
-/* Bits of 64 bytes that are not those of the other 64; each eighth is one of eight bits. */
-static uint64_t differing(const uint8_t *one, const uint8_t *other)
-{
-    uint64_t bits = 0;
-#ifdef __SSE2__
-    for (int at = 0; at < 64; at += 16) {
-        __m128i left = _mm_loadu_si128((const __m128i *)(one + at));
-        __m128i right = _mm_loadu_si128((const __m128i *)(other + at));
-        int same = _mm_movemask_epi8(_mm_cmpeq_epi8(left, right));
-        bits |= (uint64_t)(uint16_t)~same << at;
-    }
-#else
-    const uint64_t low = 0x7f7f7f7f7f7f7f7fu;
-    for (int at = 0; at < 64; at += 8) {
-        uint64_t left, right, flags;
-        memcpy(&left, one + at, 8);
-        memcpy(&right, other + at, 8);
-        left ^= right;
-        flags = (((left & low) + low) | left) & ~low; /* the highest bit of each byte but 0 */
-        bits |= (flags >> 7) * 0x0102040810204080u >> 56 << at; /* which a product brings together */
-    }
-#endif
-    return bits;
-}
-
 static uint8_t class_of(uint8_t value, uint8_t empty)
 {
     return value < empty ? value : empty;
@@ -151,8 +123,7 @@ static void scan_row(const Pair *pair, int64_t y, const Row *above, const Row *r
     int64_t place = y * pair->words * 64, first = runs->count;
     uint64_t begins = 1; /* a run begins with the row, and after each pixel that is followed by another */
     for (int64_t x = 0, word = y * pair->words; x < pair->width; x += 64, word++) {
-        int64_t followed = pair->width - 1 - x;
-        uint64_t inside = followed < 64 ? ((uint64_t)1 << followed) - 1 : ~(uint64_t)0;
+        uint64_t inside = first_bits(pair->width - 1 - x);
         uint64_t ends = (differing(row->truth + x, row->truth + x + 1) |
                          differing(row->prediction + x, row->prediction + x + 1)) & inside;
         add_runs(runs, begins | ends << 1, place + x, row->truth + x, row->prediction + x);

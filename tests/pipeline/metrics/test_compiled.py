@@ -13,7 +13,8 @@ from maskmill.pipeline.metrics.compiled import native
 BYTES, SHORTS, NUMBERS = (np.zeros(4, kind) for kind in (np.uint8, np.uint16, np.int64))
 LONGS, TABLE, NINE = np.zeros(4, np.uint32), np.zeros(256, np.uint16), np.zeros(9, np.int64)
 RUNS = NUMBERS, NUMBERS, BYTES, BYTES
-PAIR = np.zeros(2, np.int64)
+PAIR, FLOATS = np.zeros(2, np.int64), np.zeros(4, np.float32)
+SQUARE = np.zeros((4, 5), np.uint8)
 
 
 def words(count: int) -> np.ndarray:
@@ -33,6 +34,18 @@ NO_SENSE = {
         (BYTES, BYTES, NUMBERS, TABLE + 3, TABLE, NINE, 3),  # classes are 0 to 2
         (BYTES, BYTES, NUMBERS, TABLE[:255], TABLE, NINE, 3),
         (BYTES, BYTES, NUMBERS, TABLE, TABLE, NINE[:8], 3),
+    ],
+    "add_pixels": [
+        (SQUARE, SQUARE[:, :3], TABLE, TABLE, NINE, 3),  # masks of two sizes
+        (SQUARE, SQUARE.T, TABLE, TABLE, NINE, 3),  # pixels of a row that lie apart
+        (SQUARE, BYTES, TABLE, TABLE, NINE, 3),
+        (SQUARE, SQUARE, TABLE, TABLE + 3, NINE, 3),
+        (SQUARE, np.zeros((4, 5), np.uint16), TABLE, TABLE, NINE, 3),
+    ],
+    "costs": [
+        (FLOATS, NUMBERS, NUMBERS[:2] - 1, np.zeros(2), PAIR, 100),
+        (FLOATS, NUMBERS, NUMBERS[:2] + 4, np.zeros(2), PAIR, 100),
+        (FLOATS, NUMBERS, NUMBERS[:2], np.zeros(1), PAIR, 100),
     ],
     "one_side": [
         (NUMBERS, NUMBERS, SHORTS, LONGS[:3], SHORTS, 64, 9),
