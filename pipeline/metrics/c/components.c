@@ -87,8 +87,7 @@ DECLARED(native_components)
     int64_t found = 0;
     int fits = runs.span > 0 && are_of(views, sizes, 5, runs.count);
     if (fits) {
-        Py_BEGIN_ALLOW_THREADS
-        connect(&runs, views[3].buf);
+        Py_BEGIN_ALLOW_THREADS connect(&runs, views[3].buf);
         found = measure(&runs, views[3].buf, views[4].buf);
         Py_END_ALLOW_THREADS
     }

@@ -57,9 +57,11 @@ static int draw(const NumberedRuns *runs, int64_t number, const int64_t *box, Sh
     for (int64_t at = 0; at < runs->count; at++) {
         if (runs->numbers[at] != number)
             continue;
-        int64_t row = runs->places[at] / runs->span, x = runs->places[at] - row * runs->span - box[0];
+        int64_t row = runs->places[at] / runs->span,
+                x = runs->places[at] - row * runs->span - box[0];
         int64_t y = row - box[1];
-        if (x < 0 || runs->lengths[at] < 1 || x + runs->lengths[at] > box[2] || y < 0 || y >= box[3])
+        if (x < 0 || runs->lengths[at] < 1 || x + runs->lengths[at] > box[2] || y < 0 ||
+            y >= box[3])
             return 0;
         int64_t first = (sheet->rows.top + (sheet->room + y) * sheet->rows.down) * 64 + x;
         paint(sheet->plane, first, first + runs->lengths[at]);
@@ -76,7 +78,8 @@ DECLARED(native_cores)
         return NULL;
     const int sizes[] = {8, 8, 8}, parts[] = {8, 4 * 8, 8};
     const Py_buffer *views = all.views;
-    NumberedRuns runs = {views[0].buf, views[1].buf, views[2].buf, views[0].len / 8, all.numbers[0]};
+    NumberedRuns runs = {views[0].buf, views[1].buf, views[2].buf, views[0].len / 8,
+                         all.numbers[0]};
     int64_t depth = all.numbers[1], regions = views[3].len / 8;
     int fits = runs.span > 0 && depth > 0 && depth < 60 && are_of(views, sizes, 3, runs.count) &&
                are_of(views + 3, parts, 3, regions);

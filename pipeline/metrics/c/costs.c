@@ -15,7 +15,8 @@ DECLARED(native_costs)
     const int64_t *places = views[1].buf, *moves = views[2].buf;
     int64_t points = views[1].len / 8, shifts = views[2].len / 8, size = views[0].len / 4;
     const int sizes[] = {8, 8, 8};
-    int fits = are_of(views + 2, sizes, 3, shifts) && views[0].len % 4 == 0 && views[1].len % 8 == 0;
+    int fits =
+        are_of(views + 2, sizes, 3, shifts) && views[0].len % 4 == 0 && views[1].len % 8 == 0;
     for (int64_t shift = 0; fits && shift < shifts; shift++) {
         double sum = 0;
         int64_t known = 0;

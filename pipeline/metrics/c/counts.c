@@ -1,4 +1,4 @@
-/* Runs counted by their values, and the runs of one mask of two. */
+/* Pairs of values counted, of runs and of pixels; and the runs of one mask of two. */
 #include "native.h"
 #include "pixels.h"
 
@@ -37,24 +37,27 @@ DECLARED(native_add_counts)
     const int64_t *lengths = views[2].buf;
     const int sizes[] = {1, 1, 8};
     Matrix matrix;
-    int fits = open_matrix(&matrix, views + 3, all.numbers[0]) && are_of(views, sizes, 3, views[0].len);
+    int fits =
+        open_matrix(&matrix, views + 3, all.numbers[0]) && are_of(views, sizes, 3, views[0].len);
     for (int64_t at = 0; fits && at < views[0].len; at++)
         add(&matrix, truth[at], prediction[at], lengths[at]);
     return ended(&all, fits, 0);
 }
 
-static void add_row(const Matrix *matrix, const uint8_t *truth, const uint8_t *prediction, int64_t width)
+static void add_row(const Matrix *matrix, const uint8_t *truth, const uint8_t *prediction,
+                    int64_t width)
 {
     int64_t start = 0;
+    uint8_t ends[2][65]; /* nothing is read beyond a row: it may be the last one */
     for (int64_t x = 0; x < width - 1; x += 64) {
-        uint8_t ends[2][65] = {{0}}; /* nothing is read beyond a row: it may be the last one */
         const uint8_t *here = truth + x, *there = prediction + x;
         if (width - x < 65) {
+            memset(ends, 0, sizeof ends);
             here = memcpy(ends[0], here, (size_t)(width - x));
             there = memcpy(ends[1], there, (size_t)(width - x));
         }
-        uint64_t changes = (differing(here, here + 1) | differing(there, there + 1)) &
-                           first_bits(width - 1 - x);
+        uint64_t changes =
+            (differing(here, here + 1) | differing(there, there + 1)) & first_bits(width - 1 - x);
         for (; changes; changes &= changes - 1) {
             int64_t last = x + __builtin_ctzll(changes);
             add(matrix, truth[last], prediction[last], last + 1 - start);
@@ -81,8 +84,7 @@ DECLARED(native_add_pixels)
                is_mask(prediction) && truth->shape[0] == prediction->shape[0] &&
                truth->shape[1] == prediction->shape[1];
     if (fits && truth->len) {
-        Py_BEGIN_ALLOW_THREADS
-        for (int64_t y = 0; y < truth->shape[0]; y++)
+        Py_BEGIN_ALLOW_THREADS for (int64_t y = 0; y < truth->shape[0]; y++)
             add_row(&matrix, (const uint8_t *)truth->buf + y * truth->strides[0],
                     (const uint8_t *)prediction->buf + y * prediction->strides[0], truth->shape[1]);
         Py_END_ALLOW_THREADS

@@ -4,10 +4,10 @@
 #define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))native_##name, METH_FASTCALL, NULL}
 
 static PyMethodDef functions[] = {
-    FUNCTION(scan),  FUNCTION(of_classes), FUNCTION(add_counts), FUNCTION(add_pixels), FUNCTION(costs), FUNCTION(one_side),
-    FUNCTION(paint), FUNCTION(widen),      FUNCTION(around),     FUNCTION(near),
-    FUNCTION(cores), FUNCTION(count_near), FUNCTION(components),
-    {NULL, NULL, 0, NULL},
+    FUNCTION(scan),       FUNCTION(of_classes),  FUNCTION(one_side), FUNCTION(add_counts),
+    FUNCTION(add_pixels), FUNCTION(widen),       FUNCTION(around),   FUNCTION(near),
+    FUNCTION(count_near), FUNCTION(paint),       FUNCTION(cores),    FUNCTION(components),
+    FUNCTION(costs),      {NULL, NULL, 0, NULL},
 };
 
 static int fill(PyObject *module)
@@ -24,8 +24,15 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_native", "Loops over runs and bits; see compiled.py.",
-    0, functions, slots, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT,
+    "_native",
+    "Loops over runs and bits; see compiled.py.",
+    0,
+    functions,
+    slots,
+    NULL,
+    NULL,
+    NULL,
 };
 
 PyMODINIT_FUNC PyInit__native(void)

@@ -1,13 +1,12 @@
 /* What the loops of this folder share: how they are called, and what they say of bad arguments.
  *
- * These are the loops of an audit over runs and bits: what joint_runs, confusion, pair_masks,
- * bit_planes, boundary and touching_runs do with arrays, a run at a time. Those modules say what is
- * computed; tests hold both to the same integers. Where no compiler was at hand when the package
- * was installed, arrays do it all.
+ * These are the loops of an audit over runs, bits and pixels. Each stands in for arrays in a
+ * function of Python, which its comment names and which says what is computed; tests hold both to
+ * the same rows. Where no compiler was at hand when the package was installed, arrays do it all.
  *
- * Arguments are contiguous buffers. Their types are the business of the callers in Python; their
- * sizes are checked here, and so is every number that is an index. Masks are of bytes, places and
- * lengths of runs int64, planes words of 64 bits, lowest bit first, as bit_planes.py says.
+ * Arguments are buffers. Their types are the business of the callers in Python; their sizes are
+ * checked here, and so is every number that is an index. Masks are of bytes, places and lengths of
+ * runs int64, planes words of 64 bits, lowest bit first, as bit_planes.py says.
  */
 #ifndef MASKMILL_NATIVE_H
 #define MASKMILL_NATIVE_H
@@ -21,8 +20,8 @@
 #error "words are taken apart by builtins of GCC and Clang, lowest byte first"
 #endif
 
-/* Loops that the compiler also makes for AVX2, and with it for one instruction that counts bits: which
- * of both runs is found out when the module is loaded. */
+/* Loops that the compiler also makes for AVX2, and so for an instruction that counts bits. Which of
+ * both runs is found out when the module is loaded. */
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
 #define FOR_NEWER_PROCESSORS __attribute__((target_clones("avx2", "default")))
 #else

@@ -28,7 +28,8 @@ static inline uint64_t differing(const uint8_t *one, const uint8_t *other)
         memcpy(&right, other + at, 8);
         left ^= right;
         flags = (((left & low) + low) | left) & ~low; /* the highest bit of each byte but 0 */
-        bits |= (flags >> 7) * 0x0102040810204080u >> 56 << at; /* which a product brings together */
+        bits |=
+            (flags >> 7) * 0x0102040810204080u >> 56 << at; /* which a product brings together */
     }
 #endif
     return bits;

@@ -35,7 +35,8 @@ DECLARED(native_widen)
     if (!take(&all, given, count, "wnnn"))
         return NULL;
     int64_t size = all.numbers[0], wanted = all.numbers[1], down = all.numbers[2];
-    int fits = all.views[0].len % 8 == 0 && size > 0 && wanted < 1 << 30 && down > 0 && down < 1 << 30;
+    int fits =
+        all.views[0].len % 8 == 0 && size > 0 && wanted < 1 << 30 && down > 0 && down < 1 << 30;
     if (fits)
         widen(all.views[0].buf, all.views[0].len / 8, size, wanted, down);
     return ended(&all, fits, 0);
@@ -113,8 +114,8 @@ DECLARED(native_near)
     for (int64_t at = 0, last = 0; fits && at < num_widths; last = widths[at++])
         fits = widths[at] > last && have_room(&rows, widths[at], words);
     if (fits) {
-        Py_BEGIN_ALLOW_THREADS
-        fill_near(windows, &rows, words, widths, num_widths, width, views[3].buf, views[4].buf);
+        Py_BEGIN_ALLOW_THREADS fill_near(windows, &rows, words, widths, num_widths, width,
+                                         views[3].buf, views[4].buf);
         Py_END_ALLOW_THREADS
     }
     return ended(&all, fits, 0);
@@ -165,8 +166,9 @@ DECLARED(native_count_near)
     int64_t runs = views[3].len, classes = views[5].len / 8, cells = side * (side + 1);
     int64_t words = planes > 0 ? views[0].len / 8 / planes : 0;
     const int plane[] = {8}, sizes[] = {8, 8, 1, 1};
-    int fits = planes > 0 && side > 0 && side < 1 << 16 && are_of(views, plane, 1, planes * words) &&
-               are_of(views + 1, sizes, 4, runs) && are_of(views + 6, plane, 1, planes * cells);
+    int fits = planes > 0 && side > 0 && side < 1 << 16 &&
+               are_of(views, plane, 1, planes * words) && are_of(views + 1, sizes, 4, runs) &&
+               are_of(views + 6, plane, 1, planes * cells);
     for (int64_t at = 0; fits && at < classes; at++)
         fits = numbers[at] >= 0 && numbers[at] <= side;
     for (int64_t at = 0; fits && at < runs; at++) {
@@ -175,7 +177,8 @@ DECLARED(native_count_near)
         if (fits && lengths[at] && numbers[truth[at]] < side)
             count_run(views[0].buf, planes, words, places[at] - begin, lengths[at],
                       (int64_t *)views[6].buf + numbers[truth[at]] * (side + 1) +
-                          numbers[prediction[at]], cells);
+                          numbers[prediction[at]],
+                      cells);
     }
     return ended(&all, fits, 0);
 }

@@ -47,11 +47,11 @@ static void add_run(Runs *runs, int64_t place, int64_t length, uint8_t truth, ui
 static PyObject *runs_to_tuple(const Runs *runs)
 {
     Py_ssize_t count = (Py_ssize_t)runs->count;
-    return Py_BuildValue(
-        "(NNNN)", PyByteArray_FromStringAndSize((const char *)runs->places, 8 * count),
-        PyByteArray_FromStringAndSize((const char *)runs->lengths, 8 * count),
-        PyByteArray_FromStringAndSize((const char *)runs->truth, count),
-        PyByteArray_FromStringAndSize((const char *)runs->prediction, count));
+    return Py_BuildValue("(NNNN)",
+                         PyByteArray_FromStringAndSize((const char *)runs->places, 8 * count),
+                         PyByteArray_FromStringAndSize((const char *)runs->lengths, 8 * count),
+                         PyByteArray_FromStringAndSize((const char *)runs->truth, count),
+                         PyByteArray_FromStringAndSize((const char *)runs->prediction, count));
 }
 
 /* A pair of masks; its planes begin with the picture's first row. */
@@ -121,11 +121,13 @@ static void add_runs(Runs *runs, uint64_t begins, int64_t place, const uint8_t *
 static void scan_row(const Pair *pair, int64_t y, const Row *above, const Row *row, Runs *runs)
 {
     int64_t place = y * pair->words * 64, first = runs->count;
-    uint64_t begins = 1; /* a run begins with the row, and after each pixel that is followed by another */
+    uint64_t begins =
+        1; /* a run begins with the row, and after each pixel that is followed by another */
     for (int64_t x = 0, word = y * pair->words; x < pair->width; x += 64, word++) {
         uint64_t inside = first_bits(pair->width - 1 - x);
         uint64_t ends = (differing(row->truth + x, row->truth + x + 1) |
-                         differing(row->prediction + x, row->prediction + x + 1)) & inside;
+                         differing(row->prediction + x, row->prediction + x + 1)) &
+                        inside;
         add_runs(runs, begins | ends << 1, place + x, row->truth + x, row->prediction + x);
         begins = ends >> 63;
         mark(above ? above->truth_classes + x : NULL, row->truth_classes + x, inside,
@@ -145,7 +147,8 @@ static int scan_rows(const Pair *pair, Runs *runs)
     uint8_t *bytes = PyMem_RawCalloc(6, room);
     if (bytes == NULL)
         return 0;
-    Row rows[2] = {{NULL, NULL, bytes, bytes + room}, {NULL, NULL, bytes + 2 * room, bytes + 3 * room}};
+    Row rows[2] = {{NULL, NULL, bytes, bytes + room},
+                   {NULL, NULL, bytes + 2 * room, bytes + 3 * room}};
     int done = 1;
     for (int64_t y = 0; done && y < pair->height; y++) {
         Row *row = &rows[y & 1];
@@ -175,13 +178,17 @@ DECLARED(native_scan)
     if (!fits)
         return ended(&all, 0, 0);
     Runs runs = {0};
-    Pair pair = {all.views[0].buf, all.views[1].buf, height, width, words, (uint8_t)empty,
-                 (uint64_t *)all.views[2].buf + top, (uint64_t *)all.views[3].buf + top};
+    Pair pair = {all.views[0].buf,
+                 all.views[1].buf,
+                 height,
+                 width,
+                 words,
+                 (uint8_t)empty,
+                 (uint64_t *)all.views[2].buf + top,
+                 (uint64_t *)all.views[3].buf + top};
     int done;
-    Py_BEGIN_ALLOW_THREADS
-    done = scan_rows(&pair, &runs);
-    Py_END_ALLOW_THREADS
-    PyObject *found = done ? runs_to_tuple(&runs) : PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS done = scan_rows(&pair, &runs);
+    Py_END_ALLOW_THREADS PyObject *found = done ? runs_to_tuple(&runs) : PyErr_NoMemory();
     free_runs(&runs);
     give_back(&all);
     return found;
