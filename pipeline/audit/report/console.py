@@ -90,6 +90,11 @@ def comparison_text(moved: dict[str, Any]) -> str:
     ]
     if moved["other_truth"]:
         lines.append(f"  {moved['other_truth']:,} more left out: their truths differ")
+    truths = moved["truths"]
+    if truths["by_class_map"]:
+        lines.append(f"  {truths['by_class_map']:,} with the same truth, by its hash")
+    if truths["note"]:
+        lines.append(f"  ! {printable(truths['note'])}")
     for metric in moved["metrics"].values():
         if metric["change"] is not None:
             lines.append(_moved(metric["title"], metric))
