@@ -6,6 +6,7 @@ hard for both weighs on both alike.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -56,7 +57,9 @@ def compare_audits(
     """What moved from one audit to another. The rows are gone through twice, a few at a time.
 
     Numbers against different truths say nothing about the predictions: a picture whose truth is not
-    the same in both is refused, or left out where ``common`` says so.
+    the same in both is refused, or left out where ``common`` says so. By what the others are known
+    to be the same stands under ``truths``: pictures whose class maps are, by their hashes, and
+    pictures of which only the number of pixels of each class is.
 
     Args:
         before: the document of the first audit.
@@ -74,10 +77,10 @@ def compare_audits(
     labels = LabelMap.from_dict(before["labels"])
     _refuse_other_classes(labels, LabelMap.from_dict(after["labels"]))
     shared = _common(rows_before(TRUTH_COLUMNS), rows_after(TRUTH_COLUMNS))
-    num_shared, differing = _other_truths(shared)
-    if differing and not common:
-        raise SettingsError(_differing_sentence(num_shared, differing))
-    num_common = num_shared - len(differing)
+    truths = _Truths.of(shared)
+    if truths.differing and not common:
+        raise SettingsError(truths.differing_sentence())
+    num_common = truths.by_class_map + truths.by_class_pixels
     if not num_common:
         raise SettingsError("the two audits have no picture in common; compare audits of one truth")
     layout = TotalsLayout.of(labels)
@@ -87,7 +90,7 @@ def compare_audits(
     pairs = (
         (left, right)
         for left, right in _common(rows_before(ROW_COLUMNS), rows_after(ROW_COLUMNS))
-        if left["key"] not in differing
+        if left["key"] not in truths.differing
     )
     while group := list(islice(pairs, _GROUP)):
         vectors = np.stack([_joined(left, right, layout) for left, right in group])
@@ -99,7 +102,11 @@ def compare_audits(
         "pictures": {
             "common": num_common, "before": before["ledger"]["ok"], "after": after["ledger"]["ok"],
         },
-        "other_truth": len(differing), "better": moved.best(1), "worse": moved.best(-1),
+        "other_truth": len(truths.differing),
+        "truths": {
+            "by_class_map": truths.by_class_map, "by_class_pixels": truths.by_class_pixels,
+        },
+        "better": moved.best(1), "worse": moved.best(-1),
         "metrics": {
             name: {"title": metric.title, **_moved(metric.score, *sides, None)}
             for name, metric in METRICS.items()
@@ -129,21 +136,37 @@ class _Movers:
         return sorted(moved, key=lambda one: (-sign * one["change"], one["key"]))[:MOST_MOVED]
 
 
-def _other_truths(pairs: Iterable[tuple[Row, Row]]) -> tuple[int, set[str]]:
-    """How many pictures both have, and the keys of those whose truths are not the same."""
-    count, differing = 0, set()
-    for left, right in pairs:
-        count += 1
-        if not _same_truth(left, right):
-            differing.add(left["key"])
-    return count, differing
+@dataclass
+class _Truths:
+    """Of the pictures that both have: how many truths are the same, by what, and which are not."""
 
+    by_class_map: int = 0
+    by_class_pixels: int = 0
+    differing: set[str] = field(default_factory=set)
 
-def _same_truth(left: Row, right: Row) -> bool:
-    """By the hash of the class map; where an audit only counted, by the pixels of each class."""
-    if left["truth_sha256"] and right["truth_sha256"]:
-        return bool(left["truth_sha256"] == right["truth_sha256"])
-    return _truth_pixels(left) == _truth_pixels(right)
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Row, Row]]) -> "_Truths":
+        """By the hash of the class map; where an audit has none, by the pixels of each class."""
+        truths = cls()
+        for left, right in pairs:
+            prints = left["truth_sha256"], right["truth_sha256"]
+            if all(prints) and prints[0] == prints[1]:
+                truths.by_class_map += 1
+            elif not all(prints) and _truth_pixels(left) == _truth_pixels(right):
+                truths.by_class_pixels += 1
+            else:
+                truths.differing.add(left["key"])
+        return truths
+
+    def differing_sentence(self) -> str:
+        """Which truths differ, and what to do."""
+        shared = self.by_class_map + self.by_class_pixels + len(self.differing)
+        shown = ", ".join(sorted(self.differing)[:3])
+        return (
+            f"the truths differ in {len(self.differing):,} of the {shared:,} pictures that both "
+            f"audits compared (for example {shown}), so their numbers cannot be compared; audit "
+            "both against one truth, or give --common to compare the others only"
+        )
 
 
 def _truth_pixels(row: Row) -> Counter[int]:
@@ -151,15 +174,6 @@ def _truth_pixels(row: Row) -> Counter[int]:
     for cell in row["cells"]:
         pixels[cell["truth"]] += cell["pixels"]
     return pixels
-
-
-def _differing_sentence(num_shared: int, differing: set[str]) -> str:
-    shown = ", ".join(sorted(differing)[:3])
-    return (
-        f"the truths differ in {len(differing):,} of the {num_shared:,} pictures that both audits "
-        f"compared (for example {shown}), so their numbers cannot be compared; audit both against "
-        "one truth, or give --common to compare the others only"
-    )
 
 
 def _joined(left: Row, right: Row, layout: TotalsLayout) -> Sums:

@@ -20,6 +20,7 @@ from maskmill.pipeline.storage.filesystems import CONTAINERS, is_uri, local_path
 from maskmill.pipeline.storage.members import split_member_uri
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS
+from maskmill.schemas.text import count_of
 
 Row = dict[str, Any]
 
@@ -80,10 +81,11 @@ def refuse_changed_masks(layout: RunLayout, manifest: pa.Table, *, retry_failed:
         failed = pa.array(_failed_ids(layout), pa.int64())
         changed = changed.filter(pc.invert(pc.is_in(changed["pair_id"], failed)))
     if changed.num_rows:
+        told = count_of(changed.num_rows, "pair has", "pairs have")
         raise RunRefused(
-            f"{layout.root} holds an audit of other masks: {changed.num_rows:,} pairs have changed "
-            f"since, first {changed['key'][0].as_py()}. --overwrite begins anew, another --out "
-            "keeps both; files of failed pairs may be mended for --retry-failed"
+            f"{layout.root} holds an audit of other masks: {told} changed since, "
+            f"first {changed['key'][0].as_py()}. --overwrite begins anew, another --out keeps "
+            "both; files of failed pairs may be mended for --retry-failed"
         )
 
 

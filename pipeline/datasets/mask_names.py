@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem_of
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 SEPARATORS: Final = "_. -"
 FEW: Final = 20
@@ -86,10 +87,11 @@ class NamePairs:
         )
         if lonely:
             shown = ", ".join(lonely[:EXAMPLES]) + (", …" if len(lonely) > EXAMPLES else "")
-            told += f"; {len(lonely):,} masks without picture: {shown}"
+            told += f"; {count_of(len(lonely), 'mask')} without picture: {shown}"
         if self.unmasked:
-            told += f"; {self.unmasked:,} pictures without mask"
-        return told + (f"; {self.others:,} files called otherwise not taken" if self.others else "")
+            told += f"; {count_of(self.unmasked, 'picture')} without mask"
+        others = f"; {count_of(self.others, 'file')} called otherwise not taken"
+        return told + (others if self.others else "")
 
 
 def pair_names(
