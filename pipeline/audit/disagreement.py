@@ -120,8 +120,8 @@ def _largest(found: RunComponents, pairs: list[tuple[int, int]], limit: int) -> 
     if len(large) > limit:
         least = np.partition(found.areas[large], len(large) - limit)[len(large) - limit]
         large = large[found.areas[large] >= least]
-    columns = (found.codes, found.areas, found.boxes)
-    rows = zip(large.tolist(), *(one[large].tolist() for one in columns), strict=True)
+    columns = (large, found.codes[large], found.areas[large], found.boxes(large))
+    rows = zip(*(one.tolist() for one in columns), strict=True)
     ordered = sorted((-area, box, code, number) for number, code, area, box in rows)
     return [
         _Part(number, pairs[code], -area, tuple(box)) for area, box, code, number in ordered[:limit]

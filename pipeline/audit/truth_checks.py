@@ -63,15 +63,15 @@ def islands(mask: TruthMask) -> list[Finding]:
     codes = runs.truth.astype(np.int64)
     codes[runs.truth >= runs.void] = -1
     found = run_components(runs.places, runs.lengths, codes, layout.span)
-    x, y, width, height = found.boxes.T
-    is_island = (found.areas <= ISLAND_PIXELS) & (x > 0) & (y > 0)
-    is_island &= (x + width < layout.width) & (y + height < layout.height)
-    boxes: dict[int, list[Box]] = {}
-    for number in np.flatnonzero(is_island).tolist():
-        boxes.setdefault(int(found.codes[number]), []).append(tuple(found.boxes[number].tolist()))
+    is_island = (found.areas <= ISLAND_PIXELS) & found.inside(layout.height, layout.width)
+    numbers = np.flatnonzero(is_island)
+    if not len(numbers):
+        return []
+    classes, first, counts = np.unique(found.codes[numbers], return_index=True, return_counts=True)
+    boxes = found.boxes(numbers[first]).tolist()
     return [
-        Finding("island", index, len(found), found[0], f"{len(found)} {_ISLANDS}")
-        for index, found in sorted(boxes.items())
+        Finding("island", index, count, tuple(box), f"{count} {_ISLANDS}")
+        for index, count, box in zip(classes.tolist(), counts.tolist(), boxes, strict=True)
     ]
 
 

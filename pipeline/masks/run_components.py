@@ -17,13 +17,26 @@ class RunComponents:
     """8-connected components of runs of one code, in the order of their first runs.
 
     ``numbers`` (N,) are the component of each run, -1 where it is of none; ``codes`` and ``areas``
-    (K,) are the components' codes and pixels, ``boxes`` (K, 4) their x, y, width and height.
+    (K,) are the components' codes and pixels.
     """
 
     numbers: Integers
     codes: Integers
     areas: Integers
-    boxes: Integers
+    _edges: Integers  # (K, 4) left, top, right, bottom
+
+    def boxes(self, which: Integers) -> Integers:
+        """(n, 4) x, y, width and height of some components."""
+        boxes = self._edges[which]
+        boxes[:, 2:] -= boxes[:, :2]
+        return boxes
+
+    def inside(self, height: int, width: int) -> npt.NDArray[np.bool_]:
+        """(K,) which do not touch the edge of a picture of that size."""
+        left, top, right, bottom = self._edges.T
+        inside: npt.NDArray[np.bool_] = (left > 0) & (top > 0) & (right < width)
+        inside &= bottom < height
+        return inside
 
 
 def run_components(
@@ -49,9 +62,7 @@ def run_components(
         kept = kept[np.argsort(codes[kept], kind="stable")]
         numbers[kept] = _numbers(places[kept], lengths[kept], codes[kept], span, kept)
         table = _measured(places[kept], lengths[kept], codes[kept], span, numbers[kept])
-    boxes = table[:, _LEFT : _BOTTOM + 1].copy()
-    boxes[:, 2:] -= boxes[:, :2]
-    return RunComponents(numbers, table[:, _CODE], table[:, _AREA], boxes)
+    return RunComponents(numbers, table[:, _CODE], table[:, _AREA], table[:, _LEFT:])
 
 
 def _numbers(

@@ -47,7 +47,11 @@ def test_components_are_those_of_every_class_alone(seed, height, width, classes,
         for number, (x, y, w, h, area) in enumerate(stats[1:].tolist(), start=1):
             first = int(np.flatnonzero(labels.ravel() == number)[0])
             expected.add((first, index, area, (x, y, w, h)))
-    boxes = map(tuple, found.boxes.tolist())
+    everyone = np.arange(len(found.codes))
+    boxes = [tuple(box) for box in found.boxes(everyone).tolist()]
+    assert found.inside(height, width).tolist() == [
+        x > 0 and y > 0 and x + w < width and y + h < height for x, y, w, h in boxes
+    ]
     rows = list(zip(found.codes.tolist(), found.areas.tolist(), boxes, strict=True))
     assert rows == [tuple(one[1:]) for one in sorted(expected)]
     assert (found.numbers[codes < 0] == -1).all()
@@ -60,7 +64,8 @@ def test_components_are_those_of_every_class_alone(seed, height, width, classes,
 def test_few_runs(count):
     places = np.arange(count)
     found = run_components(places, places + 1, places, 10)
-    assert found.codes.tolist() == [0] * count and found.boxes.tolist() == [[0, 0, 1, 1]] * count
+    assert found.codes.tolist() == [0] * count
+    assert found.boxes(np.arange(count)).tolist() == [[0, 0, 1, 1]] * count
 
 
 def test_a_comb_is_one_component():
@@ -71,4 +76,4 @@ def test_a_comb_is_one_component():
     mask[-1] = 1
     found = run_components(*runs_of(mask, np.random.default_rng(0)), SPAN)
     assert found.areas.tolist() == [int(mask.sum())]
-    assert found.boxes.tolist() == [[0, 0, 2 * teeth, height]]
+    assert found.boxes(np.arange(1)).tolist() == [[0, 0, 2 * teeth, height]]
