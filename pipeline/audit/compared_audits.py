@@ -13,6 +13,7 @@ from maskmill.pipeline.audit.comparison import Document, Row, compare_audits
 from maskmill.pipeline.audit.manifest import ROWS, audit_layout, has_mask_prints
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 COMPARISON = "compare.json"
 COMPARISON_PAGE = "compare.html"
@@ -65,8 +66,8 @@ def _counted_note(count: int, before: Audit, after: Audit) -> str | None:
     if len(old) == 1:
         why = f"{old[0]} is of an earlier version, whose hashes are other ones; audit it again"
     return (
-        f"the truths of {count:,} of the pictures have as many pixels of each class, and whether "
-        f"they lie in the same places is not known: {why}, with --overwrite"
+        f"of {count_of(count, 'picture')} the truths have as many pixels of each class, and "
+        f"whether these lie in the same places is not known: {why}, with --overwrite"
     )
 
 

@@ -103,12 +103,12 @@ def compare_audits(
             "common": num_common, "before": before["ledger"]["ok"], "after": after["ledger"]["ok"],
         },
         "other_truth": len(truths.differing),
-        "truths": {
-            "by_class_map": truths.by_class_map, "by_class_pixels": truths.by_class_pixels,
-        },
+        "truths": truths.same(),
         "better": moved.best(1), "worse": moved.best(-1),
         "metrics": {
-            name: {"title": metric.title, **_moved(metric.score, *sides, None)}
+            name: {
+                "title": metric.title, "shown": metric.shown, **_moved(metric.score, *sides, None),
+            }
             for name, metric in METRICS.items()
         },
         "classes": _classes_moved(labels, sides),
@@ -157,6 +157,10 @@ class _Truths:
             else:
                 truths.differing.add(left["key"])
         return truths
+
+    def same(self) -> Document:
+        """How many are known to be the same, by what."""
+        return {"by_class_map": self.by_class_map, "by_class_pixels": self.by_class_pixels}
 
     def differing_sentence(self) -> str:
         """Which truths differ, and what to do."""

@@ -171,9 +171,12 @@ class AuditTally:
         for strange in row["strange_values"] or ():
             census = self.strange.setdefault((strange["side"], strange["value"]), Census())
             census.add(key, strange["pixels"])
+        found: Counter[str] = Counter()
         for finding in row["findings"] or ():
-            self.findings.setdefault(finding["check"], Census()).add(key, finding["count"])
+            found[finding["check"]] += finding["count"]
             self.finding_rows.offer({"pair_id": row["pair_id"], "key": key, **finding})
+        for check, count in found.items():
+            self.findings.setdefault(check, Census()).add(key, count)
         self.alignments.add(row)
         self.num_undecided += bool(row["undecided"])
         for doubt in row["undecided"] or ():

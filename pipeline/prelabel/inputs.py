@@ -109,6 +109,7 @@ def _remainder(settings: PrelabelSettings, layout: RunLayout, old: Manifest | No
         kind=settings.source_kind,
         exclude=(settings.out,),
         frames=settings.frames,
+        run_files=(layout.run_record, layout.manifest),
     )
     _refuse_odd(settings, listing)
     rest = whole(listing)

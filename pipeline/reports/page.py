@@ -104,10 +104,10 @@ def _facts(layout: RunLayout | None) -> dict[str, str]:
 def _classes(index: SlimIndex, labels: LabelMap) -> list[dict[str, Any]]:
     known = {entry.index: entry for entry in labels.classes}
     rows = [row for row in index.ask(_SUMS) if row[0] in known]
-    most = max((row[1] for row in rows if not known[row[0]].is_background), default=1)
+    most = max((images for _, images, _, _ in rows), default=1)
     return [
         {"name": known[number].name, "color": known[number].color, "images": images,
-         "share": share, "sure": sure, "width": min(100.0, 100 * images / most),
+         "share": share, "sure": sure, "width": 100 * images / most,
          "is_background": known[number].is_background}
         for number, images, share, sure in rows
     ]  # fmt: skip

@@ -4,9 +4,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, extension_of
 from maskmill.pipeline.sources.frame_choice import FrameChoice
+
+OF_A_RUN: Final = "of a run"
+"""What pictures of a run are counted as that are not considered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +27,30 @@ class SourceRequest:
     """What to list: a path, glob or URI; ``root`` overrules where relative names start.
 
     ``exclude`` are folders never entered: an output folder that lies inside the source. ``frames``
-    says which frames of videos are taken; None: videos are no pictures.
+    says which frames of videos are taken; None: videos are no pictures. ``run_files`` are names of
+    files, relative to a folder, that together make it the folder of a run: such folders below a
+    folder are left out.
     """
 
     source: str
     root: str | None = None
     exclude: tuple[str, ...] = ()
     frames: FrameChoice | None = None
+    run_files: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Tally:
     """What was seen and not taken, by extension, and what the user should hear. Filled lazily.
 
-    ``videos``: how many were opened for their frames, sound or not.
+    ``videos``: how many were opened for their frames, sound or not. ``runs``: folders that are
+    runs, as beginnings of keys; pictures listed before theirs was seen are still among the entries.
     """
 
     not_considered: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     videos: int = 0
+    runs: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """A folder and everything below it. Local folders are walked, remote ones listed by pyarrow.
 
 Links to files and folders are followed; a link back to a folder on the way down is not entered.
-Hidden files and folders are not taken, and counted as ``hidden``.
+Hidden files and folders are not taken, and counted as ``hidden``; so are pictures of runs, where
+they are to be left out.
 """
 
 import os
@@ -12,6 +13,7 @@ from pyarrow import fs
 
 from maskmill.pipeline.pictures.names import is_hidden
 from maskmill.pipeline.sources.entries import (
+    OF_A_RUN,
     LazyListing,
     SourceEntry,
     SourceRequest,
@@ -35,10 +37,34 @@ def list_folder(request: SourceRequest, tally: Tally) -> LazyListing:
 
 def _pictures(root: str, request: SourceRequest, tally: Tally) -> Iterator[SourceEntry]:
     for key, size in walk(root, exclude=request.exclude, tally=tally):
+        name = storable(key)
         if is_hidden(key):
             tally.not_considered["hidden"] += 1
-        elif is_image_name(key, tally, videos=request.frames is not None):
-            yield SourceEntry(storable(key), join_uri(root, key), size)
+        elif not is_image_name(key, tally, videos=request.frames is not None):
+            _look_for_run(root, key, request.run_files, tally)
+        elif name.startswith(tuple(tally.runs)):
+            tally.not_considered[OF_A_RUN] += 1
+        else:
+            yield SourceEntry(name, join_uri(root, key), size)
+
+
+def _look_for_run(root: str, key: str, run_files: tuple[str, ...], tally: Tally) -> None:
+    """Looked for where the first of its files is. On a disk the files of a folder come before the
+    folders in it, in a bucket by name.
+    """
+    if not run_files or not key.endswith(f"/{run_files[0]}"):
+        return
+    folder = key.removesuffix(run_files[0])
+    if all(_is_file(root, folder + name) for name in run_files[1:]):
+        tally.runs.append(storable(folder))
+
+
+def _is_file(root: str, key: str) -> bool:
+    path = local_path(root)
+    if path is not None:
+        return posixpath.isfile(posixpath.join(path, key))
+    filesystem, inner = resolve(join_uri(root, key))
+    return bool(filesystem.get_file_info(inner).type == fs.FileType.File)
 
 
 def walk(

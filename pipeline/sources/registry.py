@@ -4,10 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pkgutil import resolve_name
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, extension_of
 from maskmill.pipeline.sources.entries import (
+    OF_A_RUN,
     LazyListing,
     SourceEntry,
     SourceRequest,
@@ -94,6 +98,7 @@ def list_source(
     root: str | None = None,
     exclude: tuple[str, ...] = (),
     frames: FrameChoice | None = None,
+    run_files: tuple[str, ...] = (),
 ) -> Listing:
     """List a source of any kind; only names and sizes are read, never a picture.
 
@@ -105,6 +110,8 @@ def list_source(
         root: where relative names of a list start, and keys with them.
         exclude: folders never entered, such as the output folder.
         frames: which frames of videos are taken; None where videos are no pictures.
+        run_files: what makes a folder the folder of a run (see SourceRequest): its masks and
+            overlays are no pictures of a folder that it lies in.
 
     Raises:
         SettingsError: the source does not exist, holds no picture, or is not of that kind; frames
@@ -114,10 +121,12 @@ def list_source(
     if kind not in SOURCES:
         raise SettingsError(f"no kind of source {kind!r}; there are: {', '.join(SOURCES)}")
     tally = Tally()
-    request = SourceRequest(source=str(source), root=root, exclude=exclude, frames=frames)
+    request = SourceRequest(
+        source=str(source), root=root, exclude=exclude, frames=frames, run_files=run_files
+    )
     try:
         lazy = _lister(kind)(request, tally)
-        rows = sorted_entries(with_frames(lazy.entries, request, tally))
+        rows = _without_runs(sorted_entries(with_frames(lazy.entries, request, tally)), tally)
     except OSError as error:
         raise SettingsError(f"cannot list {source} as {kind}: {reason_of(error)}") from error
     if not rows.num_rows:
@@ -168,6 +177,30 @@ def _kind_of_missing(source: str) -> str:
 def _lister(kind: str) -> Callable[[SourceRequest, Tally], LazyListing]:
     lister: Callable[[SourceRequest, Tally], LazyListing] = resolve_name(SOURCES[kind])
     return lister
+
+
+def _without_runs(rows: SortedTable, tally: Tally) -> SortedTable:
+    """Without what was listed before the run that it is of was seen."""
+    if not tally.runs:
+        return rows
+    first = min(tally.runs).rstrip("/")
+    are = count_of(len(tally.runs), "folder of a run is", "folders of runs are")
+    tally.notes.append(
+        f"{are} left out, first {first}: masks and overlays are no pictures to be labelled"
+    )
+    wanted = [~_begins(table["key"], tally.runs) for table in rows]
+    if all(part.all() for part in wanted):
+        return rows
+    chosen = np.concatenate(wanted)
+    tally.not_considered[OF_A_RUN] += int((~chosen).sum())
+    return rows.filtered(chosen)
+
+
+def _begins(keys: pa.ChunkedArray, folders: list[str]) -> npt.NDArray[np.bool_]:
+    found = np.zeros(len(keys), np.bool_)
+    for folder in folders:
+        found |= pc.starts_with(keys, folder).to_numpy()
+    return found
 
 
 def sorted_entries(entries: Iterator[SourceEntry]) -> SortedTable:

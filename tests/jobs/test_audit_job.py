@@ -199,7 +199,7 @@ def test_audits_that_only_counted_say_what_is_not_known_of_their_truths(good, da
     )  # fmt: skip
     assert ended.exit_code == 0, ended.output
     printed = refused("audit", "compare", data / "A", tmp_path).stdout
-    assert "5 of the pictures have as many pixels of each class" in printed
+    assert "of 5 pictures the truths have as many pixels of each class" in printed
     assert "--counts-only keeps no hash" in printed and "by its hash" not in printed
 
 

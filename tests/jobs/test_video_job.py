@@ -148,6 +148,10 @@ def test_the_folder_of_a_run_is_no_source(tmp_path) -> None:
     with pytest.raises(SettingsError, match="is the folder of a run"):
         run_in_process(tmp_path / "out", tmp_path / "again")
     run_in_process(tmp_path / "out/masks", tmp_path / "of masks")  # whoever means it says it
+    (tmp_path / "out").rename(tmp_path / "photos/earlier")
+    layout = run_in_process(tmp_path / "photos", tmp_path / "third")
+    assert [row["key"] for row in rows_of(tmp_path / "third")] == ["photo_00000.jpg"]
+    assert not layout.exists("masks/earlier")
 
 
 def test_more_frames_are_an_extension_and_fewer_are_refused(tmp_path) -> None:

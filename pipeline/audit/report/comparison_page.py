@@ -8,7 +8,7 @@ import jinja2
 
 from maskmill.pipeline.audit.report.changes import Changes
 from maskmill.pipeline.audit.report.page import TEMPLATES
-from maskmill.pipeline.audit.report.text import number
+from maskmill.pipeline.audit.report.text import moved_metrics, number
 
 Document = dict[str, Any]
 
@@ -34,10 +34,9 @@ def comparison_page(
         {"name": name, "title": title, **_gallery(moved[name], draw)}
         for name, title in DIRECTIONS.items()
     ]
-    metrics = [one for one in moved["metrics"].values() if one["change"] is not None]
     classes = [one for one in moved["classes"] if one["change"] is not None]
     return environment.get_template("compare.html").render(
-        moved=moved, names=names, galleries=galleries, metrics=metrics, classes=classes
+        moved=moved, names=names, galleries=galleries, metrics=moved_metrics(moved), classes=classes
     )
 
 

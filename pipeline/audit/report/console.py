@@ -5,7 +5,7 @@ from typing import Any
 
 from maskmill.pipeline.audit.corrections import corrections_lines
 from maskmill.pipeline.audit.job import Audited
-from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
+from maskmill.pipeline.audit.report.text import moved_metrics, number, shown_metrics, with_interval
 from maskmill.schemas.text import count_of, printable
 
 MAX_FAULTS = 12
@@ -95,9 +95,7 @@ def comparison_text(moved: dict[str, Any]) -> str:
         lines.append(f"  {truths['by_class_map']:,} with the same truth, by its hash")
     if truths["note"]:
         lines.append(f"  ! {printable(truths['note'])}")
-    for metric in moved["metrics"].values():
-        if metric["change"] is not None:
-            lines.append(_moved(metric["title"], metric))
+    lines += [_moved(metric["title"], metric) for metric in moved_metrics(moved)]
     classes = [row for row in moved["classes"] if row["change"]]
     if classes:
         lines.append("IoU of classes, largest change first")

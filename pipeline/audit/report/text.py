@@ -23,6 +23,12 @@ def shown_metrics(document: Document, *, on_console: bool = False) -> list[Docum
     ]  # fmt: skip
 
 
+def moved_metrics(moved: Document) -> list[Document]:
+    """Of a comparison, the metrics of the whole dataset that both audits have."""
+    metrics = moved["metrics"].values()
+    return [one for one in metrics if one["change"] is not None and one["shown"] != "classes"]
+
+
 def class_columns(document: Document) -> dict[str, str]:
     """Name -> title of the metrics that every class has."""
     metrics = document["metrics"].items()

@@ -1,11 +1,14 @@
 """The page that `report` and `prelabel --report` write, opened from the disk in Chromium."""
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from maskmill.pipeline.reports.page import write_report
 from tests.browser_pages import OTHER_SCREENS, SCREENS, serious, until, watched
+from tests.jobs.labelled_run import labelled_run
 from tests.jobs.web.conftest import NASTY
 
 WIDE, NARROW = SCREENS
@@ -45,6 +48,16 @@ def test_the_page_alone_by_mouse_and_by_keyboard(browser, page, screen):
         tab.keyboard.press("Enter")
         assert tab.evaluate("document.querySelector('#large').open")
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_bars_are_as_long_as_what_they_count(tmp_path):
+    """Kills: one class measured against another than the most frequent, and cut off."""
+    page = Path(write_report(str(labelled_run(tmp_path, 5))))
+    found = re.findall(r'class="bar" style="width:([\d.]+)px"></span>(\d+)<', page.read_text())
+    bars = [(float(width), int(images)) for width, images in found]
+    longest = max(images for _, images in bars)
+    assert len({images for _, images in bars}) > 1
+    assert all(abs(width - 120 * images / longest) <= 0.05 for width, images in bars)
 
 
 @pytest.mark.slow

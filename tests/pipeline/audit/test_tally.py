@@ -90,3 +90,18 @@ def test_a_shortlist_is_the_head_of_the_sorted_list(entries):
         shortlist.offer({"rank": rank, "pair_id": pair_id})
     kept = [(row["rank"], row["pair_id"]) for row in shortlist.rows()]
     assert kept == sorted(entries)[:4]
+
+
+def test_a_picture_with_two_findings_of_a_check_is_one_file():
+    made = rows(3)
+    for row in made:
+        row["findings"] = []
+    made[1]["findings"] = [
+        {"check": "island", "index": index, "count": index, "message": ""} for index in (1, 2)
+    ]
+    tally = AuditTally(LABELS, 3, resamples=20)
+    tally.add(made)
+    findings = audit_document(tally, {}, {})["truth_findings"]
+    assert findings["by_check"]["island"]["files"] == 1
+    assert findings["by_check"]["island"]["examples"] == ["002"]
+    assert len(findings["first"]) == 2

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS
+from maskmill.pipeline.sources.frame_choice import FrameChoice
 from maskmill.pipeline.sources.glob_pattern import pattern_to_regex
 from maskmill.pipeline.sources.registry import list_source
 from maskmill.pipeline.storage.filesystems import read_bytes
@@ -30,6 +31,29 @@ EVERY_KEY = sorted(
 
 def keys_of(source, **options) -> list[str]:
     return [entry.key for entry in list_source(str(source), **options).entries]
+
+
+RUN_FILES = ("run.json", "manifest/manifest.parquet")
+
+
+def test_pictures_of_runs_are_left_out_and_counted(photos: Path, jpeg: bytes):
+    """Not what only resembles a run, nor a folder in a run that is the source itself."""
+    for name in ("sub/run 1/masks/x.png", "sub/run 1/frames/y.png", "run 2/overlays/z.jpg",
+                 "run 2/.w.png", "run 2/videos/v.mp4", "no run/masks/b.png",
+                 *(f"{run}/{name}" for run in ("sub/run 1", "run 2") for name in RUN_FILES),
+                 "no run/run.json", "run 2 too/c.png"):  # fmt: skip
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(jpeg)
+    plain = list_source(str(photos), frames=FrameChoice())
+    listing = list_source(str(photos), frames=FrameChoice(), run_files=RUN_FILES)
+    others = ["no run/masks/b.png", "run 2 too/c.png"]
+    assert [entry.key for entry in listing.entries] == sorted([*EVERY_KEY, *others])
+    assert listing.not_considered == {**plain.not_considered, "of a run": 4}
+    assert (plain.videos, listing.videos) == (1, 0)
+    (note,) = listing.notes
+    assert "2 folders of runs are left out, first run 2" in note
+    inside = list_source(str(photos / "sub/run 1/frames"), run_files=RUN_FILES)
+    assert [entry.key for entry in inside.entries] == ["y.png"]
 
 
 def test_a_folder_takes_pictures_and_counts_the_rest(photos: Path, jpeg: bytes):

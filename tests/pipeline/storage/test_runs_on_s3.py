@@ -16,6 +16,8 @@ from maskmill.jobs.engines.choice import RunOptions
 from maskmill.jobs.run import run
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.lock import run_lock
+from maskmill.pipeline.sources.frame_choice import FrameChoice
+from maskmill.pipeline.sources.registry import list_source
 from maskmill.pipeline.storage.retries import RETRIES
 from maskmill.schemas.errors import RunFailed, RunRefused
 from tests.jobs.fifth_job import CountLetters, LettersJob
@@ -89,6 +91,26 @@ def test_a_run_that_loses_its_folder_stops_and_goes_on_later(job, monkeypatch):
     outcome = run(job, ONE_BY_ONE)
     assert (outcome.ledger.ok, outcome.ledger.pending, outcome.result) == (30, 0, 465)
     assert record_of(job)["state"] == "finished"
+
+
+def test_runs_among_pictures_in_a_bucket_cost_a_request_each(place: str, proxy: FaultProxy):
+    """Their masks come before what says that they are runs, whose videos nobody reads."""
+    out, _, options = place.partition("?")
+    photos = RunLayout(f"{out} photos?{options}")
+    run_files = (photos.run_record, photos.manifest)
+    for name in ("a.jpg", "old/cutouts/b.png", "old/masks/b.png", "old/videos/c.mp4", "z/d.jpg",
+                 *(f"old/{name}" for name in run_files), "z/run.json"):  # fmt: skip
+        photos.write(name, b"none is read")
+    counts = []
+    for left_out in ((), run_files):
+        proxy.counts.clear()
+        listing = list_source(photos.root, run_files=left_out)
+        counts.append(sum(proxy.counts.values()))
+    assert [entry.key for entry in listing.entries] == ["a.jpg", "z/d.jpg"]
+    assert listing.not_considered["of a run"] == 2
+    assert counts[1] - counts[0] <= 2 + 1  # one that is none is looked for as a folder, too
+    listing = list_source(photos.root, frames=FrameChoice(), run_files=run_files)
+    assert (listing.not_considered["of a run"], listing.videos) == (3, 0)
 
 
 def write_tar(path: Path, count: int) -> Path:
