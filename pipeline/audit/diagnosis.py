@@ -140,10 +140,9 @@ def binary_as_ignore(tally: AuditTally) -> list[Fault]:
 
 def contradicting_truth(tally: AuditTally) -> list[Fault]:
     """The same picture twice, labelled differently."""
-    if not tally.contradictions:
+    if tally.first_contradiction is None:
         return []
-    first = " and ".join(tally.contradictions[0])
-    count = len(tally.contradictions)
+    first, count = " and ".join(tally.first_contradiction), tally.contradictions
     message = f"{count} pictures occur twice with different truth masks, for example {first}"
     return [Fault("contradicting_truth", message)]
 

@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of, is_hidden
 from maskmill.pipeline.storage.archives import TarArchive, ZipArchive, safe_member_name
-from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.pipeline.storage.filesystems import infos_of, resolve
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
 
 
@@ -102,7 +102,7 @@ class FolderTree:
     def _names(self) -> "_Names":
         selector = fs.FileSelector(self._root or "/", recursive=True)
         start = len(self._root) + 1
-        found = self._filesystem.get_file_info(selector)
+        found = infos_of(self._filesystem, selector)
         return _Names.of(info.path[start:] for info in found if info.type == fs.FileType.File)
 
     def names(self) -> tuple[str, ...]:

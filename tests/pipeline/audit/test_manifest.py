@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -13,12 +14,17 @@ from maskmill.pipeline.audit.manifest import (
     refuse_changed_masks,
 )
 from maskmill.pipeline.audit.operator import AuditSettings
-from maskmill.pipeline.runs.manifest import sizes_of
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST, PAIRS
 from maskmill.schemas.tables.blocks import TALLY
-from tests.pipeline.audit.audited import audit_rows, operator, pending_of, with_manifest
+from tests.pipeline.audit.audited import (
+    audit_rows,
+    manifest_of,
+    operator,
+    pending_of,
+    with_manifest,
+)
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
 SETTINGS = AuditSettings(labels=LABELS)
@@ -53,10 +59,12 @@ def pending(layout, manifest, **options):
 
 
 def test_blocks_hold_consecutive_pairs(masks):
-    manifest = pair_manifest(iter(masks), 3)
-    assert manifest.schema == PAIR_MANIFEST
-    assert manifest["block"].to_pylist() == [0, 0, 0, 1, 1, 1, 2]
-    assert sizes_of(manifest) == [3, 3, 1] and sizes_of(pair_manifest([], 3)) == []
+    manifest = manifest_of(masks)
+    rows = pa.concat_tables(manifest.tables())
+    assert rows.schema == PAIR_MANIFEST and rows["block"].to_pylist() == [0, 0, 0, 1, 1, 1, 2]
+    assert manifest.sizes == [3, 3, 1] and manifest_of([]).sizes == []
+    halves = [rows.select(PAIRS.names).slice(*part) for part in ((0, 2), (2, 0), (2, 5))]
+    assert pa.concat_tables(pair_manifest(halves, 3).tables()).equals(rows)
 
 
 def test_a_committed_block_is_done_and_nothing_else(masks, tmp_path):
@@ -84,7 +92,7 @@ def test_the_same_rows_however_often_it_was_stopped(masks, tmp_path):
 def test_failed_pairs_are_done_again_when_asked(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
     audit_rows(layout, masks, SETTINGS)
-    manifest = pair_manifest(masks, 3)
+    manifest = manifest_of(masks)
     assert pending(layout, manifest) == {}
     assert pending(layout, manifest, retry_failed=True) == {0: [3], 1: [6]}
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
@@ -96,9 +104,9 @@ def test_failed_pairs_are_done_again_when_asked(masks, tmp_path):
 
 def test_the_identity_is_of_names_and_settings(masks):
     def identity(rows=masks, **settings):
-        return audit_identity(AuditSettings(labels=LABELS, **settings), pair_manifest(rows, 3), 3)
+        return audit_identity(AuditSettings(labels=LABELS, **settings), manifest_of(rows), 3)
 
-    assert identity() == identity(iter(masks))
+    assert identity() == identity(list(masks))
     assert identity(ignore=(2,)) != identity() and identity(resize=True) != identity()
     assert identity(masks[:-1]) != identity()
 
@@ -107,19 +115,20 @@ def test_masks_made_anew_are_refused_unless_they_had_failed(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
     audit_rows(layout, masks, SETTINGS)
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
-    mended = pair_manifest(masks, 3)
+    mended = manifest_of(masks)
     refuse_changed_masks(layout, mended, retry_failed=True)
     with pytest.raises(RunRefused, match="1 pairs have changed since, first 3"):
         refuse_changed_masks(layout, mended, retry_failed=False)
     status = (tmp_path / "truth/5.png").stat()
     os.utime(tmp_path / "truth/5.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.raises(RunRefused, match="first 5"):
-        refuse_changed_masks(layout, pair_manifest(masks, 3), retry_failed=True)
+        refuse_changed_masks(layout, manifest_of(masks), retry_failed=True)
 
 
 def stamp_of(uri, **options):
     row = dict.fromkeys(PAIRS.names) | {"pair_id": 1, "key": "1", "truth_uri": str(uri)}
-    return pair_manifest([row], 3, **options)["stamp"][0].as_py()
+    (table,) = manifest_of([row], **options).tables(["stamp"])
+    return table["stamp"][0].as_py()
 
 
 def test_a_stamp_looks_into_datasets_and_at_containers(tmp_path):
