@@ -6,6 +6,7 @@ hard for both weighs on both alike.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -28,7 +29,7 @@ Row = dict[str, Any]
 Document = dict[str, Any]
 
 SIGNIFICANT = 0.05
-ROW_COLUMNS = ["key", "status", "miou", "cells", "classes", "trimap", "levels"]
+ROW_COLUMNS = ["key", "status", "miou", "truth_sha256", "cells", "classes", "trimap", "levels"]
 """Columns of AUDIT that a comparison reads."""
 
 RowSource = Callable[[list[str]], Iterable[Row]]
@@ -36,6 +37,8 @@ RowSource = Callable[[list[str]], Iterable[Row]]
 
 TRUTH_COLUMNS = ["key", "status", "truth_sha256", "cells"]
 """Columns of AUDIT that say which truth a picture was compared with."""
+
+EXAMPLES = 3
 
 MOST_MOVED = 20
 """Pictures named of those that got better, and of those that got worse."""
@@ -75,9 +78,9 @@ def compare_audits(
     _refuse_other_classes(labels, LabelMap.from_dict(after["labels"]))
     shared = _common(rows_before(TRUTH_COLUMNS), rows_after(TRUTH_COLUMNS))
     num_shared, differing = _other_truths(shared)
-    if differing and not common:
+    if differing.count and not common:
         raise SettingsError(_differing_sentence(num_shared, differing))
-    num_common = num_shared - len(differing)
+    num_common = num_shared - differing.count
     if not num_common:
         raise SettingsError("the two audits have no picture in common; compare audits of one truth")
     layout = TotalsLayout.of(labels)
@@ -87,7 +90,7 @@ def compare_audits(
     pairs = (
         (left, right)
         for left, right in _common(rows_before(ROW_COLUMNS), rows_after(ROW_COLUMNS))
-        if left["key"] not in differing
+        if not differing.count or _same_truth(left, right)
     )
     while group := list(islice(pairs, _GROUP)):
         vectors = np.stack([_joined(left, right, layout) for left, right in group])
@@ -99,7 +102,7 @@ def compare_audits(
         "pictures": {
             "common": num_common, "before": before["ledger"]["ok"], "after": after["ledger"]["ok"],
         },
-        "other_truth": len(differing), "better": moved.best(1), "worse": moved.best(-1),
+        "other_truth": differing.count, "better": moved.best(1), "worse": moved.best(-1),
         "metrics": {
             name: {"title": metric.title, **_moved(metric.score, *sides, None)}
             for name, metric in METRICS.items()
@@ -129,9 +132,22 @@ class _Movers:
         return sorted(moved, key=lambda one: (-sign * one["change"], one["key"]))[:MOST_MOVED]
 
 
-def _other_truths(pairs: Iterable[tuple[Row, Row]]) -> tuple[int, set[str]]:
-    """How many pictures both have, and the keys of those whose truths are not the same."""
-    count, differing = 0, set()
+@dataclass(slots=True)
+class _Differing:
+    """Pictures whose truths are not the same: how many, and the keys of the first."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, key: str) -> None:
+        self.count += 1
+        if len(self.first) < EXAMPLES:
+            self.first.append(key)
+
+
+def _other_truths(pairs: Iterable[tuple[Row, Row]]) -> tuple[int, _Differing]:
+    """How many pictures both have, and those whose truths are not the same."""
+    count, differing = 0, _Differing()
     for left, right in pairs:
         count += 1
         if not _same_truth(left, right):
@@ -153,10 +169,10 @@ def _truth_pixels(row: Row) -> Counter[int]:
     return pixels
 
 
-def _differing_sentence(num_shared: int, differing: set[str]) -> str:
-    shown = ", ".join(sorted(differing)[:3])
+def _differing_sentence(num_shared: int, differing: _Differing) -> str:
+    shown = ", ".join(differing.first)
     return (
-        f"the truths differ in {len(differing):,} of the {num_shared:,} pictures that both audits "
+        f"the truths differ in {differing.count:,} of the {num_shared:,} pictures that both audits "
         f"compared (for example {shown}), so their numbers cannot be compared; audit both against "
         "one truth, or give --common to compare the others only"
     )

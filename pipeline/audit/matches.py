@@ -68,7 +68,7 @@ class Rest:
 
 
 class Matches:
-    """What a rule finds among files.
+    """What a rule finds among files: ``pairs`` of them, those that ``met``, and the ``rest``.
 
     Args:
         files: of both sides.
@@ -80,21 +80,25 @@ class Matches:
         self._files = SortedTable(named, _NAMED, by="name")
         self._verdicts, truths = _verdicts(self._files)
         left = int(np.count_nonzero(self._verdicts == _LONELY)) - truths
-        self.rest = Rest(lambda: self._of(_LONELY), (left, truths))
+        self.pairs = int(np.count_nonzero(self._verdicts == _PAIRED)) // 2
+        self.rest = Rest(lambda: self._of(self._verdicts == _LONELY), (left, truths))
+        counts = (files.counts[0] - left, files.counts[1] - truths)
+        self.met = Rest(lambda: self._of(self._verdicts != _LONELY), counts)
 
     def found(self) -> Iterator[pa.Table]:
         """FOUND rows of the pairs, then of those that are ambiguous; in no order."""
-        yield from _partners(self._of(_PAIRED))
-        if (self._verdicts == _AMBIGUOUS).any():
-            yield from row_tables(self._ambiguous(), FOUND)
+        yield from _partners(self._of(self._verdicts == _PAIRED))
+        yield from row_tables(self._ambiguous(), FOUND)
 
-    def _of(self, verdict: int) -> Iterator[pa.Table]:
-        chosen = self._files.chosen(self._verdicts == verdict)
-        return (table for table in chosen if table.num_rows)
+    def _of(self, chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+        return (table for table in self._files.chosen(chosen) if table.num_rows)
 
     def _ambiguous(self) -> Iterator[tuple[Any, ...]]:
         """A name may be that of very many files: they are gone through twice, and not held."""
-        groups = (groupby(rows_of(self._of(_AMBIGUOUS)), itemgetter(0)) for _ in range(2))
+        groups = (
+            groupby(rows_of(self._of(self._verdicts == _AMBIGUOUS)), itemgetter(0))
+            for _ in range(2)
+        )
         for (name, once), (_, again) in zip(*groups, strict=True):
             message = _ambiguity(name.removeprefix(_NAME), once)
             for _, *file in again:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.pipeline.audit.affix_search import affixes_that_pair
 from maskmill.pipeline.audit.mask_files import MaskFile, MaskFiles
 from maskmill.pipeline.audit.matches import FOUND, SIDED, Matches, Rest, lonely
 from maskmill.pipeline.audit.pair_rules import (
@@ -26,7 +27,7 @@ from maskmill.pipeline.audit.pair_rules import (
     without_shared_ending,
 )
 from maskmill.pipeline.audit.variants import other_variants
-from maskmill.pipeline.datasets.mask_names import Affix, pair_names
+from maskmill.pipeline.datasets.name_affixes import Affix
 from maskmill.pipeline.storage.sorted_table import SortedTable, rows_of
 from maskmill.schemas.errors import ErrorCode, SettingsError
 
@@ -183,14 +184,11 @@ def _sided(
 def _affix_rule(rest: Rest) -> tuple[str, tuple[KeyOf, KeyOf]] | None:
     """The affixes of predictions and truths that pair the most; None where they say nothing."""
     try:
-        found = pair_names(
-            sorted(rest.keys(is_truth=True)), sorted(rest.keys(is_truth=False)), one_tree=False
-        )
+        theirs, ours, pairs = affixes_that_pair(rest)
     except SettingsError:  # two kinds of masks fit alike: neither is guessed
         return None
-    theirs, ours = found.mask_affix, found.picture_affix
     is_clear = Affix() in (theirs, ours) or (theirs.names_a_role and ours.names_a_role)
-    if len(found.pictures) < FEWEST or theirs == ours or not is_clear:
+    if pairs < FEWEST or theirs == ours or not is_clear:
         return None
     return f"{ours} with {theirs}", (
         lambda key: ours.bare(file_name(stem_path(key))),

@@ -6,7 +6,8 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 
 from maskmill.pipeline.audit.pair_rules import RULES, stem_path
-from maskmill.pipeline.datasets.mask_names import Affix, pair_names
+from maskmill.pipeline.datasets.mask_names import pair_names
+from maskmill.pipeline.datasets.name_affixes import Affix
 from maskmill.schemas.errors import SettingsError
 
 VARIANTS = ("_instanceIds", "_instanceTrainIds", "_color", "_polygons")

@@ -1,6 +1,8 @@
 """The work list of an audit: blocks, what is pending, and what makes a run the same run."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,13 @@ from maskmill.pipeline.audit.manifest import (
     refuse_changed_masks,
 )
 from maskmill.pipeline.audit.operator import AuditSettings
+from maskmill.pipeline.runs.manifest import (
+    delete_manifest,
+    manifest_block,
+    manifest_blocks,
+    num_inputs,
+    put_manifest,
+)
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST, PAIRS
@@ -151,3 +160,60 @@ def test_what_an_audit_writes_into_a_dataset_does_not_change_it(tmp_path):
     (out / "run.json").write_text("{}")
     assert stamp_of(tmp_path) != before
     assert stamp_of(tmp_path, out=str(out)) == before
+
+
+def test_the_manifest_of_an_earlier_version_is_gone_on_with(masks, tmp_path):
+    """One file of all blocks, however many; now it is in parts, which hold the same rows."""
+    layout = audit_layout(str(tmp_path / "out"))
+    rows = [masks[0] | {"pair_id": number, "key": f"{number:05}"} for number in range(1, 1101)]
+    manifest = manifest_of(rows, 1)
+    everything = pa.concat_tables(manifest.tables())
+    put_manifest(layout, everything)
+    assert num_inputs(layout) == 1100
+    refuse_changed_masks(layout, manifest, retry_failed=False)
+    manifest.put(layout)
+    assert len(list((tmp_path / "out/manifest").iterdir())) == 2
+    assert pa.concat_tables(manifest_blocks(layout)).equals(everything)
+    assert [manifest_block(layout, block)[0]["pair_id"] for block in (0, 1050, 1099)] == [
+        1, 1051, 1100,
+    ]  # fmt: skip
+    delete_manifest(layout)
+    assert list((tmp_path / "out/manifest").iterdir()) == []
+
+
+BUDGET = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from maskmill.pipeline.audit.companions import Companions
+from maskmill.pipeline.audit.mask_files import MaskFile, MaskFiles
+from maskmill.pipeline.audit.pairing import pair_masks
+
+form, count = sys.argv[1], int(sys.argv[2])
+root = "s3://bucket/" + "a-long-way-down/" * 6
+
+def files(form):
+    names = (form.format(number) for number in range(count))
+    return MaskFiles.of(MaskFile(name, root + name) for name in names)
+
+pairs = pair_masks(files("photo_{:010}.png"), files(form)).pairs
+uris = Companions(files("x/photo_{:010}.jpg")).uris(pairs)
+for table in pairs.tables():
+    found = uris(table.num_rows).null_count
+    assert found == 0 and table["error_code"].null_count == table.num_rows
+status = Path("/proc/self/status").read_text()
+print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("form", ["photo_{:010}.png", "truth of photo_{:010}.png"])
+def test_memory_does_not_grow_with_the_pairs(form):
+    """150,000 pairs more, with a picture each: 200 MB if they were held, 300 where names differ."""
+    peaks = []
+    for count in (150_000, 300_000):
+        command = [sys.executable, "-c", BUDGET, form, str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / 1024)
+    assert peaks[1] - peaks[0] < 50, peaks
