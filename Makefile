@@ -11,7 +11,7 @@ TEST_ARGS ?=
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(wildcard pipeline/metrics/c/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,demo]'
 	@# Its requirements name the long obsolete "typing" package, which must not be installed.
@@ -49,12 +49,18 @@ test-all: $(STAMP) $(ORACLES)  ## every test, nothing left out
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(TEST_ARGS) || failed=1; \
 	exit $$failed
 
-lint: $(STAMP)  ## ruff and mypy --strict
+lint: $(STAMP)  ## ruff, mypy --strict, and the warnings of the C compiler
 	$(BIN)/ruff check .
 	@# mypy sees the package as it is installed: through a folder of links.
 	rm -rf .mypy_view && mkdir -p .mypy_view/maskmill
 	cd .mypy_view/maskmill && ln -sfn ../../maskmill/*.* ../../schemas ../../pipeline ../../jobs .
 	$(BIN)/mypy
+	@# What is compiled, where there is a compiler.
+	include=$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('include'))"); \
+	if command -v cc >/dev/null && [ -f $$include/Python.h ]; then \
+	  cc -fsyntax-only -std=c11 -O2 -Wall -Wextra -Werror -Wno-unused-parameter -I$$include \
+	    pipeline/metrics/c/*.c; \
+	fi
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md, one JSON line each
 	$(BIN)/python benchmarks/run.py

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
-from maskmill.schemas.text import printable
+from maskmill.schemas.text import count_of, printable
 
 if TYPE_CHECKING:
     from maskmill.pipeline.selection.duplicates import Duplicates
@@ -71,9 +71,9 @@ def _say(out: str, found: "Duplicates", files: dict[str, str], top: int) -> None
         click.echo(f"{indent}{printable(row['key'])} ({about})")
     counts = found.counts()
     kinds = ", ".join(f"{kind} {counts[kind]:,}" for kind in ("exact", "pixels", "near"))
+    images, groups = count_of(found.images, "image"), count_of(counts["groups"], "group")
     click.echo(
         printable(
-            f"{out}: {found.images:,} images, {counts['groups']:,} groups; copies: {kinds}; "
-            f"written to {' and '.join(files.values())}"
+            f"{out}: {images}, {groups}; copies: {kinds}; written to {' and '.join(files.values())}"
         )
     )

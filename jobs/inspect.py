@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maskmill.jobs.options import EXIT_FAILED_ROWS, exits_cleanly, json_option, say_json
-from maskmill.schemas.text import printable
+from maskmill.schemas.text import count_of, printable
 
 if TYPE_CHECKING:
     from maskmill.pipeline.inspect.census import FileCensus
@@ -108,7 +108,7 @@ def _say(found: "Inspection") -> None:
         return
     modes = ", ".join(f"{mode} {count}" for mode, count in report["modes"].items())
     palettes = ", ".join(f"{kind} {count}" for kind, count in report["palettes"].items())
-    click.echo(f"{printable(found.path)}: {len(found.files):,} masks, modes {modes}")
+    click.echo(f"{printable(found.path)}: {count_of(len(found.files), 'mask')}, modes {modes}")
     if palettes:
         click.echo(f"palettes: {palettes}")
     click.echo(f"most likely {likely}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maskmill.jobs.options import EXIT_FAILED_ROWS, run_options, say_json
+from maskmill.schemas.text import count_of
 
 if TYPE_CHECKING:
     from maskmill.pipeline.prelabel.job import PrelabelJob
@@ -52,11 +53,10 @@ def _say_plan(job: "PrelabelJob", as_json: bool) -> None:
     if as_json:
         say_json(report)
         return
-    blocks = "1 block" if report["blocks"] == 1 else f"{report['blocks']:,} blocks"
     size = "unknown size" if report["bytes"] is None else f"{report['bytes'] / 1e6:,.1f} MB"
     click.echo(
-        f"{report['images']:,} images ({size}) from the {report['source']['kind']} "
-        f"{report['source']['root']}, in {blocks}\n"
+        f"{count_of(report['images'], 'image')} ({size}) from the {report['source']['kind']} "
+        f"{report['source']['root']}, in {count_of(report['blocks'], 'block')}\n"
         f"{report['already_done']:,} have a row already, {report['to_do']:,} to do "
         f"with {report['model']}\nwould write {', '.join(report['would_write'])}"
     )

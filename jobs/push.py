@@ -184,7 +184,7 @@ def _send(job: "PushJob", as_json: bool, *, retry_failed: bool, allow_failures: 
 
 def _say(outcome: "Outcome[Settlement]", job: "PushJob", as_json: bool) -> None:
     from maskmill.jobs.summary import headline, ledger_lines, outcome_dict
-    from maskmill.schemas.text import printable
+    from maskmill.schemas.text import count_of, printable
 
     settlement = outcome.result
     if as_json:
@@ -198,7 +198,8 @@ def _say(outcome: "Outcome[Settlement]", job: "PushJob", as_json: bool) -> None:
     if settlement.removed:
         lines.append(f"  doubles      {settlement.removed:,} removed: late answers of the server")
     if settlement.gone:
-        lines.append(f"  gone         {len(settlement.gone):,} images have no task there any more:")
+        gone = count_of(len(settlement.gone), "image has", "images have")
+        lines.append(f"  gone         {gone} no task there any more:")
         lines += [f"    {printable(key)}" for key in settlement.gone[:MAX_GONE]]
     lines += [f"  note         {printable(note)}" for note in settlement.notes]
     click.echo("\n".join(lines))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from maskmill.jobs.options import exits_cleanly, json_option, say_json
-from maskmill.schemas.text import printable
+from maskmill.schemas.text import count_of, printable
 
 
 @click.command()
@@ -71,4 +71,6 @@ def _say(out: str, images: int, shown: list[dict[str, Any]], paths: list[str]) -
     with console.capture() as drawn:  # rich would end the process where the reader has gone
         console.print(table)
     click.echo(drawn.get(), nl=False)
-    click.echo(printable(f"{out}: {images:,} images ranked; written to {' and '.join(paths)}"))
+    click.echo(
+        printable(f"{out}: {count_of(images, 'image')} ranked; written to {' and '.join(paths)}")
+    )

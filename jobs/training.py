@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maskmill.jobs.engines.machine import shared_cores
+from maskmill.schemas.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +49,9 @@ def announcement(task: "TrainingTask", done: int, seconds: float) -> str:
     begun = f", from step {done + 1}" if done else ""
     workers = f"{task.workers} workers with " if task.workers > 1 else ""
     return (
-        f"{task.samples} pictures, {task.epochs} epochs of {task.steps_per_epoch} steps{begun} on "
-        f"{workers}{task.device} in {task.precision}: {pace}"
+        f"{count_of(task.samples, 'picture')}, {count_of(task.epochs, 'epoch')} of "
+        f"{count_of(task.steps_per_epoch, 'step')}{begun} on {workers}{task.device} in "
+        f"{task.precision}: {pace}"
     )
 
 

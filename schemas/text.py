@@ -46,6 +46,11 @@ def markdown_text(text: object) -> str:
     return _MARKUP.sub(r"\\\g<0>", plain)
 
 
+def count_of(number: int, one: str, many: str = "") -> str:
+    """``1 file``, ``2,000 files``; ``many`` where it is not ``one`` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def _acts(one: str) -> bool:
     return unicodedata.category(one) in _DANGEROUS or one in _TURNING
 

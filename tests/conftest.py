@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from maskmill.pipeline.metrics.compiled import arrays_only, native
+
 settings.register_profile("suite", deadline=None)  # a busy machine is no failure
 settings.load_profile("suite")
 
@@ -29,6 +31,18 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the folder 'shared' with real data beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="module", params=["compiled", "arrays"])
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything twice: by the compiled loops, and by what does their work where there are none."""
+    if request.param == "arrays":
+        with arrays_only():
+            yield
+    elif native() is None:
+        pytest.skip("the package was installed without a compiler")
+    else:
+        yield
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

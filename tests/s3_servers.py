@@ -76,6 +76,7 @@ class Faults:
     ignores_conditions: bool = False
     only: tuple[str, ...] = ("GET", "PUT", "HEAD", "POST", "DELETE")
     targets: tuple[str, ...] = ()
+    spared: int = 0  # this many requests of those come through before the faults begin
     dealt: Counter[tuple[str, str]] = field(default_factory=Counter)
     dice: Random = field(default_factory=lambda: Random(7))
 
@@ -109,6 +110,16 @@ class FaultProxy(ThreadingHTTPServer):
             if target is None or faults.dealt[name, target] >= most:
                 return False
             faults.dealt[name, target] += 1
+            return True
+
+    def spares(self, method: str, path: str) -> bool:
+        """True for the requests that come before the faults begin."""
+        with self._mutex:
+            faults, named = self.faults, unquote(path)
+            hit = not faults.targets or any(one in named for one in faults.targets)
+            if not (hit and method in faults.only and faults.spared > 0):
+                return False
+            faults.spared -= 1
             return True
 
     def draws_slow_down(self, method: str) -> bool:
@@ -149,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         proxy, method = self.server, self.command
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         proxy.count(proxy.counts, method)
+        if proxy.spares(method, self.path):
+            return self._answer(*self._pass_on(body))
         if proxy.faults.down or self._takes("resets"):
             return self._cut()
         if self._takes("denials"):

@@ -15,6 +15,7 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.pending import num_items
 from maskmill.pipeline.runs.stages import Workers
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 ENGINES = ("auto", "local", "ray")
 
@@ -70,7 +71,7 @@ def engine_notes(options: RunOptions, name: str, blocks: int) -> list[str]:
     if address and not options.address:
         notes.append(f"RAY_ADDRESS={address} is left aside: --address auto joins that cluster")
     if options.workers is not None and options.workers > blocks:
-        there = "1 block is" if blocks == 1 else f"{blocks:,} blocks are"
+        there = count_of(blocks, "block is", "blocks are")
         notes.append(
             f"--workers {options.workers} is lowered to {blocks:,}: {there} to do, and a block is "
             "done by one worker"

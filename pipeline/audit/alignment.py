@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from maskmill.pipeline.audit.displacement import Displacement, find_displacement
-from maskmill.pipeline.metrics.confusion import count_pair
+from maskmill.pipeline.metrics.confusion import ValueTable, count_pair
 from maskmill.schemas.arrays import ConfusionCounts, LabelMask
 
 ONE_CLASS: Final = "one_class"
@@ -72,7 +73,20 @@ class Trial:
 
 def mean_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
     """mIoU of one pair of class maps over the classes with a union; NaN where there is none."""
-    return _mean_iou_of(count_pair(truth, prediction, num_classes).matrix)
+    counts = count_pair(
+        truth, prediction, num_classes,
+        truth_table=_class_table(num_classes, 8 * truth.itemsize),
+        prediction_table=_class_table(num_classes, 8 * prediction.itemsize),
+    )  # fmt: skip
+    return _mean_iou_of(counts.matrix)
+
+
+@lru_cache(maxsize=4)
+def _class_table(num_classes: int, bits: int) -> ValueTable:
+    """Classes stand for themselves; whatever is none leaves the count."""
+    table = np.minimum(np.arange(1 << bits), num_classes).astype(np.uint16)
+    table.flags.writeable = False
+    return table
 
 
 def _mean_iou_of(matrix: ConfusionCounts) -> float:
@@ -80,15 +94,6 @@ def _mean_iou_of(matrix: ConfusionCounts) -> float:
     union = matrix[:-1].sum(axis=1) + matrix[:-1, :-1].sum(axis=0) - hits
     present = union > 0
     return float(np.mean(hits[present] / union[present])) if present.any() else float("nan")
-
-
-def _sampled_iou(truth: LabelMask, prediction: LabelMask, num_classes: int) -> float:
-    """As :func:`mean_iou`, of few pixels: each is counted, and 0 stands for NaN."""
-    side = num_classes + 1  # whatever is no class leaves the count
-    codes = np.minimum(truth, num_classes).astype(np.intp) * side
-    codes += np.minimum(prediction, num_classes)
-    matrix = np.bincount(codes.ravel(), minlength=side * side).reshape(side, side)
-    return float(np.nan_to_num(_mean_iou_of(matrix)))
 
 
 def turn_of_sizes(truth: LabelMask, prediction: LabelMask, num_classes: int) -> str:
@@ -137,11 +142,11 @@ def _best_turn(
     step = max(1, min(truth.shape) // _LOOKED_AT)
     left, right = truth[::step, ::step], prediction[::step, ::step]
     fitting = {
-        name: _sampled_iou(left, turn(right), num_classes)
+        name: float(np.nan_to_num(mean_iou(left, turn(right), num_classes)))
         for name, turn in TURNS.items() if turn(right).shape == left.shape
     }  # fmt: skip
     best = max(fitting, key=lambda name: fitting[name])
-    own = _sampled_iou(left, right, num_classes)
+    own = float(np.nan_to_num(mean_iou(left, right, num_classes)))
     if fitting[best] >= own + MIN_TURN_GAIN - _SCREEN:
         after = mean_iou(truth, TURNS[best](prediction), num_classes)
         if after >= before + MIN_TURN_GAIN:

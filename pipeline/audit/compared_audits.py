@@ -37,7 +37,8 @@ def compare(
 ) -> Document:
     """What moved between two audits, from their audit.json and the rows beside it.
 
-    Where ``out`` is a folder, the comparison and its page are written there.
+    Where ``out`` is a folder, the comparison and its page are written there. Where truths are known
+    to be the same by less than the hashes of their class maps, ``truths`` has a note that says so.
 
     Raises:
         SettingsError: no audits, without their rows, of different classes, or of different truths
@@ -49,9 +50,24 @@ def compare(
     moved = compare_audits(
         before[0], after[0], *rows, resamples=resamples, seed=seed, common=common
     )
+    moved["truths"]["note"] = _counted_note(moved["truths"]["by_class_pixels"], before, after)
     if out is not None:
         moved["files"] = _write(out, moved, before, after)
     return moved
+
+
+def _counted_note(count: int, before: Audit, after: Audit) -> str | None:
+    """What is not known of ``count`` truths that were only counted, why, and what to do."""
+    if not count:
+        return None
+    old = [layout.root for _, layout in (before, after) if not has_mask_prints(layout)]
+    why = "an audit with --counts-only keeps no hash of them; audit without it"
+    if len(old) == 1:
+        why = f"{old[0]} is of an earlier version, whose hashes are other ones; audit it again"
+    return (
+        f"the truths of {count:,} of the pictures have as many pixels of each class, and whether "
+        f"they lie in the same places is not known: {why}, with --overwrite"
+    )
 
 
 def _write(out: str, moved: Document, before: Audit, after: Audit) -> dict[str, str]:

@@ -40,6 +40,8 @@ TRUTH_COLUMNS = ["key", "status", "truth_sha256", "cells"]
 
 EXAMPLES = 3
 
+_CLASS_MAP, _CLASS_PIXELS = "class map", "class pixels"
+
 MOST_MOVED = 20
 """Pictures named of those that got better, and of those that got worse."""
 
@@ -59,7 +61,9 @@ def compare_audits(
     """What moved from one audit to another. The rows are gone through twice, a few at a time.
 
     Numbers against different truths say nothing about the predictions: a picture whose truth is not
-    the same in both is refused, or left out where ``common`` says so.
+    the same in both is refused, or left out where ``common`` says so. By what the others are known
+    to be the same stands under ``truths``: pictures whose class maps are, by their hashes, and
+    pictures of which only the number of pixels of each class is.
 
     Args:
         before: the document of the first audit.
@@ -77,10 +81,10 @@ def compare_audits(
     labels = LabelMap.from_dict(before["labels"])
     _refuse_other_classes(labels, LabelMap.from_dict(after["labels"]))
     shared = _common(rows_before(TRUTH_COLUMNS), rows_after(TRUTH_COLUMNS))
-    num_shared, differing = _other_truths(shared)
-    if differing.count and not common:
-        raise SettingsError(_differing_sentence(num_shared, differing))
-    num_common = num_shared - differing.count
+    truths = _Truths.of(shared)
+    if truths.differing and not common:
+        raise SettingsError(truths.differing_sentence())
+    num_common = truths.by_class_map + truths.by_class_pixels
     if not num_common:
         raise SettingsError("the two audits have no picture in common; compare audits of one truth")
     layout = TotalsLayout.of(labels)
@@ -90,7 +94,7 @@ def compare_audits(
     pairs = (
         (left, right)
         for left, right in _common(rows_before(ROW_COLUMNS), rows_after(ROW_COLUMNS))
-        if not differing.count or _same_truth(left, right)
+        if not truths.differing or _same_by(left, right)
     )
     while group := list(islice(pairs, _GROUP)):
         vectors = np.stack([_joined(left, right, layout) for left, right in group])
@@ -102,7 +106,11 @@ def compare_audits(
         "pictures": {
             "common": num_common, "before": before["ledger"]["ok"], "after": after["ledger"]["ok"],
         },
-        "other_truth": differing.count, "better": moved.best(1), "worse": moved.best(-1),
+        "other_truth": truths.differing,
+        "truths": {
+            "by_class_map": truths.by_class_map, "by_class_pixels": truths.by_class_pixels,
+        },
+        "better": moved.best(1), "worse": moved.best(-1),
         "metrics": {
             name: {"title": metric.title, **_moved(metric.score, *sides, None)}
             for name, metric in METRICS.items()
@@ -132,34 +140,45 @@ class _Movers:
         return sorted(moved, key=lambda one: (-sign * one["change"], one["key"]))[:MOST_MOVED]
 
 
-@dataclass(slots=True)
-class _Differing:
-    """Pictures whose truths are not the same: how many, and the keys of the first."""
+@dataclass
+class _Truths:
+    """Of the pictures that both have: how many truths are the same, by what, and which are not."""
 
-    count: int = 0
-    first: list[str] = field(default_factory=list)
+    by_class_map: int = 0
+    by_class_pixels: int = 0
+    differing: int = 0
+    examples: list[str] = field(default_factory=list)  # keys of the first that differ
 
-    def add(self, key: str) -> None:
-        self.count += 1
-        if len(self.first) < EXAMPLES:
-            self.first.append(key)
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Row, Row]]) -> "_Truths":
+        """Of all of them, in key order."""
+        truths = cls()
+        for left, right in pairs:
+            same_by = _same_by(left, right)
+            truths.by_class_map += same_by == _CLASS_MAP
+            truths.by_class_pixels += same_by == _CLASS_PIXELS
+            if same_by is None:
+                truths.differing += 1
+                truths.examples += [left["key"]] * (len(truths.examples) < EXAMPLES)
+        return truths
+
+    def differing_sentence(self) -> str:
+        """Which truths differ, and what to do."""
+        shared = self.by_class_map + self.by_class_pixels + self.differing
+        shown = ", ".join(self.examples)
+        return (
+            f"the truths differ in {self.differing:,} of the {shared:,} pictures that both "
+            f"audits compared (for example {shown}), so their numbers cannot be compared; audit "
+            "both against one truth, or give --common to compare the others only"
+        )
 
 
-def _other_truths(pairs: Iterable[tuple[Row, Row]]) -> tuple[int, _Differing]:
-    """How many pictures both have, and those whose truths are not the same."""
-    count, differing = 0, _Differing()
-    for left, right in pairs:
-        count += 1
-        if not _same_truth(left, right):
-            differing.add(left["key"])
-    return count, differing
-
-
-def _same_truth(left: Row, right: Row) -> bool:
-    """By the hash of the class map; where an audit only counted, by the pixels of each class."""
-    if left["truth_sha256"] and right["truth_sha256"]:
-        return bool(left["truth_sha256"] == right["truth_sha256"])
-    return _truth_pixels(left) == _truth_pixels(right)
+def _same_by(left: Row, right: Row) -> str | None:
+    """By what the truths are the same: the hash of the class map, else the pixels of each class."""
+    prints = left["truth_sha256"], right["truth_sha256"]
+    if all(prints):
+        return _CLASS_MAP if prints[0] == prints[1] else None
+    return _CLASS_PIXELS if _truth_pixels(left) == _truth_pixels(right) else None
 
 
 def _truth_pixels(row: Row) -> Counter[int]:
@@ -167,15 +186,6 @@ def _truth_pixels(row: Row) -> Counter[int]:
     for cell in row["cells"]:
         pixels[cell["truth"]] += cell["pixels"]
     return pixels
-
-
-def _differing_sentence(num_shared: int, differing: _Differing) -> str:
-    shown = ", ".join(differing.first)
-    return (
-        f"the truths differ in {differing.count:,} of the {num_shared:,} pictures that both audits "
-        f"compared (for example {shown}), so their numbers cannot be compared; audit both against "
-        "one truth, or give --common to compare the others only"
-    )
 
 
 def _joined(left: Row, right: Row, layout: TotalsLayout) -> Sums:

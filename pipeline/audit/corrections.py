@@ -6,6 +6,7 @@ from typing import Any
 
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import load_record
+from maskmill.schemas.text import count_of
 
 PULL = "pull"
 SURE, DOUBTFUL = 0.9, 0.5
@@ -72,7 +73,7 @@ def corrections_lines(found: Document | None, most: int) -> Iterator[str]:
     if found is None:
         return
     told = ", ".join(f"{count:,} {name}" for name, count in found["predictions"].items())
-    yield f"annotators: predictions {told}; {found['compared']:,} images compared"
+    yield f"annotators: predictions {told}; {count_of(found['compared'], 'image')} compared"
     rows = sorted(found["classes"], key=lambda row: -(row["changed_to"] + row["changed_from"]))
     for row in [row for row in rows if row["images"]][:most]:
         yield (

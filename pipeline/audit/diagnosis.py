@@ -18,6 +18,7 @@ from maskmill.pipeline.audit.mishaps import (
 from maskmill.pipeline.audit.rings import rings
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.arrays import ConfusionCounts
+from maskmill.schemas.text import count_of
 
 
 def diagnose(tally: AuditTally) -> list[Fault]:
@@ -107,7 +108,8 @@ def strange_values(tally: AuditTally) -> list[Fault]:
         effect = "left out of every number" if side == "truth" else "counted as wrong"
         message = (
             f"value {value} of the {side} covers {one.pixels / total:.2%} of all pixels, in "
-            f"{one.files} files ({', '.join(one.examples[:2])}); not in the label map, so {effect}"
+            f"{count_of(one.files, 'file')} ({', '.join(one.examples[:2])}); not in the label "
+            f"map, so {effect}"
         )
         faults.append(Fault("value_out_of_range", message))
     return faults
@@ -142,8 +144,9 @@ def contradicting_truth(tally: AuditTally) -> list[Fault]:
     """The same picture twice, labelled differently."""
     if tally.first_contradiction is None:
         return []
-    first, count = " and ".join(tally.first_contradiction), tally.contradictions
-    message = f"{count} pictures occur twice with different truth masks, for example {first}"
+    first = " and ".join(tally.first_contradiction)
+    told = count_of(tally.contradictions, "picture occurs", "pictures occur")
+    message = f"{told} twice with different truth masks, for example {first}"
     return [Fault("contradicting_truth", message)]
 
 
@@ -156,7 +159,9 @@ def never_seen(tally: AuditTally) -> list[Fault]:
     if not absent or not tally.ok:
         return []
     shown = ", ".join(absent[:6]) + (", …" if len(absent) > 6 else "")
-    message = f"{len(absent)} classes never occur in the truth: {shown}; nothing is known of them"
+    told = count_of(len(absent), "class never occurs", "classes never occur")
+    them = "them" if absent[1:] else "it"
+    message = f"{told} in the truth: {shown}; nothing is known of {them}"
     return [Fault("never_seen_classes", message)]
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.masks.touching_runs import components_of, touching_runs
+from maskmill.pipeline.masks.run_components import RunComponents, run_components
 from maskmill.pipeline.metrics.bit_planes import Plane, PlaneLayout, painted
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.pipeline.metrics.joint_runs import JointRuns
-from maskmill.schemas.arrays import BoolMask, ConfidenceMap, ConfusionCounts
+from maskmill.schemas.arrays import ConfidenceMap, ConfusionCounts
 
 MIN_REGION_PIXELS = 32
 MAX_REGIONS = 8  # per pair of masks, largest first
@@ -18,7 +20,7 @@ CORE_DEPTH = 3  # pixels; what is closer to a region's edge may be the usual dis
 _SHEET_PIXELS = 1 << 20
 
 Places = npt.NDArray[np.int64]
-"""(N,) rows or columns of runs of pixels, their lengths, or numbers of runs and pairs."""
+"""(N,) positions or lengths of runs of pixels, or numbers of their components."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,17 @@ def disagreeing_regions(
     pairs = _largest_pairs(matrix, limit)
     if not pairs:
         return []
-    found = _parts(_runs_of_pairs(runs, pairs), limit)
-    drawn = _drawn([part for part in found if not part.is_slim or confidence is not None])
-    return [_region(part, drawn.get(part.root), confidence) for part in found]
+    layout = runs.layout
+    found = run_components(runs.places, runs.lengths, _codes(runs, pairs), layout.span)
+    parts = _largest(found, pairs, limit)
+    if confidence is None:
+        cores = _cores([part for part in parts if not part.is_slim], runs, found.numbers)
+        return [_region(part, cores.get(part.number, 0), None) for part in parts]
+    drawn = _drawn(parts, runs, found.numbers)
+    return [
+        _region(part, drawn[part.number].core, drawn[part.number].mean(confidence))
+        for part in parts
+    ]
 
 
 def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]:
@@ -65,24 +75,38 @@ def _largest_pairs(matrix: ConfusionCounts, limit: int) -> list[tuple[int, int]]
 
     Only as many as can matter: the k-th largest pair cannot hold a region larger than itself.
     """
-    wrong = matrix[:-1, :-1].copy()
-    np.fill_diagonal(wrong, 0)
-    rows, columns = np.nonzero(wrong >= MIN_REGION_PIXELS)
-    order = np.argsort(-wrong[rows, columns], kind="stable")[: 2 * limit]
-    return [(int(rows[place]), int(columns[place])) for place in order]
+    rows, columns = np.nonzero(matrix[:-1, :-1] >= MIN_REGION_PIXELS)
+    found = [
+        (-pixels, row, column)
+        for row, column, pixels in zip(
+            rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), strict=True
+        )
+        if row != column
+    ]
+    return [(row, column) for _, row, column in sorted(found)[: 2 * limit]]
+
+
+def _codes(runs: JointRuns, pairs: list[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """(N,) which of these pairs of classes each run is of, -1 for none."""
+    classes = sorted({index for pair in pairs for index in pair})
+    side = len(classes) + 1
+    places = np.zeros(runs.void + 1, dtype=np.int64)  # 0: in none of the pairs
+    places[classes] = np.arange(1, side)
+    codes = np.full((side, side), -1, dtype=np.int64)
+    codes[tuple(places[np.array(pairs).T])] = np.arange(len(pairs))
+    cells = (places * side).take(runs.truth)
+    cells += places.take(runs.prediction)
+    return codes.ravel().take(cells)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A connected region: its box in the picture, and its runs, rows and columns in the box."""
+    """A connected region: its number among the components, and its box in the picture."""
 
-    root: int
+    number: int
     pair: tuple[int, int]
     area: int
     bbox: tuple[int, int, int, int]
-    rows: Places
-    columns: Places
-    lengths: Places
 
     @property
     def is_slim(self) -> bool:
@@ -90,64 +114,42 @@ class _Part:
         return min(self.bbox[2:]) <= 2 * CORE_DEPTH
 
 
-@dataclass(frozen=True, slots=True)
-class _Runs:
-    """Runs of pixels in which a pair of classes disagrees: rows of it, by pair.
-
-    ``roots`` are the same for the runs of one region: the number of the first of them.
-    """
-
-    pairs: list[tuple[int, int]]
-    which: Places  # of ``pairs``
-    rows: Places
-    columns: Places
-    lengths: Places
-    roots: Places
-
-    def part(self, root: int, area: int) -> _Part:
-        """The region with that root."""
-        inside = np.flatnonzero(self.roots == root)
-        rows, columns, lengths = (one[inside] for one in (self.rows, self.columns, self.lengths))
-        y, x = int(rows[0]), int(columns.min())
-        box = (x, y, int((columns + lengths).max()) - x, int(rows[-1]) - y + 1)
-        return _Part(root, self.pairs[self.which[root]], area, box, rows - y, columns - x, lengths)
-
-
-def _parts(runs: _Runs, limit: int) -> list[_Part]:
+def _largest(found: RunComponents, pairs: list[tuple[int, int]], limit: int) -> list[_Part]:
     """The largest regions, by area, then position."""
-    areas = np.bincount(runs.roots, runs.lengths).astype(np.int64)  # of float64, exact to 2**53
-    least = max(MIN_REGION_PIXELS, int(np.sort(areas)[::-1][:limit][-1]))
-    found = [runs.part(int(root), int(areas[root])) for root in np.flatnonzero(areas >= least)]
-    found.sort(key=lambda part: (-part.area, part.bbox))
-    return found[:limit]
+    large = np.flatnonzero(found.areas >= MIN_REGION_PIXELS)
+    if len(large) > limit:
+        least = np.partition(found.areas[large], len(large) - limit)[len(large) - limit]
+        large = large[found.areas[large] >= least]
+    columns = (found.codes, found.areas, found.boxes)
+    rows = zip(large.tolist(), *(one[large].tolist() for one in columns), strict=True)
+    ordered = sorted((-area, box, code, number) for number, code, area, box in rows)
+    return [
+        _Part(number, pairs[code], -area, tuple(box)) for area, box, code, number in ordered[:limit]
+    ]
 
 
-def _runs_of_pairs(runs: JointRuns, pairs: list[tuple[int, int]]) -> _Runs:
-    """Where these pairs of classes occur; every region that any of them makes is connected."""
-    height, width, span = runs.layout.height, runs.layout.width, runs.layout.span
-    wrong = np.flatnonzero(runs.truth != runs.prediction)
-    codes = runs.truth.take(wrong).astype(np.int64) << 16 | runs.prediction.take(wrong)
-    wanted = np.array([one << 16 | other for one, other in pairs])
-    order = np.argsort(wanted)
-    place = np.minimum(np.searchsorted(wanted[order], codes), len(pairs) - 1)
-    known = np.flatnonzero(wanted[order][place] == codes)
-    which = order[place[known]]
-    by_pair = np.argsort(which.astype(np.uint16), kind="stable")  # narrow numbers sort at once
-    which, chosen = which[by_pair], wrong[known[by_pair]]
-    starts = runs.places[chosen]
-    rows, columns = np.divmod(starts, span)
-    lengths = runs.places[chosen + 1] - starts
-    touching = touching_runs(which * (height + 1) + rows, columns, lengths, width)
-    return _Runs(pairs, which, rows, columns, lengths, components_of(*touching, len(chosen)))
+def _region(part: _Part, core: int, confidence: float | None) -> Region:
+    return Region(*part.pair, part.area, core, part.bbox, confidence)
 
 
-def _region(part: _Part, drawn: "_Drawn | None", confidence: ConfidenceMap | None) -> Region:
-    x, y, width, height = part.bbox
-    mean = None
-    if confidence is not None and drawn is not None:
-        scores = confidence[y : y + height, x : x + width]
-        mean = float(scores[drawn.pixels()].mean(dtype=np.float64))
-    return Region(*part.pair, part.area, drawn.core if drawn else 0, part.bbox, mean)
+def _cores(parts: list[_Part], runs: JointRuns, numbers: Places) -> dict[int, int]:
+    """Pixels of the cores of some regions, by their numbers."""
+    if loops := native():
+        chosen = [part.number for part in parts]
+        boxes = np.array([part.bbox for part in parts], dtype=np.int64)
+        pixels = np.zeros(len(parts), dtype=np.int64)
+        loops.cores(
+            runs.places, runs.lengths, numbers, np.array(chosen, dtype=np.int64), boxes, pixels,
+            runs.layout.span, CORE_DEPTH,
+        )  # fmt: skip
+        return dict(zip(chosen, pixels.tolist(), strict=True))
+    return {number: one.core for number, one in _drawn(parts, runs, numbers).items()}
+
+
+def _drawn(parts: list[_Part], runs: JointRuns, numbers: Places) -> dict[int, "_Drawn"]:
+    """Regions by their numbers, drawn on sheets."""
+    sheets = (_sheet_drawn(sheet, runs, numbers) for sheet in _sheets(parts))
+    return {one.part.number: one for sheet in sheets for one in sheet}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,51 +162,63 @@ class _Drawn:
     layout: PlaneLayout
     sheet: Plane
 
-    def pixels(self) -> BoolMask:
-        """(height, width) of the region's box."""
-        rows = self.layout.rows(self.sheet, self.top, self.part.bbox[3])
-        return self.layout.unpack(rows.ravel())[:, : self.part.bbox[2]]
-
-
-def _drawn(parts: list[_Part]) -> dict[int, _Drawn]:
-    """Regions by their roots, drawn on sheets of several: steps for each cost more than pixels."""
-    drawn: dict[int, _Drawn] = {}
-    for sheet in _sheets(parts):
-        drawn |= {one.part.root: one for one in _sheet_drawn(sheet)}
-    return drawn
+    def mean(self, confidence: ConfidenceMap) -> float:
+        """Of the region's pixels."""
+        x, y, width, height = self.part.bbox
+        rows = self.layout.rows(self.sheet, self.top, height)
+        inside = self.layout.unpack(rows.ravel())[:, :width]
+        scores = confidence[y : y + height, x : x + width]
+        return float(scores[inside].mean(dtype=np.float64))
 
 
 def _sheets(parts: list[_Part]) -> Iterator[list[_Part]]:
-    """Regions in the order of their widths, as long as a sheet of them is small."""
+    """Regions to draw together, for steps for each cost more than pixels; none of them too large.
+
+    They come in the order of their widths, so that little of a sheet is empty.
+    """
     sheet: list[_Part] = []
+    height = 0
     for part in sorted(parts, key=lambda one: -one.bbox[2]):
-        pixels = (sheet or [part])[0].bbox[2] * sum(one.bbox[3] for one in [*sheet, part])
-        if sheet and pixels > _SHEET_PIXELS:
+        height += part.bbox[3]
+        if sheet and sheet[0].bbox[2] * height > _SHEET_PIXELS:
             yield sheet
-            sheet = []
+            sheet, height = [], part.bbox[3]
         sheet.append(part)
     if sheet:
         yield sheet
 
 
-def _sheet_drawn(parts: list[_Part]) -> list[_Drawn]:
+def _sheet_drawn(parts: list[_Part], runs: JointRuns, numbers: Places) -> list[_Drawn]:
     """One below the other, with room around each; the first is the widest."""
     room = CORE_DEPTH + 1  # growing reaches a pixel into it from either side
-    tops = np.cumsum([room, *(part.bbox[3] + room for part in parts)])
-    layout = PlaneLayout.of((int(tops[-1]), parts[0].bbox[2]), CORE_DEPTH + 2)
-    starts = np.concatenate([
-        (part.rows + top) * layout.span + part.columns
-        for part, top in zip(parts, tops[:-1], strict=True)
-    ])  # fmt: skip
+    ends = list(accumulate((part.bbox[3] + room for part in parts), initial=room))
+    tops = ends[:-1]
+    layout = PlaneLayout.of((ends[-1], parts[0].bbox[2]), CORE_DEPTH + 2)
     sheet = layout.empty()
-    sheet[layout.top :] = painted(
-        starts, starts + np.concatenate([part.lengths for part in parts]), len(sheet) - layout.top
-    )
+    starts, lengths = _moved(parts, tops, runs, numbers, layout.span)
+    sheet[layout.top :] = painted(starts, starts + lengths, len(sheet) - layout.top)
     core = np.bitwise_count(_core(layout, sheet)).reshape(layout.height, -1)
+    inside = np.add.reduceat(core.sum(axis=1, dtype=np.int64), tops)  # nothing between them
     return [
-        _Drawn(part, int(core[top : top + part.bbox[3]].sum(dtype=np.int64)), top, layout, sheet)
-        for part, top in zip(parts, tops[:-1].tolist(), strict=True)
+        _Drawn(part, pixels, top, layout, sheet)
+        for part, pixels, top in zip(parts, inside.tolist(), tops, strict=True)
     ]
+
+
+def _moved(
+    parts: list[_Part], tops: list[int], runs: JointRuns, numbers: Places, span: int
+) -> tuple[Places, Places]:
+    """Positions on a sheet of the runs of these regions, and their lengths."""
+    slots = np.full(int(numbers.max()) + 2, -1, dtype=np.int64)  # the last is that of number -1
+    slots[[part.number for part in parts]] = np.arange(len(parts))
+    which = slots.take(numbers, mode="wrap")
+    chosen = np.flatnonzero(which >= 0)
+    rows, columns = np.divmod(runs.places.take(chosen), runs.layout.span)
+    shifts = [
+        (top - part.bbox[1]) * span - part.bbox[0] for part, top in zip(parts, tops, strict=True)
+    ]
+    starts = rows * span + columns + np.array(shifts).take(which.take(chosen))
+    return starts, runs.lengths.take(chosen)
 
 
 def _core(layout: PlaneLayout, sheet: Plane) -> Plane:

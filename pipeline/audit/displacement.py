@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.schemas.arrays import LabelMask
 
 MAX_SHIFT = 40  # pixels, at most a quarter of the shorter side
@@ -116,16 +117,22 @@ class _Matching:
 
         Those that leave the picture say nothing; where most do, nothing is known: infinity.
         """
-        moves = np.array([y * self.width + x for x, y in shifts])
-        squares = self.squares.take(self.sampled + moves[:, None])
-        known = squares < _OUTSIDE
-        counts = np.count_nonzero(known, axis=1)
-        squares[~known] = 0
-        sums = squares.sum(axis=1, dtype=np.float64)
+        sums, counts = self._sums(np.array([y * self.width + x for x, y in shifts]))
         enough = 2 * counts >= len(self.sampled)
         means = np.full(len(sums), np.inf)
         np.divide(sums, counts, out=means, where=enough)
         return means
+
+    def _sums(self, moves: Places) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """(N,) sums of the squares that are known, and how many these are."""
+        if loops := native():
+            sums, counts = np.empty(len(moves)), np.empty(len(moves), dtype=np.int64)
+            loops.costs(self.squares, self.sampled, moves, sums, counts, int(_OUTSIDE))
+            return sums, counts
+        squares = self.squares.take(self.sampled + moves[:, None])
+        known = squares < _OUTSIDE
+        squares[~known] = 0
+        return squares.sum(axis=1, dtype=np.float64), np.count_nonzero(known, axis=1)
 
     def promises(self, reach: int) -> bool:
         """True where a small step to some side helps; it seldom does, and is seen at once."""
@@ -206,7 +213,7 @@ def _matching(
 ) -> _Matching | None:
     there = _borders(_without_void(prediction, num_classes))
     classes = _without_void(truth, num_classes)
-    here = np.flatnonzero(_borders(classes))
+    here = np.flatnonzero(_borders(classes).view(np.bool_))  # of flags it is quick
     if len(here) < _MIN_BORDER or not there.any():
         return None
     distances = cv2.distanceTransform(1 - there, cv2.DIST_L2, 3)
@@ -217,7 +224,8 @@ def _matching(
     rows, columns = np.divmod(here, distances.shape[1])
     places = (rows + reach) * width + columns + reach
     every = max(1, len(places) // _SEARCHED)
-    return _Matching(classes, reach, framed.ravel(), width, places, places[::every])
+    sampled = np.ascontiguousarray(places[::every])
+    return _Matching(classes, reach, framed.ravel(), width, places, sampled)
 
 
 def _without_void(classes: LabelMask, num_classes: int) -> LabelMask:
@@ -232,7 +240,7 @@ def _without_void(classes: LabelMask, num_classes: int) -> LabelMask:
     numbers, filled = nearest.ravel(), classes.copy()
     values = np.zeros(int(numbers.max()) + 1, dtype=classes.dtype)
     values[numbers.take(beside)] = classes.ravel().take(beside)
-    unknown = np.flatnonzero(void)
+    unknown = np.flatnonzero(void.view(np.bool_))
     filled.ravel()[unknown] = values.take(numbers.take(unknown))
     return filled
 

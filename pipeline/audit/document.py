@@ -14,6 +14,7 @@ from maskmill.pipeline.audit.shortlists import Census
 from maskmill.pipeline.audit.tally import OTHER_SIZES, AuditTally
 from maskmill.pipeline.metrics import calibration, definitions
 from maskmill.pipeline.metrics.boundary import TRIMAP_WIDTHS
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.pipeline.metrics.intervals import interval_of
 from maskmill.pipeline.metrics.metric import Metric
 from maskmill.pipeline.metrics.registry import METRICS
@@ -236,7 +237,10 @@ def _number(value: Sums | float) -> float | None:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    """Of Python and packages, and whether loops were compiled: only the pace hangs on that."""
+    loops = "compiled" if native() else "arrays"
+    packages = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **packages, "loops": loops}
 
 
 def _version(package: str) -> str:

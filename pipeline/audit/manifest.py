@@ -23,6 +23,7 @@ from maskmill.pipeline.storage.members import split_member_uri
 from maskmill.pipeline.storage.sorted_table import rows_of
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS
+from maskmill.schemas.text import count_of
 
 Row = dict[str, Any]
 
@@ -114,9 +115,10 @@ def refuse_changed_masks(layout: RunLayout, manifest: ManifestSpool, *, retry_fa
             changed, first = changed + 1, first or key
     if changed:
         raise RunRefused(
-            f"{layout.root} holds an audit of other masks: {changed:,} pairs have changed "
-            f"since, first {first}. --overwrite begins anew, another --out "
-            "keeps both; files of failed pairs may be mended for --retry-failed"
+            f"{layout.root} holds an audit of other masks: "
+            f"{count_of(changed, 'pair has', 'pairs have')} changed since, first {first}. "
+            "--overwrite begins anew, another --out keeps both; files of failed pairs may be "
+            "mended for --retry-failed"
         )
 
 

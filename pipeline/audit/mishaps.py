@@ -7,6 +7,7 @@ from maskmill.pipeline.audit.rings import rings
 from maskmill.pipeline.audit.shortlists import KEPT_EXAMPLES, KEPT_KEYS, Census
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.errors import ErrorCode
+from maskmill.schemas.text import count_of
 
 COMMON_SHARE = 0.3  # of the pairs tried, for a shift to be the dataset's and not a picture's
 
@@ -26,8 +27,9 @@ def _single_shifts(tally: AuditTally) -> list[Fault]:
         return []
     shown = [f"{one['key']} by ({-one['x']}, {-one['y']})" for one in found]
     message = (
-        f"{count} pairs agree better when the prediction is moved (right, down): "
-        f"{_listed(shown, count)}; these masks or pictures were cropped, padded or moved"
+        f"{count_of(count, 'pair agrees', 'pairs agree')} better when the prediction is moved "
+        f"(right, down): {_listed(shown, count)}; these masks or pictures were cropped, "
+        "padded or moved"
     )
     return [Fault("shifted_masks", message, tuple(one["key"] for one in found))]
 
@@ -62,16 +64,17 @@ def turned_masks(tally: AuditTally) -> list[Fault]:
         keys, count = _unexplained(tally, one)
         if count:
             message = (
-                f"{count} pairs agree once the prediction, {turn} against the truth, is turned "
-                f"back ({_listed(keys, count)}): the pictures' EXIF orientation was not followed "
-                "on one side"
+                f"{count_of(count, 'pair agrees', 'pairs agree')} once the prediction, {turn} "
+                f"against the truth, is turned back ({_listed(keys, count)}): the pictures' EXIF "
+                "orientation was not followed on one side"
             )
             faults.append(Fault("turned_masks", message, keys))
     keys, count = _failed(tally, ErrorCode.ORIENTATION_MISMATCH)
     if count:
         message = (
-            f"{count} pairs have width and height swapped ({_listed(keys, count)}): the pictures' "
-            "EXIF orientation was not followed on one side; turn those masks"
+            f"{count_of(count, 'pair has', 'pairs have')} width and height swapped "
+            f"({_listed(keys, count)}): the pictures' EXIF orientation was not followed on one "
+            "side; turn those masks"
         )
         faults.append(Fault("orientation", message, keys))
     return faults
@@ -84,22 +87,24 @@ def resized_masks(tally: AuditTally) -> list[Fault]:
         return []
     rows = [row for row in tally.failed_rows.rows() if row["key"] in keys[:1]]
     example = f"; for example {rows[0]['error_message']}" if rows else ""
-    message = f"{count} pairs differ in size ({_listed(keys, count)}){example}"
+    told = count_of(count, "pair differs", "pairs differ")
+    message = f"{told} in size ({_listed(keys, count)}){example}"
     return [Fault("resized_masks", message, keys)]
 
 
 def missing_files(tally: AuditTally) -> list[Fault]:
     """Files without a partner."""
     words = {
-        ErrorCode.MISSING_PREDICTION: "truth masks have no prediction",
-        ErrorCode.MISSING_TRUTH: "predictions have no truth mask",
-        ErrorCode.AMBIGUOUS_PAIR: "files could belong to several partners",
+        ErrorCode.MISSING_PREDICTION: ("truth mask has", "truth masks have", "no prediction"),
+        ErrorCode.MISSING_TRUTH: ("prediction has", "predictions have", "no truth mask"),
+        ErrorCode.AMBIGUOUS_PAIR: ("file", "files", "could belong to several partners"),
     }
     faults = []
-    for code, told in words.items():
+    for code, (one, many, told) in words.items():
         keys, count = _failed(tally, code)
         if count:
-            message = f"{count} {told} ({_listed(keys, count)}); they are in no number"
+            counted = f"{count_of(count, one, many)} {told}"
+            message = f"{counted} ({_listed(keys, count)}); left out of every number"
             faults.append(Fault(code.value, message, keys))
     return faults
 
@@ -110,8 +115,8 @@ def exchanged_files(tally: AuditTally) -> list[Fault]:
         return []
     shown = [f"{one} and {other}" for one, other in tally.exchanged]
     message = (
-        f"{len(shown)} times two files lie under each other's names: each prediction fits the "
-        f"other's truth ({_listed(shown, len(shown))}); exchange them back"
+        f"{count_of(len(shown), 'time')} two files lie under each other's names: each prediction "
+        f"fits the other's truth ({_listed(shown, len(shown))}); exchange them back"
     )
     return [Fault("exchanged_files", message, tuple(key for two in tally.exchanged for key in two))]
 
@@ -146,7 +151,7 @@ def swapped_in_images(tally: AuditTally) -> list[Fault]:
             count = one.files - len(one.keys) + len(keys)
             told = " -> ".join(names[index] for index in (*ring, ring[0]))
             message = (
-                f"in {count} images classes are predicted as each other, {told} "
+                f"in {count_of(count, 'image')} classes are predicted as each other, {told} "
                 f"({_listed(keys, count)}): swapped in the truth or in the prediction"
             )
             faults.append(Fault("swapped_in_images", message, keys))

@@ -1,7 +1,7 @@
 """One pair of masks -> everything an AUDIT row says about it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -187,14 +187,14 @@ def _run_columns(
         row["regions"] = [_columns_of(region) for region in regions]
     if measures.truth_checks:
         void_pixels = int(matrix[-1].sum())
-        mask = TruthMask(truth, runs.void, void_pixels, runs.layout, blocks.truth)
+        mask = TruthMask(truth, runs, void_pixels, blocks.truth)
         row["findings"] = [_columns_of(finding) for finding in check_truth(mask)]
     return row
 
 
 def _columns_of(record: Region | Finding | Alignment) -> Row:
-    """The fields of a flat dataclass by name; ``asdict`` would copy every value deeply."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    """The fields of a flat dataclass with slots; ``asdict`` would copy every value deeply."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _level_rows(

@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.metrics.bit_planes import Places, PlaneLayout
 from maskmill.pipeline.metrics.boundary import boundary_layout
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.pipeline.metrics.confusion import (
     PairCounts,
     ValueTable,
@@ -53,7 +54,7 @@ class PairMasks:
     ) -> None:
         self._masks, self._num_classes = (truth, prediction), num_classes
         self._tables = (tables.truth, tables.prediction)
-        self._are_plain = all(_is_plain(table, num_classes) for table in self._tables)
+        self._are_plain = all(_is_plain(table.tobytes(), num_classes) for table in self._tables)
 
     def counts(self) -> PairCounts:
         """Counts alone."""
@@ -101,30 +102,45 @@ def mask_print(classes: LabelMask) -> str:
     Of height and width, then of the flat positions at which rows and runs of one class begin, then
     of these classes; little-endian integers of 64, of 32 and of 16 bits.
     """
-    runs, _ = scan(
-        classes, classes, int(classes.max(initial=0)) + 1, PlaneLayout.of(classes.shape, 1)
-    )
+    runs, _ = scan(classes, classes, 0, PlaneLayout.of(classes.shape, 1))  # whatever is void
     return _print_of_runs(runs, runs.truth.astype(np.uint16))
 
 
 def _print_of_runs(runs: JointRuns, classes: npt.NDArray[np.uint16]) -> str:
     """As :func:`mask_print`, given the (N,) class of each run, of one side or of both."""
-    layout, is_end = runs.layout, runs.lengths == 0
+    layout = runs.layout
+    engine = hashlib.sha256(np.array([layout.height, layout.width], dtype="<i8").tobytes())
+    places, values = _one_side(runs, classes)
+    engine.update(places.data)
+    engine.update(values.data)
+    return engine.hexdigest()
+
+
+def _one_side(
+    runs: JointRuns, classes: npt.NDArray[np.uint16]
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint16]]:
+    """Flat positions at which runs of one class begin, and these classes; little-endian."""
+    layout, places = runs.layout, np.empty(len(classes), dtype="<u4")
+    if loops := native():
+        values = np.empty(len(classes), dtype="<u2")
+        sizes = layout.span, layout.width
+        count = loops.one_side(runs.places, runs.lengths, classes, places, values, *sizes)
+        return places[:count], values[:count]
+    is_end = runs.lengths == 0
     begins = np.empty(len(classes), dtype=np.bool_)
     begins[:1] = True
     np.not_equal(classes[1:], classes[:-1], out=begins[1:])
     begins[1:] |= is_end[:-1]
     begins &= ~is_end
     kept = np.flatnonzero(begins)
-    places: Places = runs.places.take(kept)
-    places -= places // layout.span * (layout.span - layout.width)
-    engine = hashlib.sha256(np.array([layout.height, layout.width], dtype="<i8").tobytes())
-    engine.update(places.astype("<u4").tobytes())
-    engine.update(classes.take(kept).astype("<u2", copy=False).tobytes())
-    return engine.hexdigest()
+    first: Places = runs.places.take(kept)
+    first -= first // layout.span * (layout.span - layout.width)
+    return first.astype("<u4"), classes.take(kept).astype("<u2", copy=False)
 
 
-def _is_plain(table: ValueTable, num_classes: int) -> bool:
+@lru_cache(maxsize=8)
+def _is_plain(entries: bytes, num_classes: int) -> bool:
+    table = np.frombuffer(entries, dtype=np.uint16)
     if num_classes >= len(table):
         return False
     classes, rest = table[:num_classes], table[num_classes:]

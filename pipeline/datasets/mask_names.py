@@ -20,6 +20,7 @@ from maskmill.pipeline.datasets.name_affixes import (
 )
 from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem_of
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 SAMPLE: Final = 500
 TRIED: Final = 8
@@ -61,10 +62,11 @@ class NamePairs:
         )
         if lonely:
             shown = ", ".join(lonely[:EXAMPLES]) + (", …" if len(lonely) > EXAMPLES else "")
-            told += f"; {len(lonely):,} masks without picture: {shown}"
+            told += f"; {count_of(len(lonely), 'mask')} without picture: {shown}"
         if self.unmasked:
-            told += f"; {self.unmasked:,} pictures without mask"
-        return told + (f"; {self.others:,} files called otherwise not taken" if self.others else "")
+            told += f"; {count_of(self.unmasked, 'picture')} without mask"
+        others = f"; {count_of(self.others, 'file')} called otherwise not taken"
+        return told + (others if self.others else "")
 
 
 def pair_names(

@@ -32,6 +32,7 @@ from maskmill.pipeline.exchange.uploaded_pictures import (
     PicturesOnItsDisk,
 )
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 SHAPES: Final = {
     "brush": ("label_studio", "brushlabels"),
@@ -167,10 +168,11 @@ def standing_notes(sent_before: int, failed: int, url: str) -> tuple[str, ...]:
     notes = []
     if sent_before:
         notes.append(
-            f"{sent_before:,} images are in the project already, by earlier pushes: left out"
+            f"{count_of(sent_before, 'image is', 'images are')} in the project already, by earlier "
+            "pushes: left out"
         )
     if failed:
-        notes.append(f"{failed:,} images of the run failed and have no mask: not sent")
+        notes.append(f"{count_of(failed, 'image')} of the run failed, without a mask: not sent")
     if is_open_to_listeners(url):
         notes.append(f"{url} is not https: the token travels for everyone to read")
     return tuple(notes)

@@ -26,6 +26,7 @@ from maskmill.pipeline.runs.stages import Opened, Stage, Workers
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.exchange import PULL_MANIFEST, PULLED
+from maskmill.schemas.text import count_of
 
 ROWS = RowTable(schema=PULLED)
 BLOCK = 32
@@ -174,8 +175,8 @@ def _manifest(found: Sequence[Placed]) -> tuple[pa.Table, tuple[str, ...]]:
     if repeated:
         example = _told_by_task(next(one for one in found if one.key == repeated[0]))
         notes = (
-            f"{len(repeated):,} images are in several tasks, for example {repeated[0]}: each task "
-            f"gives a mask of its own, called like {example}",
+            f"{count_of(len(repeated), 'image is', 'images are')} in several tasks, for example "
+            f"{repeated[0]}: each task gives a mask of its own, called like {example}",
         )
     return pa.Table.from_pylist(rows, schema=PULL_MANIFEST), notes
 

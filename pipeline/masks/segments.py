@@ -21,7 +21,7 @@ from maskmill.pipeline.masks.rle import (
     runs_bbox,
     runs_to_counts,
 )
-from maskmill.pipeline.masks.touching_runs import components_of, touching_runs
+from maskmill.pipeline.masks.run_components import run_components
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure
 from maskmill.schemas.labels import LabelMap
@@ -204,8 +204,9 @@ def count_components(mask: LabelMask, index: int, runs: Runs) -> int:
         return _label_components(mask, index, runs)[0]
     lines, starts = np.divmod(pieces[:, 0], mask.shape[0])
     lengths = pieces[:, 1] - pieces[:, 0]
-    roots = components_of(*touching_runs(lines, starts, lengths, mask.shape[0]), len(pieces))
-    return int((roots == np.arange(len(roots))).sum())
+    span = mask.shape[0] + 1
+    found = run_components(lines * span + starts, lengths, np.zeros_like(lines), span)
+    return len(found.areas)
 
 
 def _owned_pieces(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.schemas.arrays import BoolMask
 
 Plane = npt.NDArray[np.uint64]
@@ -77,6 +78,10 @@ class PlaneLayout:
             size: at most ``wanted``.
             wanted: the side of the squares.
         """
+        if loops := native():
+            for plane in planes:
+                loops.widen(plane, size, wanted, self.words)
+            return planes
         other, work = np.empty_like(planes), (np.empty_like(planes), np.empty_like(planes))
         while size < wanted:
             step = min(size, wanted - size)
@@ -96,6 +101,10 @@ class PlaneLayout:
             reach: at most the layout's.
             out: (N, H * words); unused bits become anything.
         """
+        if loops := native():
+            for plane, filled in zip(windows, out, strict=True):
+                loops.around(plane, filled, reach, self.top, self.words)
+            return
         words, bits = divmod(reach, _WORD)
         start = self.top - reach * self.words - words
         stop = start + self.height * self.words
@@ -121,53 +130,21 @@ class PlaneLayout:
         ``blocks`` has a bit where the square of two that begins there holds two classes. Unused
         bits are 0.
         """
-        even, right = self._even(blocks)
-        right |= even
-        covered = right.copy()
-        covered[self.words :] |= right[: -self.words]
-        return covered
-
-    def centres(self, blocks: Plane) -> Plane:
-        """As :meth:`covered`, the pixels in the middle of a square of three of one class."""
-        even, right = self._even(blocks)
-        right &= even
-        centres = np.zeros_like(right)
-        np.bitwise_and(right[self.words :], right[: -self.words], out=centres[self.words :])
-        return centres
-
-    def _even(self, blocks: Plane) -> tuple[Plane, Plane]:
-        """Where a square of two of one class begins, and the same one pixel to the right."""
         row = np.zeros(self.span, dtype=np.bool_)
         row[: max(0, self.width - 1)] = True
         begins = np.packbits(row, bitorder="little").view(_LITTLE)
         even = (~blocks[self.top :].reshape(self.height, self.words) & begins).ravel()
         even[max(0, len(even) - self.words) :] = 0
-        right = even << np.uint64(1)
-        right[1:] |= even[:-1] >> np.uint64(_WORD - 1)
-        return even, right
-
-    def beside(self, plane: Plane) -> Plane:
-        """(H * words,) set where one of eight neighbours, or the pixel, is; unused bits are 0."""
-        spread = plane | plane << np.uint64(1)
-        spread[1:] |= plane[:-1] >> np.uint64(_WORD - 1)
-        spread |= plane >> np.uint64(1)
-        spread[:-1] |= plane[1:] << np.uint64(_WORD - 1)
-        grown = spread.copy()
-        grown[self.words :] |= spread[: -self.words]
-        grown[: -self.words] |= spread[self.words :]
-        return grown
+        covered = even | even << np.uint64(1)
+        covered[1:] |= even[:-1] >> np.uint64(_WORD - 1)
+        above = covered[: -self.words].copy()
+        covered[self.words :] |= above
+        return covered
 
     def unpack(self, plane: Plane) -> BoolMask:
         """(n, W) flags of (n * words,) bits, whole rows."""
         bits = np.unpackbits(plane.view(np.uint8), bitorder="little").view(np.bool_)
         return bits.reshape(-1, self.span)[:, : self.width]
-
-    def pixels(self, plane: Plane) -> npt.NDArray[np.intp]:
-        """Flat positions y * W + x of the bits of (H * words,); quick where these are few."""
-        y, x = np.divmod(set_bits(plane), self.span)
-        inside = x < self.width
-        pixels: npt.NDArray[np.intp] = (y * self.width + x)[inside]
-        return pixels
 
 
 def _widen(planes: Plane, bits: int, work: tuple[Plane, Plane]) -> None:
@@ -211,10 +188,14 @@ def painted(starts: Places, stops: Places, words: int) -> Plane:
     A bit takes the parity of all starts and stops up to it: within words by doubling, then from
     word to word.
     """
+    if loops := native():
+        plane = np.zeros(words, dtype=_LITTLE)
+        loops.paint(np.ascontiguousarray(starts), np.ascontiguousarray(stops), plane)
+        return plane
     edges = np.zeros(words * _WORD + 1, dtype=np.bool_)
     edges[starts] = True
     edges[stops] ^= True
-    plane: Plane = np.packbits(edges[:-1], bitorder="little").view(_LITTLE)
+    plane = np.packbits(edges[:-1], bitorder="little").view(_LITTLE)
     for step in (1, 2, 4, 8, 16, 32):
         plane ^= plane << np.uint64(step)
     odd = np.bitwise_xor.accumulate(plane >> np.uint64(_WORD - 1))

@@ -7,18 +7,21 @@ bits; then the bits that each class that occurs shares with everything that is n
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.metrics.bit_planes import Plane, PlaneLayout
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.pipeline.metrics.joint_runs import Blocks, JointRuns, scan
 from maskmill.pipeline.metrics.run_bits import RunBits
 from maskmill.schemas.arrays import BoolMask, LabelMask
 
 TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20, 40)  # pixels on each side; Krähenbühl and Koltun 2011
 BAND_WIDTH = 5  # of boundary-band IoU; one of the trimap widths
+_WIDTHS = np.array(TRIMAP_WIDTHS, dtype=np.int64)
 DILATION_RATIO = 0.02  # of the image diagonal; Cheng et al. 2021
 
 ClassPixels = npt.NDArray[np.int64]
@@ -52,6 +55,7 @@ def use_one_thread() -> None:
     cv2.setNumThreads(1)
 
 
+@lru_cache(maxsize=8)
 def boundary_width(height: int, width: int) -> int:
     """Pixels of the boundary of Boundary IoU: 2 % of the diagonal, at least 1."""
     return max(1, round(DILATION_RATIO * float(np.hypot(height, width))))
@@ -113,23 +117,52 @@ def _shares(runs: JointRuns, blocks: Blocks, present: list[int]) -> npt.NDArray[
 
     Of the K classes that occur; the last is void in the prediction.
     """
-    layout, side = runs.layout, len(present) + 1
-    numbers = np.full(runs.void + 1, side - 1, dtype=np.intp)
-    numbers[present] = np.arange(side - 1)
-    codes = (numbers * side).take(runs.truth)
-    codes += numbers.take(runs.prediction)
-    counted = np.flatnonzero((runs.lengths > 0) & (runs.truth < runs.void))
-    places, lengths, codes = (one.take(counted) for one in (runs.places, runs.lengths, codes))
-    tables = np.zeros((_BOTH + 1, side * side), dtype=np.int64)
-    frame = ~layout.inner(boundary_width(layout.height, layout.width))
+    layout, side = runs.layout, len(present)
+    numbers = np.full(runs.void + 1, side, dtype=np.intp)
+    numbers[present] = np.arange(side)
+    tables = np.zeros((_BOTH + 1, side, side + 1), dtype=np.int64)
+    frame = _frame(layout)
     rows = max(layout.reach, _SLAB_WORDS // layout.words)
     for top in range(0, layout.height, rows):
         size = min(rows, layout.height - top)
-        inside = slice(*np.searchsorted(places, (top * layout.span, (top + size) * layout.span)))
+        ends = np.searchsorted(runs.places, (top * layout.span, (top + size) * layout.span))
         near = _near_planes(layout, blocks, top, size, frame)
-        bits = RunBits(places[inside] - top * layout.span, lengths[inside], codes[inside], side**2)
-        tables += bits.count(near)
-    return tables.reshape(-1, side, side)[:, :-1]
+        _add_shares(runs, slice(*ends), top * layout.span, numbers, near, tables)
+    return tables
+
+
+@lru_cache(maxsize=2)
+def _frame(layout: PlaneLayout) -> Plane:
+    """(H * words,) the pixels near the picture's edge; most pictures are of one size."""
+    frame = ~layout.inner(boundary_width(layout.height, layout.width))
+    frame.flags.writeable = False
+    return frame
+
+
+def _add_shares(
+    runs: JointRuns,
+    part: slice,
+    begin: int,
+    numbers: npt.NDArray[np.intp],
+    near: npt.NDArray[np.uint64],
+    tables: npt.NDArray[np.int64],
+) -> None:
+    """Add what some runs share with (P, n) planes that begin at position ``begin``.
+
+    ``numbers`` (void + 1,) are the places of the classes among those that occur.
+    """
+    sides = runs.truth[part], runs.prediction[part]
+    places, lengths = runs.places[part], runs.lengths[part]
+    if loops := native(*sides):
+        loops.count_near(
+            near, places, lengths, *sides, numbers, tables, len(near), tables.shape[1], begin
+        )
+        return
+    codes = numbers.take(sides[0]) * tables.shape[2] + numbers.take(sides[1])
+    counted = np.flatnonzero((lengths > 0) & (sides[0] < runs.void))
+    places, lengths, codes = (one.take(counted) for one in (places - begin, lengths, codes))
+    bits = RunBits(places, lengths, codes, tables[0].size)
+    tables += bits.count(near).reshape(tables.shape)
 
 
 def _near_planes(
@@ -142,6 +175,10 @@ def _near_planes(
     part, windows = layout.slab([blocks.truth, blocks.prediction], top, size)
     near = np.empty((_BOTH + 1, size * layout.words), dtype=windows.dtype)
     width, reached = boundary_width(layout.height, layout.width), 1
+    frame = frame[top * layout.words : (top + size) * layout.words]
+    if loops := native():
+        loops.near(*windows, _WIDTHS, frame, near, width, layout.top, layout.words)
+        return near
     for reach in sorted({*TRIMAP_WIDTHS, width}):
         windows, reached = part.widened(windows, reached, 2 * reach), 2 * reach
         if reach in TRIMAP_WIDTHS:
@@ -149,7 +186,7 @@ def _near_planes(
             part.around(windows[:1], reach, near[place : place + 1])
         if reach == width:
             part.around(windows, reach, near[_TRUTH:_BOTH])
-            near[_TRUTH:_BOTH] |= frame[top * layout.words : (top + size) * layout.words]
+            near[_TRUTH:_BOTH] |= frame
             np.bitwise_and(near[_TRUTH], near[_PREDICTION], out=near[_BOTH])
             windows = windows[:1]
     return near

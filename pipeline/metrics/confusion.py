@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.schemas.arrays import ConfusionCounts, LabelMask
 from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 
@@ -114,9 +115,15 @@ def count_pair(
         _default_table(truth, num_classes) if truth_table is None else truth_table,
         _default_table(prediction, num_classes) if prediction_table is None else prediction_table,
     )
-    flat = truth.ravel(), prediction.ravel()
     full = np.zeros((num_classes + 2) ** 2, dtype=np.int64)
     censuses: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    if loops := native(truth, prediction):
+        masks = (one if one.strides[1] == 1 else one.copy() for one in (truth, prediction))
+        loops.add_pixels(*masks, *_narrow(tables), full, num_classes + 2)
+        if _has_strange(full, num_classes):
+            _add_censuses((truth, prediction), None, tables, num_classes + 1, censuses)
+        return PairCounts(_fold(full, num_classes), *censuses)
+    flat = truth.ravel(), prediction.ravel()
     for start in range(0, flat[0].size, BAND_PIXELS):
         band = slice(start, start + BAND_PIXELS)
         _count_band(flat[0][band], flat[1][band], tables, full, censuses)
@@ -134,8 +141,23 @@ def count_runs(
     """As :func:`count_pair`, of (N,) values of runs and how many pixels each has, 0 or more."""
     full = np.zeros((num_classes + 2) ** 2, dtype=np.int64)
     censuses: tuple[dict[int, int], dict[int, int]] = ({}, {})
-    _count_values(truth, prediction, lengths, tables, full, censuses)
+    if loops := native(truth, prediction):
+        loops.add_counts(truth, prediction, lengths, *_narrow(tables), full, num_classes + 2)
+        if _has_strange(full, num_classes):
+            _add_censuses((truth, prediction), lengths, tables, num_classes + 1, censuses)
+    else:
+        _count_values(truth, prediction, lengths, tables, full, censuses)
     return PairCounts(_fold(full, num_classes), *censuses)
+
+
+def _narrow(tables: tuple[ValueTable, ValueTable]) -> tuple[ValueTable, ValueTable]:
+    """What masks of bytes need of them."""
+    return tables[0][:256], tables[1][:256]
+
+
+def _has_strange(full: npt.NDArray[np.int64], num_classes: int) -> bool:
+    square = full.reshape(num_classes + 2, -1)
+    return bool(square[-1].any() or square[:, -1].any())
 
 
 def size_sentence(truth: tuple[int, ...], prediction: tuple[int, ...]) -> str:
@@ -191,11 +213,20 @@ def _count_values(
     prediction_codes = tables[1].take(prediction_values)
     codes = truth_codes.astype(np.intp) * side + prediction_codes
     full += _weighted_bincount(codes, lengths, full.size)
-    for values, indices, census in (
-        (truth_values, truth_codes, censuses[0]),
-        (prediction_values, prediction_codes, censuses[1]),
-    ):
-        strange = indices == side - 1
+    if (truth_codes == side - 1).any() or (prediction_codes == side - 1).any():
+        _add_censuses((truth_values, prediction_values), lengths, tables, side - 1, censuses)
+
+
+def _add_censuses(
+    sides: tuple[LabelMask, LabelMask],
+    lengths: npt.NDArray[np.int64] | None,
+    tables: tuple[ValueTable, ValueTable],
+    no_class: int,
+    censuses: tuple[dict[int, int], dict[int, int]],
+) -> None:
+    """How often each value occurs that is no class."""
+    for values, table, census in zip(sides, tables, censuses, strict=True):
+        strange = table.take(values) == no_class
         if strange.any():
             _add_census(census, values[strange], None if lengths is None else lengths[strange])
 

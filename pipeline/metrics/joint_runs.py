@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.metrics.bit_planes import Places, Plane, PlaneLayout, set_bits
+from maskmill.pipeline.metrics.compiled import native
 from maskmill.schemas.arrays import LabelMask
 
 _BAND = 1 << 18  # pixels
@@ -44,6 +45,15 @@ class JointRuns:
 
     def of_classes(self) -> "JointRuns":
         """Fewer runs, of pairs of classes: all void is one value, and void in the truth both."""
+        if loops := native(self.truth, self.prediction):
+            places, lengths = np.empty_like(self.places), np.empty_like(self.lengths)
+            truth, prediction = np.empty_like(self.truth), np.empty_like(self.prediction)
+            count = loops.of_classes(
+                self.places, self.lengths, self.truth, self.prediction,
+                places, lengths, truth, prediction, self.void,
+            )  # fmt: skip
+            fewer = places[:count], lengths[:count], truth[:count], prediction[:count]
+            return JointRuns(self.layout, self.void, *fewer)
         truth = np.minimum(self.truth, self.truth.dtype.type(self.void))
         prediction = np.minimum(self.prediction, self.prediction.dtype.type(self.void))
         prediction[truth == self.void] = self.void
@@ -71,11 +81,21 @@ class JointRuns:
 def scan(
     truth: LabelMask, prediction: LabelMask, void: int, layout: PlaneLayout
 ) -> tuple[JointRuns, Blocks]:
-    """Runs of the values and blocks of the classes of two (H, W) masks of one size."""
+    """Runs of the values and blocks of the classes of two (H, W) masks of one size.
+
+    ``void`` is a value that both can hold.
+    """
     blocks = layout.empty(), layout.empty()
     places = [np.zeros(0, dtype=np.intp)]
     if not truth.size:
         return _runs(truth, prediction, void, layout, places[0]), Blocks(layout, *blocks)
+    if loops := native(truth, prediction):
+        masks = np.ascontiguousarray(truth), np.ascontiguousarray(prediction)
+        parts = loops.scan(*masks, *blocks, *truth.shape, layout.words, layout.top, void)
+        numbers = [np.frombuffer(one, dtype=np.int64) for one in parts[:2]]
+        values = [np.frombuffer(one, dtype=np.uint8) for one in parts[2:]]
+        runs = JointRuns(layout, void, numbers[0], numbers[1], values[0], values[1])
+        return runs, Blocks(layout, *blocks)
     rows = max(1, _BAND // layout.span)
     scratch = _Scratch(layout, min(rows, layout.height) + 1)
     for top in range(0, layout.height, rows):

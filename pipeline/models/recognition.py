@@ -26,6 +26,7 @@ from maskmill.pipeline.models.weights.state import (
 from maskmill.pipeline.models.weights.told_pictures import buffered_pictures
 from maskmill.schemas.errors import ModelError, SettingsError
 from maskmill.schemas.labels import LabelMap
+from maskmill.schemas.text import count_of
 
 _BACKGROUNDS: Final = ("background", "bg", "_background_")
 _CHANGES: Final = (
@@ -64,7 +65,7 @@ class Recognition:
 
     def describe(self) -> str:
         """One line for people."""
-        classes = "1 class" if self.num_classes == 1 else f"{self.num_classes} classes"
+        classes = count_of(self.num_classes, "class", "classes")
         return (
             f"{self.family} with {self.encoder}, output stride {self.spec.output_stride}, "
             f"{classes}, as {self.project} saves it"

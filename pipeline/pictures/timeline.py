@@ -9,6 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from maskmill.pipeline.pictures.video_file import VideoFile, opened_video, packets_of
+from maskmill.pipeline.storage.filesystems import failure_of
+from maskmill.pipeline.storage.retries import StorageTrouble
 from maskmill.schemas.errors import ErrorCode, ImageFailure
 
 _USUAL_RATE = Fraction(25)
@@ -42,8 +44,18 @@ def scan_video(name: str) -> Timeline:
     """The timeline of a video by path or URI; the file is read once from end to end.
 
     Raises:
-        ImageFailure: it cannot be opened, has no moving pictures, or no frame at all.
+        ImageFailure: it is missing or cannot be read, has no moving pictures, or no frame at all.
+        StorageTrouble: a store that failed after every retry: that says nothing of the video.
     """
+    try:
+        return _scanned(name)
+    except StorageTrouble:
+        raise
+    except OSError as error:
+        raise failure_of(name, error) from error
+
+
+def _scanned(name: str) -> Timeline:
     with opened_video(name) as video:
         codec = video.stream.codec_context.name
         packets = [

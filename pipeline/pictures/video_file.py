@@ -6,14 +6,13 @@ PyAV brings FFmpeg. Playlists and scripts, which would open other files, are not
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from maskmill.pipeline.storage.filesystems import reason_of
 from maskmill.pipeline.storage.members import open_container
 from maskmill.schemas.errors import ErrorCode, ImageFailure
 
@@ -42,16 +41,10 @@ def open_video(name: str) -> VideoFile:
     """A video by path or URI.
 
     Raises:
-        ImageFailure: VANISHED, UNREADABLE, NOT_AN_IMAGE without moving pictures, CORRUPT.
+        ImageFailure: NOT_AN_IMAGE without moving pictures, CORRUPT.
+        OSError: it is missing or cannot be read, now or when its packets are.
     """
-    try:
-        stream = open_container(name)
-    except FileNotFoundError as error:
-        raise ImageFailure(ErrorCode.VANISHED, f"{name}: it is not there; put it back") from error
-    except OSError as error:
-        raise ImageFailure(
-            ErrorCode.UNREADABLE, f"{name}: {reason_of(error)}; check the disk or the connection"
-        ) from error
+    stream = _OnceFailing(open_container(name))
     with _typed(name):
         container: Any = av.open(
             stream,
@@ -78,6 +71,28 @@ def open_video(name: str) -> VideoFile:
     track.codec_context.thread_count = 1
     track.codec_context.options = dict(_DECODER)
     return VideoFile(name, container, track, len(tracks) - 1)
+
+
+class _OnceFailing:
+    """A stream that ends where it failed: FFmpeg reads on, and each time would be as long again.
+
+    PyAV raises the error once FFmpeg has come back.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._has_failed = False
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes; none after an error."""
+        if self._has_failed:
+            return b""
+        try:
+            return self._stream.read(size)
+        except BaseException:
+            self._has_failed = True
+            raise
 
 
 @contextmanager

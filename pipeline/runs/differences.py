@@ -14,6 +14,7 @@ from maskmill.pipeline.sources.registry import Listing
 from maskmill.pipeline.storage.sorted_table import SortedTable
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.tables.prelabel import MANIFEST
+from maskmill.schemas.text import count_of
 
 Row = dict[str, Any]
 
@@ -58,7 +59,7 @@ class Difference:
         """
         if self.gone:
             raise SettingsError(
-                f"{self.gone} images of the run are no longer in {source}, first "
+                f"{count_of(self.gone, 'image')} of the run no longer in {source}, first "
                 f"{self.first_gone}; a run can grow, not shrink: put them back, or start a new "
                 "output folder"
             )

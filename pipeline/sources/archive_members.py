@@ -17,6 +17,7 @@ from maskmill.pipeline.sources.entries import (
     is_image_name,
 )
 from maskmill.pipeline.storage.archive_members import open_archive, place_of
+from maskmill.schemas.text import count_of
 
 
 def list_archive(scheme: str, request: SourceRequest, tally: Tally) -> LazyListing:
@@ -44,11 +45,7 @@ def _pictures(scheme: str, request: SourceRequest, tally: Tally) -> Iterator[Sou
                 uri = place_of(scheme, container, member)
                 yield SourceEntry(prefix + member.name, uri, member.size)
     if videos and request.frames is not None:
-        many = (
-            f"{len(videos):,} videos inside archives are"
-            if videos[1:]
-            else "A video inside an archive is"
-        )
+        many = count_of(len(videos), "video inside an archive is", "videos inside archives are")
         tally.notes.append(
             f"{many} not read ({videos[0]}{', …' * bool(videos[1:])}): unpack them into a folder "
             "and give that as the source"

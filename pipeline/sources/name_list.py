@@ -17,6 +17,7 @@ from maskmill.pipeline.storage.filesystems import is_uri, join_uri, local_path
 from maskmill.pipeline.storage.members import is_member
 from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 _NAMES = pa.schema([("name", pa.string()), ("row", pa.int64())])
 
@@ -57,7 +58,7 @@ class UniqueNames:
                 first = min(first or (row_of_last, name), (row_of_last, name))
         if first:
             tally.notes.append(
-                f"{self._document} names {repeats} file{'s' * (repeats > 1)} again, for example "
+                f"{self._document} names {count_of(repeats, 'file')} again, for example "
                 f"{shown(first[1])}: each is done once"
             )
 

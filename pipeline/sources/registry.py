@@ -20,6 +20,7 @@ from maskmill.pipeline.sources.voc_list import is_voc_list
 from maskmill.pipeline.storage.filesystems import is_uri, local_path, reason_of, resolve
 from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
 from maskmill.schemas.errors import SettingsError
+from maskmill.schemas.text import count_of
 
 SOURCES: dict[str, str] = {
     "folder": "maskmill.pipeline.sources.folder:list_folder",
@@ -185,5 +186,6 @@ def _nothing_found(source: str, tally: Tally) -> str:
         return f"no image found in {source}: it is empty, or nothing matches{told}"
     counts = ", ".join(f"{name} {count}" for name, count in tally.not_considered.most_common())
     return (
-        f"no image found in {source}; {others} files of other kinds not considered: {counts}{told}"
+        f"no image found in {source}; {count_of(others, 'file')} of other kinds not considered: "
+        f"{counts}{told}"
     )

@@ -160,9 +160,13 @@ def safe_member_name(member: str, archive: str) -> str:
 
 
 def _raise_of_storage(error: Exception) -> None:
-    """What the place of an archive failed to give says nothing about the archive."""
-    if isinstance(error, StorageTrouble | PermissionError | FileNotFoundError):
-        raise error
+    """What the place of an archive failed to give says nothing about the archive.
+
+    `zipfile` calls a file whose end it could not read no zip file.
+    """
+    for one in (error, error.__context__):
+        if isinstance(one, StorageTrouble | PermissionError | FileNotFoundError):
+            raise one
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:

@@ -169,7 +169,7 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
     except MemoryError as error:
         raise ImageFailure(ErrorCode.OUT_OF_MEMORY, f"{uri}: no memory for the file") from error
     except OSError as error:
-        raise _failure(uri, error) from error
+        raise failure_of(uri, error) from error
 
 
 def read_chunks(uri: str) -> Iterator[bytes]:
@@ -183,7 +183,7 @@ def read_chunks(uri: str) -> Iterator[bytes]:
             while chunk := stream.read(CHUNK):
                 yield chunk
     except OSError as error:
-        raise _failure(uri, error) from error
+        raise failure_of(uri, error) from error
 
 
 def reason_of(error: OSError) -> str:
@@ -239,7 +239,8 @@ def refuse_beyond(name: str, size: int, limit: int | None) -> None:
         )
 
 
-def _failure(uri: str, error: OSError) -> ImageFailure:
+def failure_of(uri: str, error: OSError) -> ImageFailure:
+    """An error of a file system as that of a file: VANISHED, PERMISSION_DENIED or UNREADABLE."""
     code = _code_of(error)
     return ImageFailure(code, f"{uri}: {reason_of(error)}; {_REMEDIES[code]}")
 

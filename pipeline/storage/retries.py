@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from maskmill.schemas.text import count_of
+
 Result = TypeVar("Result")
 
 DENIALS: Final = 4
@@ -60,7 +62,7 @@ class RetryTally:
         """``12 retries, storage is slow``; empty where there was none."""
         if not self.retries:
             return ""
-        return f"{self.retries:,} {'retry' if self.retries == 1 else 'retries'}, storage is slow"
+        return f"{count_of(self.retries, 'retry', 'retries')}, storage is slow"
 
 
 RETRIES: Final = RetryTally()
@@ -133,7 +135,7 @@ class Persistence:
         wait = random.uniform(ceiling / 4, ceiling)
         if spent + wait > limit:
             raise StorageTrouble(
-                f"gave up after {tries} {'try' if tries == 1 else 'tries'} in {spent:.0f} s: "
+                f"gave up after {count_of(tries, 'try', 'tries')} in {spent:.0f} s: "
                 f"{first_line(error)}"
             ) from error
         RETRIES.add(1, wait)

@@ -45,6 +45,7 @@ from maskmill.pipeline.training.schedule import rate_factor
 from maskmill.pipeline.training.task import Entries, TrainingTask
 from maskmill.pipeline.training.validation import Monitor, Validator, summed
 from maskmill.schemas.errors import FileFailure, RunFailed
+from maskmill.schemas.text import count_of
 
 CHECKPOINT_SECONDS: Final = 300.0
 
@@ -266,7 +267,7 @@ class Training:
     def _end(self) -> None:
         task, progress = self.task, self.progress
         if progress.step >= task.steps:
-            progress.ended = f"all {task.epochs} epochs are done"
+            progress.ended = count_of(task.epochs, "epoch is", "epochs are") + " done"
         elif task.recipe.patience and progress.stale_epochs >= task.recipe.patience:
             progress.ended = f"no better epoch among the last {task.recipe.patience}"
 

@@ -159,7 +159,9 @@ def test_compare(good, worse, data):
     assert document["pictures"] == {"common": 37, "before": 37, "after": 40}
     assert document["metrics"]["miou"]["significant"]
     assert document["metrics"]["miou"]["change"] > 0.05
+    assert document["truths"] == {"by_class_map": 37, "by_class_pixels": 0, "note": None}
     text = maskmill("audit", "compare", data / "A", data / "A").stdout
+    assert "40 with the same truth, by its hash" in text
     assert "37 pictures" not in text and "+0.0000" in text and "*" not in text.splitlines()[1]
 
 
@@ -181,7 +183,24 @@ def test_an_audit_whose_masks_are_known_by_other_hashes_is_compared_by_what_it_c
     (tmp_path / "A/run.json").write_text(json.dumps(record))
     moved = json.loads(refused(*arguments, "--out", tmp_path / "out").stdout)
     assert moved["pictures"]["common"] == 37 and moved["better"] + moved["worse"]
+    note = moved["truths"].pop("note")
+    assert moved["truths"] == {"by_class_map": 0, "by_class_pixels": 37}
+    assert f"{tmp_path / 'A'} is of an earlier version" in note and "audit it again" in note
+    assert note in refused(*arguments[:-1]).stdout
+    assert json.loads((tmp_path / "out/compare.json").read_text())["truths"]["note"] == note
+    assert note in (tmp_path / "out/compare.html").read_text()
     assert (tmp_path / "out/compare.html").read_text().count("data:image/png") >= 4
+
+
+def test_audits_that_only_counted_say_what_is_not_known_of_their_truths(good, data, tmp_path):
+    ended = refused(
+        "audit", data / "good", data / "truth", "--labels", "voc", "--counts-only", "--limit", 5,
+        "--resamples", 20, "--out", tmp_path, "--engine", "local",
+    )  # fmt: skip
+    assert ended.exit_code == 0, ended.output
+    printed = refused("audit", "compare", data / "A", tmp_path).stdout
+    assert "5 of the pictures have as many pixels of each class" in printed
+    assert "--counts-only keeps no hash" in printed and "by its hash" not in printed
 
 
 def test_a_missed_threshold_exits_with_4_and_an_audit_can_be_overwritten(good, data, tmp_path):

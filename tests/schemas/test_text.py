@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from maskmill.schemas.text import inert_cell, markdown_text, printable
+from maskmill.schemas.text import count_of, inert_cell, markdown_text, printable
 
 ANY = st.text(st.characters(), max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1_234, "1,234 files")]
+)
+def test_a_count_and_its_noun_agree(number: int, told: str):
+    assert count_of(number, "file") == told
+    assert count_of(number, "one is", "many are").endswith("one is" if number == 1 else "many are")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 from maskmill.pipeline.audit.corrections import corrections_lines
 from maskmill.pipeline.audit.job import Audited
 from maskmill.pipeline.audit.report.text import number, shown_metrics, with_interval
-from maskmill.schemas.text import printable
+from maskmill.schemas.text import count_of, printable
 
 MAX_FAULTS = 12
 MAX_EXAMPLES = 3
@@ -71,7 +71,7 @@ def _undecided(result: Audited) -> Iterator[str]:
     trials = result.document["trials"]
     if trials["undecided"]:
         kinds = ", ".join(f"{name} {one['files']:,}" for name, one in trials["reasons"].items())
-        yield f"  {trials['undecided']:,} pairs could not show a turn or a shift: {kinds}"
+        yield f"  {count_of(trials['undecided'], 'pair')} could not show a turn or a shift: {kinds}"
 
 
 def _verdict(result: Audited) -> Iterator[str]:
@@ -85,11 +85,16 @@ def comparison_text(moved: dict[str, Any]) -> str:
     """Every metric before and after, the change with its interval; then the classes moved most."""
     pictures = moved["pictures"]
     lines = [
-        f"{pictures['common']:,} pictures in both ({pictures['before']:,} before, "
+        f"{count_of(pictures['common'], 'picture')} in both ({pictures['before']:,} before, "
         f"{pictures['after']:,} after); * = p < 0.05, paired bootstrap"
     ]
     if moved["other_truth"]:
         lines.append(f"  {moved['other_truth']:,} more left out: their truths differ")
+    truths = moved["truths"]
+    if truths["by_class_map"]:
+        lines.append(f"  {truths['by_class_map']:,} with the same truth, by its hash")
+    if truths["note"]:
+        lines.append(f"  ! {printable(truths['note'])}")
     for metric in moved["metrics"].values():
         if metric["change"] is not None:
             lines.append(_moved(metric["title"], metric))

@@ -98,6 +98,7 @@ def test_another_truth_is_refused_or_left_out():
         compare(before, after)
     moved = compare(before, after, common=True)
     assert (moved["pictures"]["common"], moved["other_truth"]) == (8, 2)
+    assert moved["truths"] == {"by_class_map": 8, "by_class_pixels": 0}
     kept = [row for row in after if row["truth_sha256"] != "another"]
     assert moved["metrics"]["miou"]["after"] == pytest.approx(dataset_miou(kept))
 
@@ -106,7 +107,9 @@ def test_audits_that_only_counted_are_told_apart_by_the_pixels_of_their_truths()
     before, after = rows(0.3, 6), rows(0.2, 6, seed=1)
     for row in after:
         row["truth_sha256"] = None
-    assert compare(before, after)["other_truth"] == 0
+    moved = compare(before, after)
+    assert moved["other_truth"] == 0
+    assert moved["truths"] == {"by_class_map": 0, "by_class_pixels": 6}
     after[3]["cells"] = [{"truth": 0, "prediction": 0, "pixels": 400}]
     with pytest.raises(SettingsError, match="differ in 1 of the 6"):
         compare(before, after)

@@ -222,7 +222,7 @@ def test_never_seen_classes(audit):
     few = {name: np.where(mask == 8, 0, mask) for name, mask in TRUTHS.items()}
     document = audit(few, {name: predicted(mask) for name, mask in few.items()})
     assert names_of(document) == {"never_seen_classes"}
-    assert "1 classes never occur in the truth: cat" in message_of(document, "never_seen_classes")
+    assert "1 class never occurs in the truth: cat" in message_of(document, "never_seen_classes")
 
 
 def test_an_empty_folder(audit):
@@ -248,7 +248,7 @@ def test_single_mishaps_are_named(audit):
     assert any("mirrored left to right" in one and "(03)" in one for one in turned)
     assert any("turned by 180 degrees" in one and "(08)" in one for one in turned)
     assert len(turned) == 2
-    assert "1 pairs" in message_of(document, "shifted_masks")
+    assert "1 pair agrees" in message_of(document, "shifted_masks")
     assert "17 by (14, -9)" in message_of(document, "shifted_masks")
 
 

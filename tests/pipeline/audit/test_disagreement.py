@@ -8,6 +8,8 @@ from maskmill.pipeline.metrics.bit_planes import PlaneLayout
 from maskmill.pipeline.metrics.confusion import count_pair
 from maskmill.pipeline.metrics.joint_runs import scan
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 
 def regions_of(truth, prediction, num_classes=4, **options):
     matrix = count_pair(truth, prediction, num_classes).matrix

@@ -126,7 +126,7 @@ def test_masks_made_anew_are_refused_unless_they_had_failed(masks, tmp_path):
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
     mended = manifest_of(masks)
     refuse_changed_masks(layout, mended, retry_failed=True)
-    with pytest.raises(RunRefused, match="1 pairs have changed since, first 3"):
+    with pytest.raises(RunRefused, match="1 pair has changed since, first 3"):
         refuse_changed_masks(layout, mended, retry_failed=False)
     status = (tmp_path / "truth/5.png").stat()
     os.utime(tmp_path / "truth/5.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))

@@ -1,12 +1,15 @@
 """What an audit's rows say of which masks they are about."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.audit.pair import Measures, audit_masks
 from maskmill.pipeline.audit.pair_masks import ValueTables, mask_print
 from maskmill.pipeline.metrics.confusion import to_class_map, value_table
+
+pytestmark = pytest.mark.usefixtures("loops")
 
 CLASSES = 5
 NAMES = tuple(f"class {number}" for number in range(CLASSES))

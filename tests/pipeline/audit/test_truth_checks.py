@@ -8,6 +8,8 @@ from PIL import Image
 
 from maskmill.pipeline.audit.truth_checks import TRUTH_CHECKS, TruthMask, check_truth
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 
 def square(size=40):
     mask = np.zeros((size, size), np.uint8)

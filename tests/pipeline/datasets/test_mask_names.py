@@ -46,7 +46,7 @@ def test_what_has_no_partner_is_named() -> None:
     pictures = [f"{number}.jpg" for number in NUMBERS[2:]] + ["more.jpg"]
     assert pair_names(masks, pictures).note() == (
         "pairs NAME_mask.png with NAME.jpg: 28 of 30; 2 masks without picture: 000_mask.png, "
-        "001_mask.png; 1 pictures without mask"
+        "001_mask.png; 1 picture without mask"
     )
 
 
@@ -112,7 +112,7 @@ def test_the_command_pairs_says_so_and_copies(tmp_path: Path) -> None:
     (tmp_path / "in/classes.txt").write_text("background\ncat\n")
     done = convert(tmp_path / "in", tmp_path / "out", "--from", "masks", "--to", "voc")
     assert done.exit_code == 0, done.output
-    assert "pairs NAME_mask.png with NAME.png: 5 of 6; 1 masks without picture" in done.stderr
+    assert "pairs NAME_mask.png with NAME.png: 5 of 6; 1 mask without picture" in done.stderr
     done = convert(tmp_path / "in", tmp_path / "two", "--from", "masks", "--to", "voc",
                    "--with-images")  # fmt: skip
     assert done.exit_code == 3, done.output

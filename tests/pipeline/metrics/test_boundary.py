@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.metrics import boundary
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 
 def published_boundary(binary, width):
     """Mask minus its erosion by ``width`` steps of 3 x 3, nothing around the picture."""

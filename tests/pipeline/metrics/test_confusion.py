@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from maskmill.pipeline.metrics import confusion
 from maskmill.schemas.errors import ErrorCode, MaskFailure, SettingsError
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 
 def random_pair(seed, shape=(40, 60), values=6, noise=0.3, dtype=np.uint8):
     """Blocky truth and a noisy prediction; a few pixels of ignore in both."""

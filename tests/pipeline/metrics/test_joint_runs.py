@@ -9,6 +9,8 @@ from maskmill.pipeline.metrics.bit_planes import PlaneLayout
 from maskmill.pipeline.metrics.confusion import count_pair, count_runs, value_table
 from maskmill.pipeline.metrics.joint_runs import scan
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 VOID = 3
 
 

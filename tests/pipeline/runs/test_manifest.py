@@ -251,7 +251,7 @@ def test_a_new_key_whose_mask_would_be_an_old_one():
 
 def test_a_source_that_shrank_or_changed():
     old = build_manifest(listing_of(["a.jpg", "b.jpg"]))
-    with pytest.raises(SettingsError, match=r"1 images of the run.*b\.jpg"):
+    with pytest.raises(SettingsError, match=r"1 image of the run.*b\.jpg"):
         extend_manifest(old, listing_of(["a.jpg", "c.jpg"]))
     with pytest.raises(SettingsError, match=r"b\.jpg had 1000 bytes"):
         extend_manifest(old, listing_of(["a.jpg", "b.jpg"], [1000, 999]))
