@@ -29,7 +29,7 @@ Row = dict[str, Any]
 Document = dict[str, Any]
 
 SIGNIFICANT = 0.05
-ROW_COLUMNS = ["key", "status", "miou", "cells", "classes", "trimap", "levels"]
+ROW_COLUMNS = ["key", "status", "miou", "truth_sha256", "cells", "classes", "trimap", "levels"]
 """Columns of AUDIT that a comparison reads."""
 
 RowSource = Callable[[list[str]], Iterable[Row]]
@@ -37,6 +37,10 @@ RowSource = Callable[[list[str]], Iterable[Row]]
 
 TRUTH_COLUMNS = ["key", "status", "truth_sha256", "cells"]
 """Columns of AUDIT that say which truth a picture was compared with."""
+
+EXAMPLES = 3
+
+_CLASS_MAP, _CLASS_PIXELS = "class map", "class pixels"
 
 MOST_MOVED = 20
 """Pictures named of those that got better, and of those that got worse."""
@@ -90,7 +94,7 @@ def compare_audits(
     pairs = (
         (left, right)
         for left, right in _common(rows_before(ROW_COLUMNS), rows_after(ROW_COLUMNS))
-        if left["key"] not in truths.differing
+        if not truths.differing or _same_by(left, right)
     )
     while group := list(islice(pairs, _GROUP)):
         vectors = np.stack([_joined(left, right, layout) for left, right in group])
@@ -102,7 +106,7 @@ def compare_audits(
         "pictures": {
             "common": num_common, "before": before["ledger"]["ok"], "after": after["ledger"]["ok"],
         },
-        "other_truth": len(truths.differing),
+        "other_truth": truths.differing,
         "truths": truths.same(),
         "better": moved.best(1), "worse": moved.best(-1),
         "metrics": {
@@ -142,20 +146,20 @@ class _Truths:
 
     by_class_map: int = 0
     by_class_pixels: int = 0
-    differing: set[str] = field(default_factory=set)
+    differing: int = 0
+    examples: list[str] = field(default_factory=list)  # keys of the first that differ
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Row, Row]]) -> "_Truths":
-        """By the hash of the class map; where an audit has none, by the pixels of each class."""
+        """Of all of them, in key order."""
         truths = cls()
         for left, right in pairs:
-            prints = left["truth_sha256"], right["truth_sha256"]
-            if all(prints) and prints[0] == prints[1]:
-                truths.by_class_map += 1
-            elif not all(prints) and _truth_pixels(left) == _truth_pixels(right):
-                truths.by_class_pixels += 1
-            else:
-                truths.differing.add(left["key"])
+            same_by = _same_by(left, right)
+            truths.by_class_map += same_by == _CLASS_MAP
+            truths.by_class_pixels += same_by == _CLASS_PIXELS
+            if same_by is None:
+                truths.differing += 1
+                truths.examples += [left["key"]] * (len(truths.examples) < EXAMPLES)
         return truths
 
     def same(self) -> Document:
@@ -164,13 +168,21 @@ class _Truths:
 
     def differing_sentence(self) -> str:
         """Which truths differ, and what to do."""
-        shared = self.by_class_map + self.by_class_pixels + len(self.differing)
-        shown = ", ".join(sorted(self.differing)[:3])
+        shared = self.by_class_map + self.by_class_pixels + self.differing
+        shown = ", ".join(self.examples)
         return (
-            f"the truths differ in {len(self.differing):,} of the {shared:,} pictures that both "
+            f"the truths differ in {self.differing:,} of the {shared:,} pictures that both "
             f"audits compared (for example {shown}), so their numbers cannot be compared; audit "
             "both against one truth, or give --common to compare the others only"
         )
+
+
+def _same_by(left: Row, right: Row) -> str | None:
+    """By what the truths are the same: the hash of the class map, else the pixels of each class."""
+    prints = left["truth_sha256"], right["truth_sha256"]
+    if all(prints):
+        return _CLASS_MAP if prints[0] == prints[1] else None
+    return _CLASS_PIXELS if _truth_pixels(left) == _truth_pixels(right) else None
 
 
 def _truth_pixels(row: Row) -> Counter[int]:

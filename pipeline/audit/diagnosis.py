@@ -142,11 +142,10 @@ def binary_as_ignore(tally: AuditTally) -> list[Fault]:
 
 def contradicting_truth(tally: AuditTally) -> list[Fault]:
     """The same picture twice, labelled differently."""
-    if not tally.contradictions:
+    if tally.first_contradiction is None:
         return []
-    first = " and ".join(tally.contradictions[0])
-    count = len(tally.contradictions)
-    told = count_of(count, "picture occurs", "pictures occur")
+    first = " and ".join(tally.first_contradiction)
+    told = count_of(tally.contradictions, "picture occurs", "pictures occur")
     message = f"{told} twice with different truth masks, for example {first}"
     return [Fault("contradicting_truth", message)]
 

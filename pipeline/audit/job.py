@@ -19,6 +19,7 @@ from maskmill.pipeline.runs.attempts import FIRST_STAGE
 from maskmill.pipeline.runs.commit import CommitItems
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.ledger import count_ledger
+from maskmill.pipeline.runs.manifest import delete_manifest
 from maskmill.pipeline.runs.record import RunRecord
 from maskmill.pipeline.runs.rows import RowTable
 from maskmill.pipeline.runs.stages import Opened, Stage, Workers
@@ -110,8 +111,9 @@ class AuditJob:
     def _empty(self) -> None:
         """Take an earlier audit out of OUT: what it wrote, and nothing else."""
         layout = self.layout
-        for file in (layout.run_record, DOCUMENT, MARKDOWN, PAGE, REGIONS_FILE, layout.manifest):
+        for file in (layout.run_record, DOCUMENT, MARKDOWN, PAGE, REGIONS_FILE):
             layout.delete(file)
+        delete_manifest(layout)
         for folder in (ROWS_FOLDER, layout.attempts):
             layout.clear(folder)
 
@@ -122,8 +124,7 @@ class AuditJob:
         )  # fmt: skip
         for table in self.layout.committed_rows():
             tally.add(table.to_pylist())
-        keys = plan.manifest["key"]
-        tally.look_closer(plan.audit, lambda pair_id: str(keys[pair_id - 1].as_py()))
+        tally.look_closer(plan.audit)
         return tally
 
     def _write(self, plan: AuditPlan, tally: AuditTally, document: Document) -> dict[str, str]:

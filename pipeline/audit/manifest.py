@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,9 +16,11 @@ from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.sides import AuditSide
 from maskmill.pipeline.runs.identity import digest_of
 from maskmill.pipeline.runs.layout import RunLayout
+from maskmill.pipeline.runs.manifest import ManifestSpool, manifest_blocks
 from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.storage.filesystems import CONTAINERS, is_uri, local_path
 from maskmill.pipeline.storage.members import split_member_uri
+from maskmill.pipeline.storage.sorted_table import rows_of
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.tables.audit import PAIR_MANIFEST, PAIRS
 from maskmill.schemas.text import count_of
@@ -32,7 +35,6 @@ _PRINTS_SINCE = 3  # version in which masks are known by the hash of their runs
 ROWS = "pairs"
 """Folder of the committed AUDIT rows in the OUT of an audit."""
 
-_CHUNK = 512
 _MASK_COLUMNS = ("prediction_uri", "truth_uri", "confidence_uri")
 
 
@@ -48,23 +50,52 @@ def has_mask_prints(layout: RunLayout) -> bool:
     return bool(version >= _PRINTS_SINCE)
 
 
-def pair_manifest(pairs: Iterable[Row], block_pairs: int, *, out: str | None = None) -> pa.Table:
-    """PAIR_MANIFEST of PAIRS rows with ids from 1; columns, so that many pairs stay small.
+class PairsDigest:
+    """Hash of PAIRS rows in order: names, places and what is known already."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, manifest: pa.Table) -> None:
+        """The next rows; they have PAIRS' columns."""
+        for row in manifest.select(PAIRS.names).to_pylist():
+            self._digest.update(_text(row))
+
+    def hexdigest(self) -> str:
+        """The hash of what has come so far."""
+        return self._digest.hexdigest()
+
+
+def pair_manifest(
+    pairs: Iterable[pa.Table], block_pairs: int, *, out: str | None = None
+) -> ManifestSpool:
+    """PAIR_MANIFEST of PAIRS tables with ids from 1, on disk until it is put into its run.
 
     What lies in the folder ``out`` does not count as part of a dataset that holds it.
     """
     stamps = _Stamps(local_path(out) if out else None)
-    source, batches = iter(pairs), []
-    while chunk := list(islice(source, _CHUNK)):
-        rows = [
-            {**row, "block": (row["pair_id"] - 1) // block_pairs, "stamp": stamps.of_pair(row)}
-            for row in chunk
-        ]
-        batches.append(pa.RecordBatch.from_pylist(rows, schema=PAIR_MANIFEST))
-    return pa.Table.from_batches(batches, schema=PAIR_MANIFEST)
+    spool = ManifestSpool(PAIR_MANIFEST, PairsDigest())
+    for rows in _blocks(pairs, block_pairs):
+        block = pa.array(np.full(rows.num_rows, len(spool.sizes)))
+        columns = [*rows.columns, block, pa.array(stamps.of(rows), pa.string())]
+        spool.add(pa.table(columns, schema=PAIR_MANIFEST))
+    spool.close()
+    return spool
 
 
-def refuse_changed_masks(layout: RunLayout, manifest: pa.Table, *, retry_failed: bool) -> None:
+def _blocks(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The rows of tables, ``size`` at a time."""
+    held = PAIRS.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        whole = held.num_rows // size * size
+        yield from (held.slice(first, size) for first in range(0, whole, size))
+        held = held.slice(whole)
+    if held.num_rows:
+        yield held
+
+
+def refuse_changed_masks(layout: RunLayout, manifest: ManifestSpool, *, retry_failed: bool) -> None:
     """Refuse to continue over masks that are not those the audit began with.
 
     Args:
@@ -75,34 +106,38 @@ def refuse_changed_masks(layout: RunLayout, manifest: pa.Table, *, retry_failed:
     Raises:
         RunRefused: saying how many pairs have changed, and naming one.
     """
-    old = layout.read_table(layout.manifest, ["stamp"])
-    changed = manifest.filter(pc.not_equal(manifest["stamp"], old["stamp"]))
-    if retry_failed:
-        failed = pa.array(_failed_ids(layout), pa.int64())
-        changed = changed.filter(pc.invert(pc.is_in(changed["pair_id"], failed)))
-    if changed.num_rows:
-        told = count_of(changed.num_rows, "pair has", "pairs have")
+    excused = _failed_pairs(layout, manifest.num_rows if retry_failed else 0)
+    before = (stamp for (stamp,) in rows_of(manifest_blocks(layout, ["stamp"])))
+    now = rows_of(manifest.tables(["key", "stamp"]))
+    changed, first = 0, ""
+    for place, (old, (key, stamp)) in enumerate(zip(before, now, strict=True)):
+        if stamp != old and not (retry_failed and excused[place]):
+            changed, first = changed + 1, first or key
+    if changed:
         raise RunRefused(
-            f"{layout.root} holds an audit of other masks: {told} changed since, "
-            f"first {changed['key'][0].as_py()}. --overwrite begins anew, another --out keeps "
-            "both; files of failed pairs may be mended for --retry-failed"
+            f"{layout.root} holds an audit of other masks: "
+            f"{count_of(changed, 'pair has', 'pairs have')} changed since, first {first}. "
+            "--overwrite begins anew, another --out keeps both; files of failed pairs may be "
+            "mended for --retry-failed"
         )
 
 
-def _failed_ids(layout: RunLayout) -> list[int]:
-    found: list[int] = []
-    for rows in layout.committed_rows(["pair_id", "status"]):
-        found += rows.filter(pc.equal(rows["status"], "failed"))["pair_id"].to_pylist()
-    return found
+def _failed_pairs(layout: RunLayout, count: int) -> npt.NDArray[np.bool_]:
+    """Which pairs have a failed row; none is looked for where ``count`` is 0."""
+    failed = np.zeros(count, np.bool_)
+    for rows in layout.committed_rows(["pair_id", "status"]) if count else ():
+        ids = rows.filter(pc.equal(rows["status"], "failed"))["pair_id"].to_numpy()
+        failed[ids - 1] = True
+    return failed
 
 
-def audit_identity(settings: AuditSettings, manifest: pa.Table, block_pairs: int) -> Row:
+def audit_identity(settings: AuditSettings, manifest: ManifestSpool, block_pairs: int) -> Row:
     """Everything that decides the rows but the masks' content; the fingerprint is over this.
 
     How numbers are made of the rows is no part of it.
     """
     return {
-        "inputs": f"{manifest.num_rows} pairs, {_digest_of_pairs(manifest)}",
+        "inputs": f"{manifest.num_rows} pairs, {manifest.sha256}",
         "labels": digest_of(settings.labels.to_dict()),
         "prediction": _side(settings.prediction), "truth": _side(settings.truth),
         "ignore": sorted(settings.ignore), "resize": settings.resize,
@@ -119,9 +154,10 @@ class _Stamps:
         self._exclude = exclude
         self._folders: dict[str, str] = {}
 
-    def of_pair(self, row: Row) -> str:
+    def of(self, pairs: pa.Table) -> list[str]:
         """Both masks and the confidences; empty parts for what is missing or not on a disk."""
-        return "; ".join(self._of(row[name]) for name in _MASK_COLUMNS)
+        rows = rows_of([pairs.select(_MASK_COLUMNS)])
+        return ["; ".join(map(self._of, uris)) for uris in rows]
 
     def _of(self, uri: str | None) -> str:
         path = _path_on_disk(uri) if uri else None
@@ -160,14 +196,6 @@ def _side(side: AuditSide) -> Row:
     mapping = None if side.mapping is None else sorted(side.mapping.items())
     labels = None if side.labels is None else digest_of(side.labels.to_dict())
     return {"format": side.format, "labels": labels, "mapping": digest_of(mapping)}
-
-
-def _digest_of_pairs(manifest: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for batch in manifest.select(PAIRS.names).to_batches(max_chunksize=_CHUNK):
-        for row in batch.to_pylist():
-            digest.update(_text(row))
-    return digest.hexdigest()
 
 
 def _text(value: Any) -> bytes:

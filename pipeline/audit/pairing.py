@@ -1,50 +1,38 @@
-"""Which prediction belongs to which truth: by written rules, one to one, nothing left out."""
+"""Which prediction belongs to which truth: by written rules, one to one, nothing left out.
 
-import posixpath
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Files stream by, and are sorted on disk by what the rule that is tried says they must share: memory
+holds some thousands of them at a time, and a byte of each.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Final
+from itertools import chain
+from typing import Any, Final
 
-from maskmill.pipeline.datasets.mask_names import Affix, pair_names
-from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, stem_of
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from maskmill.pipeline.audit.affix_search import affixes_that_pair
+from maskmill.pipeline.audit.mask_files import MaskFile, MaskFiles
+from maskmill.pipeline.audit.matches import FOUND, SIDED, Matches, Rest, lonely
+from maskmill.pipeline.audit.pair_rules import (
+    RULES,
+    SHARED_ENDING,
+    KeyOf,
+    file_name,
+    stem_path,
+    without_shared_ending,
+)
+from maskmill.pipeline.audit.variants import other_variants
+from maskmill.pipeline.datasets.name_affixes import Affix
+from maskmill.pipeline.storage.sorted_table import SortedTable, rows_of
 from maskmill.schemas.errors import ErrorCode, SettingsError
-
-SUFFIXES: Final = (
-    "_gtFine_labelTrainIds", "_gtFine_labelIds", "_gtCoarse_labelTrainIds", "_gtCoarse_labelIds",
-    "_labelTrainIds", "_labelIds", "_leftImg8bit", "_segmentation", "_prediction", "_groundtruth",
-    "_labels", "_label", "_preds", "_pred", "_masks", "_mask", "_target", "_seg", "_gt", "_L",
-)  # fmt: skip
-"""Endings of a stem that name the file's role, not its picture. The longest that fits goes."""
-
-OTHER_VARIANTS: Final = ("_instanceIds", "_instanceTrainIds", "_color", "_polygons")
-"""Endings of files that lie beside Cityscapes label masks and are none."""
 
 FEWEST: Final = 2
 """Pairs that a rule found from the names themselves must make: one is chance."""
-
-SHARED_ENDING: Final = "same file name without an ending that all files of a side share"
-
-KeyOf = Callable[[str], str | None]
-"""A file's key -> what it must share with its partner; None where the rule does not apply."""
-
-_EXTENSIONS = (*IMAGE_EXTENSIONS, ".npz", ".npy", ".json")
-_ENDING = re.compile(r"[_.-](?=.*[A-Za-z]).*")
-_CITYSCAPES = re.compile(r"[a-z][a-z-]*_\d{6}_\d{6}")
-
-
-@dataclass(frozen=True, slots=True)
-class MaskFile:
-    """One mask on one side: its key (posix path relative to the side's root) and where it is.
-
-    ``item`` is what a dataset's reader needs to find the mask, None where it is a file of its own.
-    """
-
-    key: str
-    uri: str
-    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +46,35 @@ class Pair:
     message: str = ""
 
 
+class Pairs:
+    """Pairs in key order, on disk where there are many; as often as asked for."""
+
+    def __init__(self, rows: SortedTable, without: ErrorCode | None = None) -> None:
+        self._rows, self._without = rows, without
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (_pair(*row) for row in rows_of(self.tables()))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The same, some thousands at a time: schema FOUND."""
+        for table in _ties_in_order(self._rows):
+            if self._without is not None:
+                other = pc.not_equal(table["error_code"], self._without.value)
+                table = table.filter(pc.fill_null(other, True))
+            yield table
+
+    def without(self, problem: ErrorCode) -> "Pairs":
+        """Those that do not have this problem."""
+        return Pairs(self._rows, problem)
+
+
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """All pairs in key order; how many each rule found; files that are no label masks, by kind."""
+    """All pairs; how many each rule found; what is wrong with how many; what are no label masks."""
 
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     rules: Mapping[str, int]
+    problems: Mapping[ErrorCode, int]
     not_considered: Mapping[str, int]
 
 
@@ -84,194 +95,129 @@ def pair_masks(
         truths: files of the truth; keys are unique.
         train_ids: of Cityscapes' two label masks per picture, take labelTrainIds.
     """
-    skipped: Counter[str] = Counter()
-    left = _label_masks(predictions, train_ids, skipped)
-    right = _label_masks(truths, train_ids, skipped)
-    pairs: list[Pair] = []
-    rules: Counter[str] = Counter()
-    for name, key_of in RULES.items():
-        found, left, right = _match(left, right, (key_of, key_of))
-        rules[name] = sum(pair.problem is None for pair in found)
-        pairs += found
-    found, left, right = _match(left, right, (_without_shared(left), _without_shared(right)))
-    rules[SHARED_ENDING] = sum(pair.problem is None for pair in found)
-    pairs += found
-    rule, keys = _by_affix(left, right)
-    found, left, right = _match(left, right, keys)
-    rules[rule] = sum(pair.problem is None for pair in found)
-    pairs += found
-    pairs += [_lonely(file, is_truth=False) for file in left]
-    pairs += [_lonely(file, is_truth=True) for file in right]
-    ordered = tuple(sorted(pairs, key=lambda pair: (pair.key, pair.problem is not None)))
-    return Pairing(ordered, {name: count for name, count in rules.items() if count}, dict(skipped))
+    search = _Search(_files(predictions), _files(truths), train_ids)
+    rows = SortedTable(search.found(), FOUND, by="key")
+    counts = {name: count for name, count in search.rules.items() if count}
+    return Pairing(Pairs(rows), counts, search.problems, dict(search.skipped))
 
 
-def index_by_picture(files: Iterable[MaskFile]) -> dict[str, MaskFile | None]:
-    """Pictures by every name a pair may ask for; None where a name fits more than one."""
-    index: dict[str, MaskFile | None] = {}
-    for file in files:
-        for key_of in RULES.values():
-            name = key_of(file.key)
-            if name is not None and index.setdefault(name, file) != file:
-                index[name] = None
-    return index
+class _Search:
+    """The rules, one after the other. What is counted is known once all pairs have come."""
+
+    def __init__(self, predictions: MaskFiles, truths: MaskFiles, train_ids: bool) -> None:
+        self._sides, self._train_ids = (predictions, truths), train_ids
+        self.skipped: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.problems: Counter[ErrorCode] = Counter()
+
+    def found(self) -> Iterator[pa.Table]:
+        """FOUND rows, in no order."""
+        rest = self._label_masks()
+        for name, key_of in RULES.items():
+            if all(rest.counts):
+                rest = yield from self._matched(name, rest, (key_of, key_of))
+        if all(rest.counts):
+            keys = tuple(without_shared_ending(rest.keys(is_truth=side)) for side in (False, True))
+            rest = yield from self._matched(SHARED_ENDING, rest, (keys[0], keys[1]))
+        if min(rest.counts) >= FEWEST:
+            found = _affix_rule(rest)
+            if found is not None:
+                rest = yield from self._matched(found[0], rest, found[1])
+        yield from map(self._counted, lonely(rest))
+
+    def _label_masks(self) -> Rest:
+        """What is to be paired: of Cityscapes' files those that are the picture's label mask."""
+        others = [
+            other_variants(_Stems(side), len(side), train_ids=self._train_ids, skipped=self.skipped)
+            for side in self._sides
+        ]
+        skipped = [0 if one is None else int(np.count_nonzero(one)) for one in others]
+        counts = (len(self._sides[0]) - skipped[0], len(self._sides[1]) - skipped[1])
+        return Rest(
+            lambda: chain(
+                _sided(self._sides[0], others[0], is_truth=False),
+                _sided(self._sides[1], others[1], is_truth=True),
+            ),
+            counts,
+        )
+
+    def _matched(
+        self, name: str, rest: Rest, keys: tuple[KeyOf, KeyOf]
+    ) -> Generator[pa.Table, None, Rest]:
+        matches = Matches(rest, keys)
+        for table in matches.found():
+            self.rules[name] += table["error_code"].null_count
+            yield self._counted(table)
+        return matches.rest
+
+    def _counted(self, table: pa.Table) -> pa.Table:
+        for one in pc.value_counts(table["error_code"].drop_null()).to_pylist():
+            self.problems[ErrorCode(one["values"])] += one["counts"]
+        return table
 
 
-def find_picture(key: str, index: Mapping[str, MaskFile | None]) -> MaskFile | None:
-    """The picture of a pair's key, by the same rules; None where there is none or no single one."""
-    for key_of in RULES.values():
-        name = key_of(key)
-        if name is not None and index.get(name) is not None:
-            return index[name]
-    return None
+class _Stems:
+    """The files' keys without extension, in their order; as often as asked for."""
+
+    def __init__(self, files: MaskFiles) -> None:
+        self._files = files
+
+    def __iter__(self) -> Iterator[str]:
+        for table in self._files.tables():
+            yield from map(stem_path, table["key"].to_pylist())
 
 
-def stem_path(key: str) -> str:
-    """The key without a picture's extension: ``a.b.png`` gives ``a.b``, and ``a.b`` stays."""
-    return stem_of(key, _EXTENSIONS)
+def _sided(
+    files: MaskFiles, others: npt.NDArray[np.bool_] | None, *, is_truth: bool
+) -> Iterator[pa.Table]:
+    """SIDED tables of one side, without ``others``."""
+    first = 0
+    for table in files.tables():
+        rows = np.arange(first, first + table.num_rows)
+        first += table.num_rows
+        stems = pa.array(map(stem_path, table["key"].to_pylist()), pa.string())
+        sides = pa.array(np.full(len(rows), is_truth))
+        sided = pa.table([stems, sides, pa.array(rows), *table.columns], schema=SIDED)
+        yield sided if others is None else sided.filter(pa.array(~others[rows]))
 
 
-def without_role(key: str) -> str:
-    """The key without its extension and without an ending that names its role."""
-    path = stem_path(key)
-    fitting = [suffix for suffix in SUFFIXES if path.endswith(suffix)]
-    name = PurePosixPath(path).name
-    longest = max(fitting, key=len, default="")
-    return path.removesuffix(longest) if len(longest) < len(name) else path
-
-
-def _name_without_role(key: str) -> str:
-    return PurePosixPath(without_role(key)).name
-
-
-def _cityscapes_frame(key: str) -> str | None:
-    match = _CITYSCAPES.match(PurePosixPath(key).name)
-    return match.group() if match else None
-
-
-RULES: Final[dict[str, KeyOf]] = {
-    "same path": stem_path,
-    "same path without a role's ending": without_role,
-    "same file name without a role's ending": _name_without_role,
-    "same Cityscapes frame": _cityscapes_frame,
-}
-"""Rule -> what two keys must share."""
-
-
-def _label_masks(
-    files: Iterable[MaskFile], train_ids: bool, skipped: Counter[str]
-) -> list[MaskFile]:
-    """Leave out Cityscapes' other files where the picture has a label mask among them."""
-    files = list(files)
-    stems = {stem_path(file.key) for file in files}
-    kept = []
-    for file in files:
-        variant = _unwanted_variant(stem_path(file.key), stems, train_ids)
-        if variant:
-            skipped[variant] += 1
-        else:
-            kept.append(file)
-    return kept
-
-
-def _unwanted_variant(stem: str, stems: set[str], train_ids: bool) -> str | None:
-    wanted, other = ("_labelTrainIds", "_labelIds")[:: 1 if train_ids else -1]
-    for variant in OTHER_VARIANTS:
-        if stem.endswith(variant):
-            bare = stem.removesuffix(variant)
-            return variant if {bare + wanted, bare + other} & stems else None
-    if stem.endswith(other) and stem.removesuffix(other) + wanted in stems:
-        return other
-    return None
-
-
-def _match(
-    left: Sequence[MaskFile], right: Sequence[MaskFile], keys: tuple[KeyOf, KeyOf]
-) -> tuple[list[Pair], list[MaskFile], list[MaskFile]]:
-    sides = _grouped(left, keys[0]), _grouped(right, keys[1])
-    pairs: list[Pair] = []
-    used: set[str] = set()
-    for name in sides[0].keys() & sides[1].keys():
-        predictions, truths = sides[0][name], sides[1][name]
-        used.add(name)
-        if len(predictions) == len(truths) == 1:
-            pairs.append(Pair(stem_path(truths[0].key), predictions[0], truths[0]))
-        else:
-            pairs += _ambiguous(name, predictions, truths)
-    rest = [
-        [file for file in side if key_of(file.key) not in used]
-        for side, key_of in zip((left, right), keys, strict=True)
-    ]
-    return pairs, rest[0], rest[1]
-
-
-def _without_shared(files: Sequence[MaskFile]) -> KeyOf:
-    """File name without the ending all ``files`` share, from a separator on; it holds a letter."""
-    names = [PurePosixPath(stem_path(file.key)).name for file in files]
-    shared = posixpath.commonprefix([name[::-1] for name in names])[::-1]
-    found = _ENDING.search(shared)
-    ending = found.group() if found and len(files) > 1 else ""
-    return lambda key: PurePosixPath(stem_path(key)).name.removesuffix(ending)
-
-
-def _by_affix(
-    left: Sequence[MaskFile], right: Sequence[MaskFile]
-) -> tuple[str, tuple[KeyOf, KeyOf]]:
-    """The affixes of predictions and truths that pair the most; none where they say nothing."""
-    nothing = "", (_nothing, _nothing)
+def _affix_rule(rest: Rest) -> tuple[str, tuple[KeyOf, KeyOf]] | None:
+    """The affixes of predictions and truths that pair the most; None where they say nothing."""
     try:
-        found = pair_names(_keys(right), _keys(left), one_tree=False)
+        theirs, ours, pairs = affixes_that_pair(rest)
     except SettingsError:  # two kinds of masks fit alike: neither is guessed
-        return nothing
-    theirs, ours = found.mask_affix, found.picture_affix
+        return None
     is_clear = Affix() in (theirs, ours) or (theirs.names_a_role and ours.names_a_role)
-    if len(found.pictures) < FEWEST or theirs == ours or not is_clear:
-        return nothing
+    if pairs < FEWEST or theirs == ours or not is_clear:
+        return None
     return f"{ours} with {theirs}", (
-        lambda key: ours.bare(PurePosixPath(stem_path(key)).name),
-        lambda key: theirs.bare(PurePosixPath(stem_path(key)).name),
+        lambda key: ours.bare(file_name(stem_path(key))),
+        lambda key: theirs.bare(file_name(stem_path(key))),
     )
 
 
-def _nothing(_: str) -> None:
-    return None
+def _ties_in_order(rows: SortedTable) -> Iterator[pa.Table]:
+    """FOUND rows by key; of one key predictions first, each side in its own order.
+
+    Only files that differ in their extension are of one key, so there are few of each.
+    """
+    order = [(name, "ascending") for name in ("key", "is_truth", "row")]
+    held = FOUND.empty_table()
+    for table in rows:
+        table = pa.concat_tables([held, table])
+        through = pc.index(table["key"], table["key"][-1]).as_py()
+        held = table.slice(through)
+        yield table.slice(0, through).sort_by(order)
+    yield held.sort_by(order)
 
 
-def _keys(files: Iterable[MaskFile]) -> list[str]:
-    return [file.key for file in files]
-
-
-def _grouped(files: Iterable[MaskFile], key_of: KeyOf) -> dict[str, list[MaskFile]]:
-    groups: dict[str, list[MaskFile]] = defaultdict(list)
-    for file in files:
-        name = key_of(file.key)
-        if name is not None:
-            groups[name].append(file)
-    return groups
-
-
-def _ambiguous(
-    name: str, predictions: Sequence[MaskFile], truths: Sequence[MaskFile]
-) -> list[Pair]:
-    message = (
-        f"{name}: {len(predictions)} predictions ({_names(predictions)}) and {len(truths)} truths "
-        f"({_names(truths)}) share this name; keep one of each"
+def _pair(key: str, is_truth: bool, row: int, *parts: Any) -> Pair:
+    *places, code, message = parts
+    prediction, truth = (
+        MaskFile(*one) if one[0] is not None else None for one in (places[:3], places[3:])
     )
-    code = ErrorCode.AMBIGUOUS_PAIR
-    return [Pair(stem_path(file.key), file, None, code, message) for file in predictions] + [
-        Pair(stem_path(file.key), None, file, code, message) for file in truths
-    ]
+    return Pair(key, prediction, truth, ErrorCode(code) if code else None, message or "")
 
 
-def _names(files: Sequence[MaskFile]) -> str:
-    shown = ", ".join(sorted(file.key for file in files)[:3])
-    return shown if len(files) <= 3 else f"{shown}, …"
-
-
-def _lonely(file: MaskFile, *, is_truth: bool) -> Pair:
-    key = stem_path(file.key)
-    if is_truth:
-        message = f"{file.key}: no prediction of this name; predict it, or take it out of the truth"
-        return Pair(key, None, file, ErrorCode.MISSING_PREDICTION, message)
-    message = f"{file.key}: no truth of this name; label it, or take it out of the predictions"
-    return Pair(key, file, None, ErrorCode.MISSING_TRUTH, message)
+def _files(files: Iterable[MaskFile]) -> MaskFiles:
+    return files if isinstance(files, MaskFiles) else MaskFiles.of(files)

@@ -1,24 +1,19 @@
 """What `audit` was asked for, and what it found to do."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from maskmill.pipeline.audit.companions import Companions
 from maskmill.pipeline.audit.manifest import audit_identity, pair_manifest
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import Measures
-from maskmill.pipeline.audit.pairing import (
-    MaskFile,
-    Pair,
-    Pairing,
-    find_picture,
-    index_by_picture,
-    pair_masks,
-    stem_path,
-)
+from maskmill.pipeline.audit.pair_rules import stem_path
+from maskmill.pipeline.audit.pairing import Pairing, Pairs, pair_masks
 from maskmill.pipeline.audit.sides import (
     SideListing,
     list_side,
@@ -26,10 +21,10 @@ from maskmill.pipeline.audit.sides import (
     rules_to_edit,
     with_mapping,
 )
-from maskmill.pipeline.datasets.binary_masks import TAKES_IGNORE, look_binary
+from maskmill.pipeline.datasets.binary_masks import TAKES_IGNORE, look_binary, spread
 from maskmill.pipeline.metrics.thresholds import Threshold, parse_thresholds
 from maskmill.pipeline.runs.layout import RunLayout
-from maskmill.pipeline.runs.manifest import put_manifest, sizes_of
+from maskmill.pipeline.runs.manifest import ManifestSpool
 from maskmill.pipeline.runs.plan import Plan
 from maskmill.pipeline.storage.filesystems import local_path, read_bytes
 from maskmill.schemas.arrays import IGNORE_INDEX
@@ -37,9 +32,6 @@ from maskmill.schemas.errors import ErrorCode, SettingsError
 from maskmill.schemas.label_files import load_label_map
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.audit import PAIRS
-
-Index = Mapping[str, MaskFile | None]
-"""Files by every name that may be asked for."""
 
 REMEDIES = {
     "inputs": "The files have changed since this audit began: --overwrite begins it anew, another "
@@ -90,7 +82,7 @@ class AuditPlan(Plan):
 
     audit: AuditSettings
     thresholds: tuple[Threshold, ...]
-    manifest: pa.Table
+    manifest: ManifestSpool
     pairing: Mapping[str, Any]
 
 
@@ -114,9 +106,8 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     predictions = with_mapping(predictions, labels, options.map_path)
     pairing = _paired(options, predictions, truth, labels)
     pictures = _pictures(options.images, predictions, truth)
-    annotated, to_come = _annotated(pairing, truth)
-    pairs = annotated[: options.limit]
-    rows = _rows(pairs, pictures, _confidences(options.confidences, predictions))
+    pairs, to_come = _annotated(pairing, truth)
+    rows = _rows(pairs, pictures, _confidences(options.confidences, predictions), options.limit)
     manifest = pair_manifest(rows, options.block_pairs, out=out)
     audit = AuditSettings(
         labels=labels, ignore=options.ignore, prediction=predictions.side, truth=truth.side,
@@ -125,10 +116,10 @@ def plan_audit(options: AuditOptions, layout: RunLayout, out: str | None) -> Aud
     )  # fmt: skip
     notes = (*predictions.notes, *truth.notes, *to_come)
     return AuditPlan(
-        sizes=sizes_of(manifest),
+        sizes=manifest.sizes,
         identity=audit_identity(audit, manifest, options.block_pairs),
         notes=notes,
-        put_manifest=lambda there: put_manifest(there, manifest),
+        put_manifest=manifest.put,
         settings=settings_facts(options, audit),
         facts={"label_map": labels.to_dict()},
         audit=audit,
@@ -146,7 +137,8 @@ def _refuse_binary(name: str, listing: SideListing, labels: LabelMap) -> None:
     side = listing.side
     if side.file_format not in TAKES_IGNORE or side.labels is not None or len(labels.classes) == 2:
         return
-    found = look_binary(read_bytes, [file.uri for file in listing.files], labels)
+    some = listing.files.at(spread(len(listing.files)))
+    found = look_binary(read_bytes, [file.uri for file in some], labels)
     if found:
         raise SettingsError(
             f"the {name}: {found}. Give --{name}-format binary and --labels of two classes; or "
@@ -197,15 +189,13 @@ def _paired(
     return pairing
 
 
-def _annotated(pairing: Pairing, truth: SideListing) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+def _annotated(pairing: Pairing, truth: SideListing) -> tuple[Pairs, tuple[str, ...]]:
     """The pairs to compare. What annotators have not come to is no failure, and is told."""
-    if not truth.is_partial:
+    waiting = pairing.problems.get(ErrorCode.MISSING_TRUTH, 0)
+    if not truth.is_partial or not waiting:
         return pairing.pairs, ()
-    kept = tuple(one for one in pairing.pairs if one.problem != ErrorCode.MISSING_TRUTH)
-    waiting = len(pairing.pairs) - len(kept)
-    if not waiting:
-        return kept, ()
-    return kept, (f"{waiting:,} predictions have no annotation yet: they are not compared",)
+    told = f"{waiting:,} predictions have no annotation yet: they are not compared"
+    return pairing.pairs.without(ErrorCode.MISSING_TRUTH), (told,)
 
 
 def _refuse_other_ids(pairing: Pairing, labels: LabelMap, *, train_ids: bool) -> None:
@@ -227,8 +217,7 @@ def _refuse_strangers(
     pairing: Pairing, predictions: tuple[str, SideListing], truth: tuple[str, SideListing]
 ) -> None:
     """Two sides without one name in common are a mistake in the command, not in the masks."""
-    strangers = (ErrorCode.MISSING_PREDICTION, ErrorCode.MISSING_TRUTH)
-    if any(pair.problem not in strangers for pair in pairing.pairs):
+    if pairing.rules or pairing.problems.get(ErrorCode.AMBIGUOUS_PAIR):
         return
     raise SettingsError(
         f"no prediction has the name of a truth mask, so there is nothing to compare.\n"
@@ -241,11 +230,12 @@ def _refuse_strangers(
 
 def _holdings(source: str, listing: SideListing) -> str:
     """What a side holds, in words."""
-    keys = [file.key for file in listing.files]
-    if not keys:
+    count = len(listing.files)
+    if not count:
         return f"{source}: no mask at all" + "".join(f"; {note}" for note in listing.notes)
-    shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-    return f"{source}: {len(keys):,} masks, {shown}"
+    keys = (file.key for file in listing.files.at(range(min(count, 3))))
+    shown = ", ".join(keys) + (", …" if count > 3 else "")
+    return f"{source}: {count:,} masks, {shown}"
 
 
 def _labels(given: LabelMap | None, truth: SideListing, predictions: SideListing) -> LabelMap:
@@ -258,39 +248,32 @@ def _labels(given: LabelMap | None, truth: SideListing, predictions: SideListing
     return labels
 
 
-def _pictures(folder: str | None, predictions: SideListing, truth: SideListing) -> Index:
+def _pictures(folder: str | None, predictions: SideListing, truth: SideListing) -> Companions:
     """Pictures by the names pairs may ask for: of --images, else of the run that was audited."""
     if folder is not None:
-        return index_by_picture(list_side(folder).files)
-    known = {**truth.pictures, **predictions.pictures}
-    return index_by_picture(MaskFile(key, uri) for key, uri in known.items())
+        return Companions(list_side(folder).files)
+    return Companions(truth.pictures, predictions.pictures)
 
 
-def _confidences(folder: str | None, predictions: SideListing) -> Index:
-    if folder is not None:
-        return index_by_picture(list_side(folder).files)
-    return index_by_picture(MaskFile(key, uri) for key, uri in predictions.confidences.items())
+def _confidences(folder: str | None, predictions: SideListing) -> Companions:
+    return Companions(predictions.confidences if folder is None else list_side(folder).files)
 
 
-def _rows(pairs: Iterable[Pair], pictures: Index, confidences: Index) -> Iterator[dict[str, Any]]:
-    """PAIRS rows in key order."""
-    empty: dict[str, Any] = dict.fromkeys(PAIRS.names)
-    for number, pair in enumerate(pairs, start=1):
-        yield {
-            **empty, "pair_id": number, "key": pair.key,
-            **_place("prediction", pair.prediction), **_place("truth", pair.truth),
-            "image_uri": _uri(pair, pictures), "confidence_uri": _uri(pair, confidences),
-            "error_code": pair.problem.value if pair.problem else None,
-            "error_message": pair.message or None,
-        }  # fmt: skip
-
-
-def _place(side: str, file: MaskFile | None) -> dict[str, str | None]:
-    return {f"{side}_uri": file.uri if file else None, f"{side}_item": file.item if file else None}
-
-
-def _uri(pair: Pair, index: Index) -> str | None:
-    """What belongs to a pair by the prediction's name, else by the truth's."""
-    keys = (file.key for file in (pair.prediction, pair.truth) if file)
-    found = (find_picture(key, index) for key in keys)
-    return next((one.uri for one in found if one), None)
+def _rows(
+    pairs: Pairs, pictures: Companions, confidences: Companions, limit: int | None
+) -> Iterator[pa.Table]:
+    """PAIRS tables in key order, of at most ``limit`` pairs."""
+    of_pictures, of_confidences = pictures.uris(pairs), confidences.uris(pairs)
+    first = 0
+    for table in pairs.tables():
+        known = {
+            "pair_id": pa.array(np.arange(first + 1, first + 1 + table.num_rows)),
+            "image_uri": of_pictures(table.num_rows),
+            "confidence_uri": of_confidences(table.num_rows),
+        }
+        columns = [known[name] if name in known else table[name] for name in PAIRS.names]
+        rows = pa.table(columns, schema=PAIRS)
+        yield rows if limit is None else rows.slice(0, max(0, limit - first))
+        first += table.num_rows
+        if limit is not None and first >= limit:
+            return

@@ -1,14 +1,41 @@
-"""The same mask under several names: a file copied over another, or a pair that is there twice."""
+"""The same mask or picture under several names: a file copied over another, a pair that is there
+twice, a picture that was labelled twice.
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+What is alike among many is found by sorting their hashes on disk.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+
+from maskmill.pipeline.storage.row_spool import RowSpool
+from maskmill.pipeline.storage.sorted_table import SortedTable, rows_of
 
 Row = dict[str, Any]
+Group = tuple[tuple[int, str], ...]
+"""Id and key of pairs that are alike, ascending."""
+
+_PRINTS: Final = pa.schema(
+    [
+        ("print", pa.string()),  # begins with what it is of
+        ("pair_id", pa.int64()),
+        ("key", pa.string()),
+    ]
+)
+_PICTURES: Final = pa.schema(
+    [
+        ("picture", pa.string()),
+        ("pair_id", pa.int64()),
+        ("key", pa.string()),
+        ("truth", pa.string()),
+    ]
+)
+_SIDES: Final = ("both", "prediction", "truth")
+_DIGITS: Final = 16  # of a hash: 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,58 +49,59 @@ class Repeat:
 class Repeats:
     """Finds masks that are there twice, among those with more than one class.
 
-    Sixteen bytes per pair are kept, and its number; masks of one class are alike by nature.
+    Memory holds those that are found. Masks of one class are alike by nature.
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, int, int]] = []
-        self._blocks: list[npt.NDArray[np.uint64]] = []
+        self._prints = RowSpool(_PRINTS)
+        self._pictures = RowSpool(_PICTURES)
 
     def add(self, row: Row) -> None:
         """Remember one ok row."""
-        prints = (
-            _print(row["prediction_sha256"], row["classes"], "predicted_pixels"),
-            _print(row["truth_sha256"], row["classes"], "truth_pixels"),
-        )
-        self._rows.append((row["pair_id"], *prints))
-        if len(self._rows) >= 4096:
-            self._pack()
+        prediction = _print(row["prediction_sha256"], row["classes"], "predicted_pixels")
+        truth = _print(row["truth_sha256"], row["classes"], "truth_pixels")
+        both = prediction + truth if prediction and truth else ""
+        for side, text in zip(_SIDES, (both, prediction, truth), strict=True):
+            if text:
+                self._prints.add((f"{side} {text}", row["pair_id"], row["key"]))
+        if row["image_sha256"] and row["truth_sha256"]:
+            picture, labelled = row["image_sha256"], row["truth_sha256"]
+            self._pictures.add((picture, row["pair_id"], row["key"], labelled))
 
-    def _pack(self) -> None:
-        self._blocks.append(np.array(self._rows, dtype=np.uint64).reshape(-1, 3))
-        self._rows = []
+    def found(self) -> list[Repeat]:
+        """Repeats in the order of their first pairs."""
+        groups: dict[str, list[Group]] = {side: [] for side in _SIDES}
+        for text, group in _alike(self._prints):
+            groups[text.partition(" ")[0]].append(tuple(group))
+        both = set(groups["both"])
+        found = [
+            (group, side)
+            for side in _SIDES
+            for group in groups[side]
+            if side == "both" or group not in both
+        ]
+        return [Repeat(side, tuple(key for _, key in group)) for group, side in sorted(found)]
 
-    def found(self, key_of: Callable[[int], str]) -> list[Repeat]:
-        """Repeats in the order of their first pairs.
-
-        Args:
-            key_of: a pair's id -> its key.
-        """
-        self._pack()
-        prints = np.concatenate(self._blocks)
-        is_full = (prints[:, 1:] > 0).all(axis=1)
-        pairs = np.where(is_full, prints[:, 1] ^ (prints[:, 2] * np.uint64(3)), np.uint64(0))
-        both = {tuple(group) for group in _groups(prints[:, 0], pairs)}
-        repeats = [("both", group) for group in sorted(both)]
-        for side, column in (("prediction", 1), ("truth", 2)):
-            groups = (tuple(group) for group in _groups(prints[:, 0], prints[:, column]))
-            repeats += [(side, group) for group in groups if group not in both]
-        repeats.sort(key=lambda one: one[1])
-        return [Repeat(side, tuple(key_of(number) for number in group)) for side, group in repeats]
+    def contradictions(self) -> tuple[int, tuple[str, str] | None]:
+        """Pairs whose picture an earlier one has, with another truth; the keys of the first two."""
+        count = 0
+        first: tuple[int, tuple[str, str]] | None = None
+        for _, ((_, key, truth), *later) in _alike(self._pictures):
+            others = [(one, (key, other)) for one, other, labelled in later if labelled != truth]
+            count += len(others)
+            first = min([*others[:1], *([first] if first else [])], default=None)
+        return count, first and first[1]
 
 
-def _print(sha256: str | None, classes: list[Row], pixels: str) -> int:
-    """0 where nothing can be said by it."""
+def _print(sha256: str | None, classes: list[Row], pixels: str) -> str:
+    """'' where nothing can be said by it."""
     if sha256 is None or sum(one[pixels] > 0 for one in classes) < 2:
-        return 0
-    return int(sha256[:16], 16)
+        return ""
+    return sha256[:_DIGITS]
 
 
-def _groups(ids: npt.NDArray[np.uint64], prints: npt.NDArray[np.uint64]) -> Iterator[list[int]]:
-    """Ids that share a print, ascending."""
-    values, places, sizes = np.unique(prints, return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero((sizes[places] > 1) & (prints > 0))
-    groups: dict[int, list[int]] = defaultdict(list)
-    for place in repeated.tolist():
-        groups[int(values[places[place]])].append(int(ids[place]))
-    yield from (sorted(group) for group in groups.values())
+def _alike(rows: RowSpool) -> Iterator[tuple[str, list[Any]]]:
+    """What several rows have in their first column, and the rest of these rows by pair."""
+    table = SortedTable(rows, rows.schema, by=rows.schema.names[0])
+    for text, group in groupby(rows_of(table.alike()), key=itemgetter(0)):
+        yield text, sorted(row[1:] for row in group)

@@ -1,7 +1,7 @@
 """The two sides of an audit: a folder of masks, a dataset of any format, or a `prelabel` run."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from pyarrow import fs
 
 from maskmill.pipeline.audit.corrections import is_pulled
-from maskmill.pipeline.audit.pairing import MaskFile
+from maskmill.pipeline.audit.mask_files import MaskFile, MaskFiles
+from maskmill.pipeline.audit.run_files import run_files
 from maskmill.pipeline.audit.values import read_mask_values
 from maskmill.pipeline.datasets.bare_shapes import refuse_bare
 from maskmill.pipeline.datasets.class_mapping import (
@@ -30,7 +31,7 @@ from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.record import load_record
 from maskmill.pipeline.sources.entries import SourceRequest, Tally
 from maskmill.pipeline.sources.folder import list_folder
-from maskmill.pipeline.sources.registry import kind_of, list_source
+from maskmill.pipeline.sources.registry import kind_of, list_source, sorted_entries
 from maskmill.pipeline.storage.filesystems import local_path, read_bytes, resolve
 from maskmill.schemas.arrays import LabelMask
 from maskmill.schemas.errors import SettingsError
@@ -46,6 +47,8 @@ DOCUMENTS = (".json", ".xml", ".zip", ".tar")
 """Files that may be a dataset; other ones are a mask or a list of masks."""
 
 MAX_MASK_BYTES = 1 << 30
+
+NO_FILES = MaskFiles.of(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +92,15 @@ class AuditSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideListing:
-    """One side listed. ``pictures`` and ``confidences`` are uris by key, where they are known.
+    """One side listed. ``pictures`` and ``confidences`` are files of the masks' keys, if known.
 
     ``is_partial``: it holds what annotators have done so far; what is not there is yet to come.
     """
 
     side: AuditSide
-    files: tuple[MaskFile, ...]
-    pictures: Mapping[str, str] = field(default_factory=dict)
-    confidences: Mapping[str, str] = field(default_factory=dict)
+    files: MaskFiles
+    pictures: MaskFiles = NO_FILES
+    confidences: MaskFiles = NO_FILES
     notes: tuple[str, ...] = ()
     is_partial: bool = False
 
@@ -236,19 +239,17 @@ def _list_files(source: str, format_name: str) -> SideListing:
     """Every mask file; a folder without one is an empty side, not a mistake."""
     tally = Tally()
     if kind_of(source) == "folder":
-        entries = list_folder(SourceRequest(source=source), tally).entries
-        files = [MaskFile(entry.key, entry.uri) for entry in entries]
+        rows = sorted_entries(list_folder(SourceRequest(source=source), tally).entries)
     else:
         listing = list_source(source)
-        files = [MaskFile(entry.key, entry.uri) for entry in listing.entries]
+        rows = listing.rows
         tally.notes += listing.notes
     notes = [
         f"{count} files {name} in {source} not considered"
         for name, count in tally.not_considered.items()
     ]
     side = AuditSide(uri=source, format=format_name)
-    ordered = tuple(sorted(files, key=lambda file: file.key))
-    return SideListing(side=side, files=ordered, notes=(*tally.notes, *notes))
+    return SideListing(side=side, files=MaskFiles(rows), notes=(*tally.notes, *notes))
 
 
 def _list_run(source: str) -> SideListing:
@@ -257,26 +258,15 @@ def _list_run(source: str) -> SideListing:
     record = load_record(layout)
     if record is None:
         raise SettingsError(f"{source} holds no {layout.run_record}, so it is no run of prelabel")
-    files, pictures, confidences = [], {}, {}
-    for row in _run_rows(layout):
-        files.append(MaskFile(row["key"], layout.uri(row["mask_path"])))
-        pictures[row["key"]] = row["uri"]
-        for file in row["files"] or ():
-            if file["name"] == "soft":
-                confidences[row["key"]] = layout.uri(file["path"])
+    files, pictures, confidences = run_files(layout)
     side = AuditSide(uri=source, format="prelabel", labels=LabelMap.from_dict(record.label_map))
     return SideListing(
         side=replace(side, format="auto"),
-        files=tuple(files),
+        files=files,
         pictures=pictures,
         confidences=confidences,
         is_partial=is_pulled(layout),
     )
-
-
-def _run_rows(layout: RunLayout) -> Iterator[dict[str, Any]]:
-    for table in layout.committed_rows(["key", "uri", "status", "mask_path", "files"]):
-        yield from (row for row in table.to_pylist() if row["status"] == "ok")
 
 
 def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> SideListing:
@@ -286,7 +276,7 @@ def _list_dataset(source: str, format_name: str, labels: LabelMap | None) -> Sid
     if dataset_format(format_name).bare_shapes:
         context = ReadContext(tree=tree, labels=index.labels, extras=dict(index.extras))
         refuse_bare(source, reader, items, context)
-    files = tuple(
+    files = MaskFiles.of(
         MaskFile(item.key, tree.uri, json.dumps(asdict(item), ensure_ascii=False)) for item in items
     )
     side = AuditSide(uri=source, format=format_name, labels=index.labels, extras=index.extras)

@@ -1,7 +1,7 @@
 """AUDIT rows, block after block -> the sums, resamples and shortlists an audit is written from."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -45,8 +45,7 @@ _IMAGE_COLUMNS = (*_PLACE_COLUMNS, "miou", "pixel_accuracy", "boundary_iou", "wi
 class AuditTally:
     """Everything an audit needs to remember while its rows pass by once, in pair_id order.
 
-    Memory does not grow with the number of pairs, but for the hashes of pictures where those are
-    asked for.
+    Memory does not grow with the number of pairs, but for those whose masks are there twice.
 
     Args:
         labels: the classes.
@@ -100,8 +99,8 @@ class AuditTally:
         self.exchanged: list[tuple[str, str]] = []
         self.searched = 0  # pairs that were searched for exchanged files
         self.notes: Counter[str] = Counter()
-        self._pictures: dict[str, tuple[str, str]] = {}
-        self.contradictions: list[tuple[str, str]] = []
+        self.contradictions = 0  # pictures that are there again, with another truth
+        self.first_contradiction: tuple[str, str] | None = None
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add the rows of one block."""
@@ -124,14 +123,10 @@ class AuditTally:
             self.other_sizes.offer({name: row[name] for name in (*_PLACE_COLUMNS, "error_code")})
         return False
 
-    def look_closer(self, settings: AuditSettings, key_of: Callable[[int], str]) -> None:
-        """Find files under wrong names, once all rows are in; reads suspicious masks again.
-
-        Args:
-            settings: of the audit.
-            key_of: a pair's id -> its key.
-        """
-        self.repeated = self.repeats.found(key_of)
+    def look_closer(self, settings: AuditSettings) -> None:
+        """Find files under wrong names, once all rows are in; reads suspicious masks again."""
+        self.repeated = self.repeats.found()
+        self.contradictions, self.first_contradiction = self.repeats.contradictions()
         rows = [*self.low.rows(), *self.other_sizes.rows()]
         self.searched = len(rows)
         self.exchanged = find_exchanges(rows, ClassMaps(settings), len(self.labels.classes))
@@ -183,7 +178,6 @@ class AuditTally:
             self.undecided.setdefault(doubt, Census()).add(key, row["pixels"])
         self.repeats.add(row)
         self._add_swaps(row)
-        self._add_picture(row)
 
     def _add_swaps(self, row: Row) -> None:
         """Classes that stand for each other in this one image."""
@@ -191,13 +185,6 @@ class AuditTally:
             return
         for ring in rings_that_fit(row_matrix(row, self.layout)[:-1, :-1]):
             self.swapped.setdefault(ring, Census()).add(row["key"], row["pixels"])
-
-    def _add_picture(self, row: Row) -> None:
-        picture, truth = row["image_sha256"], row["truth_sha256"]
-        if picture and truth:
-            first = self._pictures.setdefault(picture, (truth, row["key"]))
-            if first[0] != truth:
-                self.contradictions.append((first[1], row["key"]))
 
     def _add_shortlists(self, row: Row) -> None:
         short = {name: row[name] for name in _IMAGE_COLUMNS}

@@ -4,57 +4,27 @@ Masks are called as their pictures with something before or behind (``x_mask.png
 in folders of other names. One such affix is chosen for all masks: the one that pairs the most.
 """
 
-import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, NamedTuple
 
+from maskmill.pipeline.datasets.name_affixes import (
+    SEPARATORS,
+    Affix,
+    Way,
+    affixes_of,
+    best_way,
+    is_frequent,
+)
 from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem_of
 from maskmill.schemas.errors import SettingsError
 from maskmill.schemas.text import count_of
 
-SEPARATORS: Final = "_. -"
-FEW: Final = 20
-"""Of so few names every ending that pairs two files counts; of more it must be frequent."""
-SHARE: Final = 0.1
-"""The least share of all names that an affix has."""
 SAMPLE: Final = 500
 TRIED: Final = 8
 EXAMPLES: Final = 3
-ROLES: Final = frozenset(
-    (
-        *("mask", "masks", "matte", "label", "labels", "l", "labelids", "labeltrainids", "target"),
-        *("gt", "groundtruth", "truth", "seg", "segm", "segmentation"),
-        *("annotation", "annotations", "annot", "ann"),
-        *("pred", "preds", "prediction", "predictions"),
-    )
-)
-"""Words that say of a file that it is a mask: needed where a file could be a picture as well."""
-_WORD: Final = re.compile(r"[A-Za-z]+")
-_SUFFIX: Final = re.compile(rf"[{SEPARATORS}](?=.*[A-Za-z])")
-_PREFIX: Final = re.compile(rf"(?<=[{SEPARATORS}])")
-
-
-class Affix(NamedTuple):
-    """What a name has before and behind the part that a picture and its mask share."""
-
-    prefix: str = ""
-    suffix: str = ""
-
-    def bare(self, stem: str) -> str | None:
-        """The file name ``stem`` without the affix; None where it has another, or nothing else."""
-        end = len(stem) - len(self.suffix)
-        fits = stem.startswith(self.prefix) and stem.endswith(self.suffix)
-        return stem[len(self.prefix) : end] if fits and len(self.prefix) < end else None
-
-    @property
-    def names_a_role(self) -> bool:
-        """True where one of its words says that the file is a mask."""
-        return not ROLES.isdisjoint(_WORD.findall(f"{self.prefix} {self.suffix}".lower()))
-
-    def __str__(self) -> str:
-        return f"{self.prefix}NAME{self.suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +42,11 @@ class NamePairs:
     pictures: Mapping[str, str]
     unmasked: int = 0
     others: int = 0
+
+    @property
+    def way(self) -> Way:
+        """The rule, and how many pairs it makes."""
+        return Way(self.mask_affix, self.picture_affix, len(self.pictures))
 
     def note(self) -> str | None:
         """The rule and its exceptions; None where it is plain and has none."""
@@ -118,13 +93,12 @@ def pair_names(
     if len(plain.pictures) * 2 > len(masks):
         return plain
     endings = [one for one in _affixes(sides.masks) if one.names_a_role or not both]
-    found = _all_ways(sides, endings)
-    best = min(found, key=_worse, default=plain)
-    bearers = sum(best.mask_affix.bare(file.stem) is not None for file in sides.masks)
-    if len(best.pictures) <= len(plain.pictures) or len(best.pictures) * 2 < bearers:
-        return plain
-    _refuse_rival(best, found)
-    return best
+    found = {one.way: one for one in (plain, *_all_ways(sides, endings))}
+    return found[best_way(plain.way, [*found][1:], partial(_bearers, sides.masks))]
+
+
+def _bearers(files: Sequence["_File"], affix: Affix) -> int:
+    return sum(affix.bare(file.stem) is not None for file in files)
 
 
 class _File(NamedTuple):
@@ -158,11 +132,6 @@ def _all_ways(sides: _Sides, endings: Sequence[Affix]) -> list[NamePairs]:
     return [_paired(sides, one, other) for (one, other), count in hits.most_common(TRIED) if count]
 
 
-def _worse(one: NamePairs) -> tuple[int, int]:
-    """Few pairs, and of equally many the longer rule."""
-    return -len(one.pictures), sum(map(len, (*one.mask_affix, *one.picture_affix)))
-
-
 def _as_told(sides: _Sides, told: str) -> NamePairs:
     affix = _told_affix(told)
     masks = [file for file in sides.masks if affix.bare(file.stem) is not None]
@@ -170,25 +139,11 @@ def _as_told(sides: _Sides, told: str) -> NamePairs:
         first = next((f"; the first is {file.name}" for file in sides.masks), "")
         raise SettingsError(f"--mask-suffix {told!r}: no mask is called so{first}")
     found = _all_ways(sides._replace(masks=masks), [affix])
-    best = min(found, key=_worse, default=NamePairs(affix, Affix(), [], {}))
+    best = min(found, key=lambda one: one.way.rank, default=NamePairs(affix, Affix(), [], {}))
     is_alone = frozenset(file.name for file in masks)
     kept = [name for name in best.masks if name in is_alone] or [file.name for file in masks]
     taken = {*kept, *best.pictures.values()}
     return replace(best, masks=kept, others=sum(file.name not in taken for file in sides.masks))
-
-
-def _refuse_rival(best: NamePairs, found: Sequence[NamePairs]) -> None:
-    """Masks of two kinds for the same pictures: which is meant cannot be told from names."""
-    rivals = {
-        str(one.mask_affix): one.mask_affix
-        for one in found
-        if one.picture_affix == best.picture_affix and len(one.pictures) * 2 > len(best.pictures)
-    }
-    if len(rivals) > 1:
-        raise SettingsError(
-            f"masks are called {' and '.join(sorted(rivals))} beside the same pictures: say which "
-            "are meant with --mask-suffix"
-        )
 
 
 def _told_affix(told: str) -> Affix:
@@ -203,17 +158,8 @@ def _affixes(files: Sequence[_File]) -> list[Affix]:
     counts: Counter[Affix] = Counter()
     stems = {file.stem for file in files}
     for stem in stems:
-        counts.update(_affixes_of(stem))
-    least = 1 if len(stems) <= FEW else SHARE * len(stems)
-    return [Affix(), *(affix for affix, count in counts.items() if count >= least)]
-
-
-def _affixes_of(stem: str) -> Iterator[Affix]:
-    for match in _SUFFIX.finditer(stem, 1):
-        yield Affix(suffix=stem[match.start() :])
-    for match in _PREFIX.finditer(stem, 1):
-        if any(map(str.isalpha, stem[: match.start()])):
-            yield Affix(prefix=stem[: match.start()])
+        counts.update(affixes_of(stem))
+    return [Affix(), *(one for one, count in counts.items() if is_frequent(count, len(stems)))]
 
 
 def _paired(sides: _Sides, mask_affix: Affix, picture_affix: Affix) -> NamePairs:

@@ -1,19 +1,22 @@
 """The files of a dataset under one root, be it a folder on any filesystem, a zip or a tar."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import filterfalse
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Final, Protocol, cast, overload
 
 import pyarrow as pa
 from pyarrow import fs
 
 from maskmill.pipeline.pictures.names import IMAGE_EXTENSIONS, extension_of, is_hidden
 from maskmill.pipeline.storage.archives import TarArchive, ZipArchive, safe_member_name
-from maskmill.pipeline.storage.filesystems import resolve
+from maskmill.pipeline.storage.filesystems import infos_of, resolve
+from maskmill.pipeline.storage.sorted_table import row_tables
 from maskmill.schemas.errors import DocumentFailure, ErrorCode, SettingsError
+
+_NAMES: Final = pa.schema([("name", pa.string())])
+_AT_ONCE: Final = 8192
 
 
 class FileTree(Protocol):
@@ -35,7 +38,7 @@ class FileTree(Protocol):
         """Names of the files and folders at the top; of one selected file only that."""
         ...
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """Every file but hidden ones, sorted."""
         ...
 
@@ -64,18 +67,53 @@ class FileTree(Protocol):
         ...
 
 
+class _SortedNames(Sequence[str]):
+    """Names in their order, as one column: a third of what they take as texts of Python's own."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        tables = row_tables(((name,) for name in names), _NAMES)
+        column = pa.concat_tables([_NAMES.empty_table(), *tables])["name"].combine_chunks()
+        self._column = column.sort()
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        return str(self._column[place].as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), _AT_ONCE):
+            yield from self._column.slice(first, _AT_ONCE).to_pylist()
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
     """The files of a tree, sorted, those that are hidden apart."""
 
-    shown: tuple[str, ...]
+    shown: Sequence[str]
     hidden: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> "_Names":
-        every = sorted(names)
-        hidden = tuple(filter(is_hidden, every))
-        return cls(tuple(filterfalse(is_hidden, every)) if hidden else tuple(every), hidden)
+    def of(cls, names: Iterable[str], keep: Callable[[Iterable[str]], Sequence[str]]) -> "_Names":
+        """``keep`` makes a sorted sequence."""
+        hidden: list[str] = []
+
+        def some() -> Iterator[str]:
+            for name in names:
+                if is_hidden(name):
+                    hidden.append(name)
+                else:
+                    yield name
+
+        return cls(keep(some()), tuple(sorted(hidden)))
 
 
 class FolderTree:
@@ -102,10 +140,11 @@ class FolderTree:
     def _names(self) -> "_Names":
         selector = fs.FileSelector(self._root or "/", recursive=True)
         start = len(self._root) + 1
-        found = self._filesystem.get_file_info(selector)
-        return _Names.of(info.path[start:] for info in found if info.type == fs.FileType.File)
+        found = infos_of(self._filesystem, selector)
+        files = (info.path[start:] for info in found if info.type == fs.FileType.File)
+        return _Names.of(files, _SortedNames)
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """Every file under the root, sorted."""
         return self._names.shown
 
@@ -156,13 +195,13 @@ class ArchiveTree:
 
     @cached_property
     def _names(self) -> "_Names":
-        return _Names.of(member.name for member in self._archive.members())
+        return _Names.of((member.name for member in self._archive.members()), sorted)
 
     def tops(self) -> frozenset[str]:
         """First parts of the members' names."""
         return frozenset(name.partition("/")[0] for name in self.names())
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """Every regular member, sorted."""
         return self._names.shown
 

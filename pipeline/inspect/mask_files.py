@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from maskmill.pipeline.audit.pairing import SUFFIXES
+from maskmill.pipeline.audit.pair_rules import SUFFIXES
 from maskmill.pipeline.datasets.picture_sizes import picture_beside, picture_size
 from maskmill.pipeline.datasets.trees import FileTree
 from maskmill.pipeline.pictures.names import LOSSY_EXTENSIONS, MASK_EXTENSIONS

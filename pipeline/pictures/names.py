@@ -32,9 +32,14 @@ EXACT_MASK_EXTENSIONS: Final = tuple(
 """Those of them that keep every pixel."""
 
 
+_SHADOW: Final = "__MACOSX"
+
+
 def is_hidden(name: str) -> bool:
     """True where the file or a folder on the way starts with a dot, or is macOS's shadow."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    if not (name.startswith(".") or "/." in name or _SHADOW in name):
+        return False  # most names, at once
+    return any(part.startswith(".") or part == _SHADOW for part in PurePosixPath(name).parts)
 
 
 def extension_of(name: str) -> str:

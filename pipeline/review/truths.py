@@ -85,7 +85,8 @@ def paired_truths(source: str, truth: str, labels: LabelMap) -> Truths:
     options = AuditOptions(predictions=source, truth=truth)
     plan = plan_audit(options, RunLayout(source), None)
     _refuse_other_classes(truth, plan.audit.labels, labels)
-    return Truths(plan.audit, plan.manifest.to_pylist())
+    rows = (row for table in plan.manifest.tables() for row in table.to_pylist())
+    return Truths(plan.audit, rows)
 
 
 def audit_settings(record: RunRecord) -> AuditSettings:

@@ -11,9 +11,9 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,16 @@ from maskmill.schemas.tables.columns import undescribed
 PART_BLOCKS: Final = 1024
 
 _FOLDER = RunLayout.manifest.rpartition("/")[0]
+
+
+class RowsDigest(Protocol):
+    """A hash of a manifest's rows in order, of what makes them the same inputs."""
+
+    def add(self, manifest: pa.Table) -> None:
+        """The next rows."""
+
+    def hexdigest(self) -> str:
+        """The hash of what has come so far."""
 
 
 class InputsDigest:
@@ -49,21 +59,24 @@ class InputsDigest:
 
 
 class ManifestSpool:
-    """A manifest that is not in its run yet: its parts, in a temporary folder."""
+    """A manifest that is not in its run yet: its parts, in a temporary folder.
 
-    def __init__(self, schema: pa.Schema) -> None:
+    Args:
+        schema: of its rows.
+        digest: what hashes them; None for :class:`InputsDigest`.
+    """
+
+    def __init__(self, schema: pa.Schema, digest: RowsDigest | None = None) -> None:
         self._schema, self._plain = schema, undescribed(schema)
         self._folder = tempfile.TemporaryDirectory(prefix="maskmill-manifest-")
         self._writer: pq.ParquetWriter | None = None
-        self._digest = InputsDigest()
+        self._digest = digest or InputsDigest()
         self.sizes: list[int] = []
 
     def add(self, block: pa.Table) -> None:
         """The next block."""
         if len(self.sizes) % PART_BLOCKS == 0:
-            self.close()
-            path = self._path(len(self.sizes))
-            self._writer = pq.ParquetWriter(path, self._plain, compression="zstd")
+            self._begin_part()
         assert self._writer is not None
         self._writer.write_table(block.cast(self._plain))
         self._digest.add(block)
@@ -71,8 +84,16 @@ class ManifestSpool:
 
     def close(self) -> None:
         """All blocks are there."""
+        if self._writer is None:
+            self._begin_part()
+        assert self._writer is not None
+        self._writer.close()
+
+    def _begin_part(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        path = self._path(len(self.sizes))
+        self._writer = pq.ParquetWriter(path, self._plain, compression="zstd")
 
     @property
     def num_rows(self) -> int:
@@ -81,7 +102,7 @@ class ManifestSpool:
 
     @property
     def sha256(self) -> str:
-        """See :class:`InputsDigest`."""
+        """Of the rows, as the digest has it."""
         return self._digest.hexdigest()
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -100,7 +121,7 @@ class ManifestSpool:
         others continue it. None of an earlier attempt is left behind the last one.
         """
         layout.filesystem.create_dir(layout.path(_FOLDER))
-        firsts = range(0, len(self.sizes), PART_BLOCKS)
+        firsts = range(0, max(1, len(self.sizes)), PART_BLOCKS)
         layout.delete(part_path(firsts[-1] + PART_BLOCKS))
         for first in (*firsts[1:], 0):
             with Path(self._path(first)).open("rb") as part:
@@ -159,6 +180,13 @@ def read_manifest(layout: RunLayout, columns: list[str] | None = None) -> pa.Tab
 def num_inputs(layout: RunLayout) -> int:
     """Items of a run's manifest, by the footers of its parts."""
     return sum(part.metadata.num_rows for part in _parts(layout))
+
+
+def delete_manifest(layout: RunLayout) -> None:
+    """Take a manifest out of a run folder, with all its parts."""
+    parts = takewhile(layout.exists, map(part_path, count(0, PART_BLOCKS)))
+    for part in reversed(list(parts)):
+        layout.delete(part)
 
 
 def part_path(first: int) -> str:

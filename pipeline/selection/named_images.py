@@ -25,7 +25,7 @@ from maskmill.pipeline.pictures.names import MASK_EXTENSIONS, extension_of, stem
 from maskmill.pipeline.sources.name_list import place_of
 from maskmill.pipeline.sources.text_list import folder_of, lines_and_root
 from maskmill.pipeline.storage.filesystems import is_uri
-from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables
+from maskmill.pipeline.storage.sorted_table import SortedTable, row_tables, rows_of
 from maskmill.schemas.errors import SettingsError
 
 LIST_EXTENSIONS: Final = (".txt", ".lst")
@@ -137,7 +137,7 @@ def find_named(names: Names, images: Iterable[pa.Table], *, option: str) -> Foun
     chosen = np.zeros(search.images, np.bool_)
     ways: Counter[int] = Counter()
     missing, first_missing = search.names, 0
-    for position, rows in groupby(_rows(hits), key=itemgetter(0)):
+    for position, rows in groupby(rows_of(hits), key=itemgetter(0)):
         _, _, way, image, alike = min(rows, key=itemgetter(1))
         if way == _BY_STEM and alike > 1:
             raise SettingsError(
@@ -176,7 +176,7 @@ class _Search:
     def hits(self) -> Iterator[pa.Table]:
         """Rows of _HITS: all that a name fits."""
         texts = SortedTable(self._texts(), _TEXTS, by="text")
-        rows = (row for table in texts.alike() for row in _rows([table]))
+        rows = rows_of(texts.alike())
         every = (
             (name, rank, way, images[-1], len(images))
             for _, group in groupby(rows, key=itemgetter(0))
@@ -231,11 +231,6 @@ def _sides(rows: Iterable[tuple[Any, ...]]) -> tuple[list[int], list[tuple[int, 
         else:
             names.append((name, rank, way))
     return sorted(images), names
-
-
-def _rows(tables: Iterable[pa.Table]) -> Iterator[tuple[Any, ...]]:
-    for table in tables:
-        yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _of_list(source: str) -> Iterator[Name]:

@@ -112,10 +112,22 @@ def bucket_place(filesystem: fs.FileSystem, path: str) -> "tuple[Bucket, str] | 
 
 
 def infos_of(filesystem: fs.FileSystem, selector: fs.FileSelector) -> Iterator[fs.FileInfo]:
-    """As ``get_file_info`` of a selector, one after the other: a bucket's are not held at once."""
+    """As ``get_file_info`` of a selector, in no order; those of buckets and disks are not held."""
     if bucket_place(filesystem, selector.base_dir) is not None:
         return filesystem.handler.infos(selector)  # type: ignore[no-any-return]
+    if selector.recursive and isinstance(filesystem, fs.LocalFileSystem):
+        return _infos_below(filesystem, selector)
     return iter(filesystem.get_file_info(selector))
+
+
+def _infos_below(filesystem: fs.FileSystem, selector: fs.FileSelector) -> Iterator[fs.FileInfo]:
+    folders = [selector.base_dir]
+    while folders:
+        one = fs.FileSelector(folders.pop(), allow_not_found=selector.allow_not_found)
+        for info in filesystem.get_file_info(one):
+            yield info
+            if info.type == fs.FileType.Directory:
+                folders.append(info.path)
 
 
 def join_uri(root: str, key: str) -> str:

@@ -26,6 +26,12 @@ def row_tables(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[p
         yield pa.table(list(zip(*chunk, strict=True)), schema=schema)
 
 
+def rows_of(tables: Iterable[pa.Table]) -> Iterator[tuple[Any, ...]]:
+    """The rows of tables, each a value per column: what :func:`row_tables` was given."""
+    for table in tables:
+        yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
 class SortedTable:
     """Rows by one column without nulls, ascending (text by code points); as often as asked for.
 
@@ -44,6 +50,8 @@ class SortedTable:
         parts: list[pa.Table] = []
         held = 0
         for table in tables:
+            if not table.num_rows:
+                continue
             parts.append(table)
             held += table.nbytes
             self.num_rows += table.num_rows
@@ -73,9 +81,10 @@ class SortedTable:
 
     def filtered(self, wanted: npt.NDArray[np.bool_]) -> "SortedTable":
         """The rows of which ``wanted`` says so, in the order they come here."""
-        return SortedTable(self._filtered(wanted), self.schema, by=self._by)
+        return SortedTable(self.chosen(wanted), self.schema, by=self._by)
 
-    def _filtered(self, wanted: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+    def chosen(self, wanted: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+        """The same, gone through once, some at a time."""
         first = 0
         for table in self:
             yield table.filter(pa.array(wanted[first : first + table.num_rows]))

@@ -301,7 +301,8 @@ def test_cityscapes_numberings_are_not_mixed_up(tmp_path, labels, kind, fits):
     sides = {"predictions": str(tmp_path / "p"), "truth": str(tmp_path / "t")}
     job = AuditJob(options=AuditOptions(**sides, labels=labels), out=str(tmp_path / "out"))
     if fits:
-        assert job.plan(None).manifest["error_code"].to_pylist() == [None]
+        (table,) = job.plan(None).manifest.tables(["error_code"])
+        assert table.to_pylist() == [{"error_code": None}]
     else:
         with pytest.raises(SettingsError, match=f"holds {kind}"):
             job.plan(None)

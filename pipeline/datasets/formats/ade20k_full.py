@@ -180,7 +180,7 @@ def _refuse_unknown(unknown: list[int], name: str, context: ReadContext) -> None
 
 def recognise(tree: FileTree) -> str | None:
     """A ``*_seg.png`` with its list beside it."""
-    names = set(tree.names())
+    names = {name for name in tree.names() if name.endswith((SUFFIX, *LISTS))}
     for name in names:
         stem = name.removesuffix(SUFFIX)
         if stem != name and any(stem + ending in names for ending in LISTS):

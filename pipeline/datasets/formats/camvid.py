@@ -178,6 +178,8 @@ def recognise(tree: FileTree) -> str | None:
     subsets = _subsets(tree)
     if subsets and COLORS in tree.tops():
         return f"{COLORS} beside folders …annot"
+    if not subsets:
+        return None
     stems = {posixpath.splitext(name)[0] for name in tree.names()}
     for subset in subsets:
         start = f"{subset}annot/"

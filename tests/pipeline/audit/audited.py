@@ -2,26 +2,32 @@
 
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+
 from maskmill.pipeline.audit.job import ROWS
 from maskmill.pipeline.audit.manifest import audit_layout, pair_manifest
 from maskmill.pipeline.audit.operator import AuditPairs, AuditSettings
 from maskmill.pipeline.runs.commit import CommitItems
-from maskmill.pipeline.runs.manifest import put_manifest, sizes_of
 from maskmill.pipeline.runs.pending import pending_blocks
 from maskmill.schemas.tables.audit import PAIRS
 
 
-def with_manifest(layout, rows, block_pairs=3):
-    """The manifest of PAIRS rows, in its place."""
+def manifest_of(rows, block_pairs=3, **options):
+    """The manifest of PAIRS rows, which may lack columns."""
     rows = [dict.fromkeys(PAIRS.names) | row for row in rows]
-    manifest = pair_manifest(rows, block_pairs)
-    put_manifest(layout, manifest)
+    return pair_manifest([pa.Table.from_pylist(rows, schema=PAIRS)], block_pairs, **options)
+
+
+def with_manifest(layout, rows, block_pairs=3):
+    """The same, in its place."""
+    manifest = manifest_of(rows, block_pairs)
+    manifest.put(layout)
     return manifest
 
 
 def pending_of(layout, manifest, **options):
     """What is still to do of it."""
-    return pending_blocks(layout, sizes_of(manifest), ROWS, **options)
+    return pending_blocks(layout, manifest.sizes, ROWS, **options)
 
 
 def operator(layout, settings: AuditSettings, session="one"):

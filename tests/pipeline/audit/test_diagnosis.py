@@ -7,9 +7,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from maskmill.pipeline.audit.document import audit_document
+from maskmill.pipeline.audit.mask_files import MaskFile
 from maskmill.pipeline.audit.operator import AuditSettings
 from maskmill.pipeline.audit.pair import Measures
-from maskmill.pipeline.audit.pairing import MaskFile, pair_masks
+from maskmill.pipeline.audit.pairing import pair_masks
 from maskmill.pipeline.audit.tally import AuditTally
 from maskmill.schemas.labels import builtin
 from tests.pipeline.audit.audited import audited
@@ -60,7 +61,7 @@ def audit(tmp_path):
         rows = audited(rows, settings)
         tally = AuditTally(LABELS, sum(row["status"] == "ok" for row in rows), resamples=100)
         tally.add(rows)
-        tally.look_closer(settings, lambda pair_id: rows[pair_id - 1]["key"])
+        tally.look_closer(settings)
         document = audit_document(tally, {"seed": 0}, {"rules": dict(pairing.rules)})
         json.dumps(document, allow_nan=False)
         return document

@@ -1,8 +1,11 @@
 """The work list of an audit: blocks, what is pending, and what makes a run the same run."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -13,12 +16,24 @@ from maskmill.pipeline.audit.manifest import (
     refuse_changed_masks,
 )
 from maskmill.pipeline.audit.operator import AuditSettings
-from maskmill.pipeline.runs.manifest import sizes_of
+from maskmill.pipeline.runs.manifest import (
+    delete_manifest,
+    manifest_block,
+    manifest_blocks,
+    num_inputs,
+    put_manifest,
+)
 from maskmill.schemas.errors import RunRefused
 from maskmill.schemas.labels import LabelMap
 from maskmill.schemas.tables.audit import AUDIT, PAIR_MANIFEST, PAIRS
 from maskmill.schemas.tables.blocks import TALLY
-from tests.pipeline.audit.audited import audit_rows, operator, pending_of, with_manifest
+from tests.pipeline.audit.audited import (
+    audit_rows,
+    manifest_of,
+    operator,
+    pending_of,
+    with_manifest,
+)
 
 LABELS = LabelMap.from_names("three", ["ground", "cat", "dog"])
 SETTINGS = AuditSettings(labels=LABELS)
@@ -53,10 +68,12 @@ def pending(layout, manifest, **options):
 
 
 def test_blocks_hold_consecutive_pairs(masks):
-    manifest = pair_manifest(iter(masks), 3)
-    assert manifest.schema == PAIR_MANIFEST
-    assert manifest["block"].to_pylist() == [0, 0, 0, 1, 1, 1, 2]
-    assert sizes_of(manifest) == [3, 3, 1] and sizes_of(pair_manifest([], 3)) == []
+    manifest = manifest_of(masks)
+    rows = pa.concat_tables(manifest.tables())
+    assert rows.schema == PAIR_MANIFEST and rows["block"].to_pylist() == [0, 0, 0, 1, 1, 1, 2]
+    assert manifest.sizes == [3, 3, 1] and manifest_of([]).sizes == []
+    halves = [rows.select(PAIRS.names).slice(*part) for part in ((0, 2), (2, 0), (2, 5))]
+    assert pa.concat_tables(pair_manifest(halves, 3).tables()).equals(rows)
 
 
 def test_a_committed_block_is_done_and_nothing_else(masks, tmp_path):
@@ -84,7 +101,7 @@ def test_the_same_rows_however_often_it_was_stopped(masks, tmp_path):
 def test_failed_pairs_are_done_again_when_asked(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
     audit_rows(layout, masks, SETTINGS)
-    manifest = pair_manifest(masks, 3)
+    manifest = manifest_of(masks)
     assert pending(layout, manifest) == {}
     assert pending(layout, manifest, retry_failed=True) == {0: [3], 1: [6]}
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
@@ -96,9 +113,9 @@ def test_failed_pairs_are_done_again_when_asked(masks, tmp_path):
 
 def test_the_identity_is_of_names_and_settings(masks):
     def identity(rows=masks, **settings):
-        return audit_identity(AuditSettings(labels=LABELS, **settings), pair_manifest(rows, 3), 3)
+        return audit_identity(AuditSettings(labels=LABELS, **settings), manifest_of(rows), 3)
 
-    assert identity() == identity(iter(masks))
+    assert identity() == identity(list(masks))
     assert identity(ignore=(2,)) != identity() and identity(resize=True) != identity()
     assert identity(masks[:-1]) != identity()
 
@@ -107,19 +124,20 @@ def test_masks_made_anew_are_refused_unless_they_had_failed(masks, tmp_path):
     layout = audit_layout(str(tmp_path / "out"))
     audit_rows(layout, masks, SETTINGS)
     (tmp_path / "prediction/3.png").write_bytes((tmp_path / "truth/3.png").read_bytes())
-    mended = pair_manifest(masks, 3)
+    mended = manifest_of(masks)
     refuse_changed_masks(layout, mended, retry_failed=True)
     with pytest.raises(RunRefused, match="1 pair has changed since, first 3"):
         refuse_changed_masks(layout, mended, retry_failed=False)
     status = (tmp_path / "truth/5.png").stat()
     os.utime(tmp_path / "truth/5.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.raises(RunRefused, match="first 5"):
-        refuse_changed_masks(layout, pair_manifest(masks, 3), retry_failed=True)
+        refuse_changed_masks(layout, manifest_of(masks), retry_failed=True)
 
 
 def stamp_of(uri, **options):
     row = dict.fromkeys(PAIRS.names) | {"pair_id": 1, "key": "1", "truth_uri": str(uri)}
-    return pair_manifest([row], 3, **options)["stamp"][0].as_py()
+    (table,) = manifest_of([row], **options).tables(["stamp"])
+    return table["stamp"][0].as_py()
 
 
 def test_a_stamp_looks_into_datasets_and_at_containers(tmp_path):
@@ -142,3 +160,60 @@ def test_what_an_audit_writes_into_a_dataset_does_not_change_it(tmp_path):
     (out / "run.json").write_text("{}")
     assert stamp_of(tmp_path) != before
     assert stamp_of(tmp_path, out=str(out)) == before
+
+
+def test_the_manifest_of_an_earlier_version_is_gone_on_with(masks, tmp_path):
+    """One file of all blocks, however many; now it is in parts, which hold the same rows."""
+    layout = audit_layout(str(tmp_path / "out"))
+    rows = [masks[0] | {"pair_id": number, "key": f"{number:05}"} for number in range(1, 1101)]
+    manifest = manifest_of(rows, 1)
+    everything = pa.concat_tables(manifest.tables())
+    put_manifest(layout, everything)
+    assert num_inputs(layout) == 1100
+    refuse_changed_masks(layout, manifest, retry_failed=False)
+    manifest.put(layout)
+    assert len(list((tmp_path / "out/manifest").iterdir())) == 2
+    assert pa.concat_tables(manifest_blocks(layout)).equals(everything)
+    assert [manifest_block(layout, block)[0]["pair_id"] for block in (0, 1050, 1099)] == [
+        1, 1051, 1100,
+    ]  # fmt: skip
+    delete_manifest(layout)
+    assert list((tmp_path / "out/manifest").iterdir()) == []
+
+
+BUDGET = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from maskmill.pipeline.audit.companions import Companions
+from maskmill.pipeline.audit.mask_files import MaskFile, MaskFiles
+from maskmill.pipeline.audit.pairing import pair_masks
+
+form, count = sys.argv[1], int(sys.argv[2])
+root = "s3://bucket/" + "a-long-way-down/" * 6
+
+def files(form):
+    names = (form.format(number) for number in range(count))
+    return MaskFiles.of(MaskFile(name, root + name) for name in names)
+
+pairs = pair_masks(files("photo_{:010}.png"), files(form)).pairs
+uris = Companions(files("x/photo_{:010}.jpg")).uris(pairs)
+for table in pairs.tables():
+    found = uris(table.num_rows).null_count
+    assert found == 0 and table["error_code"].null_count == table.num_rows
+status = Path("/proc/self/status").read_text()
+print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("form", ["photo_{:010}.png", "truth of photo_{:010}.png"])
+def test_memory_does_not_grow_with_the_pairs(form):
+    """120,000 pairs more, with a picture each: 200 MB if they were held."""
+    peaks = []
+    for count in (120_000, 240_000):
+        command = [sys.executable, "-c", BUDGET, form, str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / 1024)
+    assert peaks[1] - peaks[0] < 50, peaks

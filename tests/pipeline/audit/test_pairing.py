@@ -1,19 +1,17 @@
 """Pairing: every file ends in exactly one row, under the rules that are written down."""
 
+from collections import Counter
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.audit.pairing import (
-    SHARED_ENDING,
-    MaskFile,
-    find_picture,
-    index_by_picture,
-    pair_masks,
-    stem_path,
-    without_role,
-)
+from maskmill.pipeline.audit.companions import Companions
+from maskmill.pipeline.audit.mask_files import MaskFile, MaskFiles
+from maskmill.pipeline.audit.pair_rules import SHARED_ENDING, stem_path, without_role
+from maskmill.pipeline.audit.pairing import pair_masks
 from maskmill.schemas.errors import ErrorCode
+from tests.pipeline.audit.held_pairing import held_pairs
 
 
 def files(*keys):
@@ -40,16 +38,17 @@ def test_rules(prediction, truth, rule):
     pairing = pair_masks(files(prediction), files(truth))
     assert matched(pairing) == [(prediction, truth)]
     assert pairing.rules == {rule: 1}
-    assert pairing.pairs[0].key == stem_path(truth)
+    assert [pair.key for pair in pairing.pairs] == [stem_path(truth)]
 
 
 def test_missing_files_are_rows():
     pairing = pair_masks(files("a.png", "c.png"), files("a.png", "b.png"))
-    problems = {pair.key: pair.problem for pair in pairing.pairs}
+    pairs = list(pairing.pairs)
+    problems = {pair.key: pair.problem for pair in pairs}
     assert problems == {
         "a": None, "b": ErrorCode.MISSING_PREDICTION, "c": ErrorCode.MISSING_TRUTH,
     }  # fmt: skip
-    assert "b.png: no prediction" in pairing.pairs[1].message
+    assert "b.png: no prediction" in pairs[1].message
 
 
 def test_the_exact_path_wins_over_looser_rules():
@@ -93,14 +92,13 @@ def test_numbers_are_no_ending():
 def test_names_with_dots():
     pairing = pair_masks(files("frame.001", "frame.002.png"), files("frame.001.tif", "frame.002"))
     assert len(matched(pairing)) == 2
-    index = index_by_picture(files("frame.001.jpg", "frame.002.jpg"))
-    assert find_picture("frame.002", index).key == "frame.002.jpg"
+    assert picture_of("frame.002", files("frame.001.jpg", "frame.002.jpg")) == "frame.002.jpg"
 
 
 def test_two_candidates_are_said_and_not_guessed():
     pairing = pair_masks(files("x.png", "x.tif"), files("x.png"))
     assert [pair.problem for pair in pairing.pairs] == [ErrorCode.AMBIGUOUS_PAIR] * 3
-    assert "2 predictions (x.png, x.tif)" in pairing.pairs[0].message
+    assert "2 predictions (x.png, x.tif)" in next(iter(pairing.pairs)).message
     pairing = pair_masks(files("p/x.png"), files("a/x.png", "b/x.png"))
     assert {pair.problem for pair in pairing.pairs} == {ErrorCode.AMBIGUOUS_PAIR}
 
@@ -128,30 +126,77 @@ def test_a_name_that_is_only_an_ending_keeps_it():
 
 
 def test_empty_sides():
-    assert pair_masks([], []).pairs == ()
+    assert list(pair_masks([], []).pairs) == []
 
 
-NAMES = st.lists(
-    st.from_regex(r"[ab]{1,2}(/[xy]{1,2})?(_gt|_pred|_L)?\.(png|tif)", fullmatch=True),
-    unique=True, max_size=8,
-)  # fmt: skip
-
-
-@given(NAMES, NAMES)
-def test_no_file_is_lost_or_used_twice(predictions, truths):
-    pairing = pair_masks(files(*predictions), files(*truths))
-    left = [pair.prediction.key for pair in pairing.pairs if pair.prediction]
-    right = [pair.truth.key for pair in pairing.pairs if pair.truth]
-    assert sorted(left) == sorted(predictions) and sorted(right) == sorted(truths)
-    for pair in pairing.pairs:
-        assert (pair.problem is None) == (pair.prediction is not None and pair.truth is not None)
-    assert sum(pairing.rules.values()) == len(matched(pairing))
+def picture_of(key, pictures):
+    """The key of the picture that a pair with this prediction asks for."""
+    pairs = pair_masks([MaskFile(key, "")], []).pairs
+    (uri,) = Companions(MaskFiles.of(pictures)).uris(pairs)(1).to_pylist()
+    return uri and uri.removeprefix("/data/")
 
 
 def test_pictures_are_found_by_the_same_rules():
-    index = index_by_picture(files("val/a_leftImg8bit.jpg", "b.jpg", "p/c.jpg", "q/c.jpg"))
-    assert find_picture("val/a_gtFine_labelIds", index).key == "val/a_leftImg8bit.jpg"
-    assert find_picture("x/b", index).key == "b.jpg"
-    assert find_picture("q/c", index).key == "q/c.jpg"
-    assert find_picture("c", index) is None  # two pictures of that name
-    assert find_picture("zzz", index) is None
+    pictures = files("val/a_leftImg8bit.jpg", "b.jpg", "p/c.jpg", "q/c.jpg")
+    assert picture_of("val/a_gtFine_labelIds", pictures) == "val/a_leftImg8bit.jpg"
+    assert picture_of("x/b", pictures) == "b.jpg"
+    assert picture_of("q/c", pictures) == "q/c.jpg"
+    assert picture_of("c", pictures) is None  # two pictures of that name
+    assert picture_of("zzz", pictures) is None
+
+
+STEMS = st.from_regex(r"[aAé]{1,2}(_[ab]{1,2}|-x|_color|_labelIds|_labelTrainIds|_gt|_pred)?")
+FRAMES = st.from_regex(r"ulm_000000_00000[1-3](_gtFine_labelIds|_gtFine_color|_net)?")
+HOSTILE = st.lists(
+    st.tuples(
+        st.sampled_from(["", "x/", "y/", "x/y/"]),
+        st.one_of(
+            *(one.filter(lambda name: "\n" not in name) for one in (STEMS, FRAMES)),
+            st.sampled_from(["_mask", "a.b", "mask_1", "mask_2", "1", "2"]),
+        ),
+        st.sampled_from([".png", ".PNG", ".tif", ".json", ""]),
+    ).map("".join),
+    unique=True, max_size=14,
+)  # fmt: skip
+
+
+@given(predictions=HOSTILE, truths=HOSTILE, train_ids=st.booleans())
+@settings(deadline=None, max_examples=80)
+def test_pairs_are_those_of_dictionaries(predictions, truths, train_ids):
+    """The same files, order, problems and counts as where every name is held."""
+    pairing = pair_masks(files(*predictions), files(*truths), train_ids=train_ids)
+    found = [
+        (pair.key, *(one and one.key for one in (pair.prediction, pair.truth)), pair.problem)
+        for pair in pairing.pairs
+    ]
+    expected, skipped = held_pairs(predictions, truths, train_ids=train_ids)
+    assert [(*keys, code and code.value) for *keys, code in found] == expected
+    assert pairing.not_considered == Counter(skipped)
+    assert list(pairing.not_considered) == list(dict.fromkeys(skipped))
+    used = [[row[side] for row in found if row[side]] for side in (1, 2)]
+    assert len(used[0] + used[1]) + len(skipped) == len(predictions) + len(truths)
+    assert set(used[0]) <= set(predictions) and set(used[1]) <= set(truths)
+    problems = Counter(code for *_, code in found if code)
+    assert pairing.problems == problems
+    assert sum(pairing.rules.values()) == len(found) - sum(problems.values())
+
+
+def test_many_pairs_and_a_name_that_thousands_have():
+    """More than is held at once, of every outcome; names of a rule meet where tables end."""
+    predictions = [f"p/{number:05}.png" for number in range(0, 9000, 2)]
+    predictions += [f"{number}/same.png" for number in range(5000)]
+    truths = [f"t/{number:05}_gt.png" for number in range(0, 9000, 3)]
+    truths += [f"x{number}/same_gt.tif" for number in range(4500)] + ["t/00002_label.png"]
+    pairing = pair_masks(files(*predictions), files(*truths))
+    found = [
+        (pair.key, *(one and one.key for one in (pair.prediction, pair.truth)), pair.problem)
+        for pair in pairing.pairs
+    ]
+    expected, _ = held_pairs(predictions, truths)
+    assert [(*keys, code and code.value) for *keys, code in found] == expected
+    assert pairing.problems[ErrorCode.AMBIGUOUS_PAIR] == 9500
+    (message,) = {pair.message for pair in pairing.pairs if pair.key == "x7/same_gt"}
+    assert message == (
+        "same: 5000 predictions (0/same.png, 1/same.png, 10/same.png, …) and 4500 truths "
+        "(x0/same_gt.tif, x1/same_gt.tif, x10/same_gt.tif, …) share this name; keep one of each"
+    )

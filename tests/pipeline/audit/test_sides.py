@@ -111,12 +111,12 @@ def test_a_prelabel_run_is_a_side(tmp_path):
     listing = list_side(out)
     assert [file.key for file in listing.files] == ["sub/0.jpg", "sub/1.jpg"]
     assert listing.side.labels == LABELS
-    assert listing.pictures["sub/1.jpg"] == "/photos/sub/1.jpg"
-    assert listing.confidences == {}
+    assert [one.uri for one in listing.pictures] == ["/photos/sub/0.jpg", "/photos/sub/1.jpg"]
+    assert len(listing.confidences) == 0
     rows = audit(listing, list_side(save_masks(tmp_path / "truth")), LABELS)
     assert [row["error_code"] for row in rows] == [None, None, "missing_prediction"]
     out = save_run(tmp_path / "soft run", soft=True)
-    soft = list_side(out).confidences["sub/1.jpg"]
+    (_, soft) = (one.uri for one in list_side(out).confidences)
     assert soft.startswith(str(tmp_path)) and "/soft/sub/1." in soft
 
 
@@ -155,7 +155,7 @@ def test_what_was_recognised_is_said_with_its_reason(tmp_path):
 
 def test_an_empty_folder_is_an_empty_side(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert list_side(str(tmp_path / "empty")).files == ()
+    assert list(list_side(str(tmp_path / "empty")).files) == []
     rows = audit(list_side(str(tmp_path / "empty")), list_side(save_masks(tmp_path / "t")), LABELS)
     assert [row["error_code"] for row in rows] == ["missing_prediction"] * 3
 

@@ -14,6 +14,8 @@ from PIL import Image
 import maskmill
 from maskmill.jobs.engines.choice import RunOptions
 from maskmill.jobs.run import run
+from maskmill.pipeline.audit.job import AuditJob
+from maskmill.pipeline.audit.plan import AuditOptions
 from maskmill.pipeline.runs.layout import RunLayout
 from maskmill.pipeline.runs.lock import run_lock
 from maskmill.pipeline.sources.frame_choice import FrameChoice
@@ -164,3 +166,30 @@ def test_a_block_costs_a_bucket_three_writes(place: str, proxy: FaultProxy, tmp_
     more = counts[1] - counts[0]
     assert more["PUT"] == 3 * 14  # a note, a shard, the rows
     assert sum(more.values()) / 14 <= 10
+
+
+def test_an_audit_of_two_sides_in_a_bucket_pairs_as_one_on_a_disk(place: str, tmp_path: Path):
+    """Sides, pictures and OUT on S3; the same names on disk give the same pairs."""
+    top, _, options = place.partition("?")
+    names = {"p": "a/{}_pred.png", "t": "{}.tif", "i": "far/{}.jpg"}
+    remote = {side: f"{top}/{side}?{options}" for side in names}
+    for side, form in names.items():
+        for number in range(5):
+            data = encode(np.full((8, 8), number, np.uint8), "TIFF" if side == "t" else "PNG")
+            RunLayout(remote[side]).write(form.format(number + (side == "t")), data)
+            RunLayout(str(tmp_path / side)).write(form.format(number + (side == "t")), data)
+    rows = []
+    for sides, out in (({one: str(tmp_path / one) for one in names}, str(tmp_path / "out")),
+                       (remote, f"{top}/out?{options}")):  # fmt: skip
+        asked = AuditOptions(
+            predictions=sides["p"], truth=sides["t"], images=sides["i"], labels="voc",
+            counts_only=True, resamples=10,
+        )  # fmt: skip
+        job = AuditJob(options=asked, out=out)
+        outcome = run(job, ONE_BY_ONE)
+        assert (outcome.ledger.ok, outcome.ledger.failed) == (4, 2)
+        steady = ["pair_id", "key", "error_code", "error_message", "cells", "image_sha256"]
+        rows.append(
+            [row for table in job.layout.committed_rows(steady) for row in table.to_pylist()]
+        )
+    assert rows[0] == rows[1] and all(row["image_sha256"] for row in rows[0] if row["cells"])
