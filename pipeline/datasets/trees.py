@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO, Final, Protocol, cast, overload
@@ -116,6 +117,16 @@ class _Names:
         return cls(keep(some()), tuple(sorted(hidden)))
 
 
+@contextmanager
+def _legible(uri: str) -> Iterator[None]:
+    """Names that Arrow cannot decode are refused in words."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        name = error.object.decode("utf-8", "backslashreplace")
+        raise SettingsError(f"{uri}: the name {name} is not UTF-8; rename the file") from error
+
+
 class FolderTree:
     """A folder on any pyarrow filesystem."""
 
@@ -130,7 +141,8 @@ class FolderTree:
     @cached_property
     def _tops(self) -> frozenset[str]:
         found = self._filesystem.get_file_info(fs.FileSelector(self._root or "/"))
-        return frozenset(info.base_name for info in found)
+        with _legible(self.uri):
+            return frozenset(info.base_name for info in found)
 
     def tops(self) -> frozenset[str]:
         """Files and folders directly under the root."""
@@ -142,7 +154,8 @@ class FolderTree:
         start = len(self._root) + 1
         found = infos_of(self._filesystem, selector)
         files = (info.path[start:] for info in found if info.type == fs.FileType.File)
-        return _Names.of(files, _SortedNames)
+        with _legible(self.uri):
+            return _Names.of(files, _SortedNames)
 
     def names(self) -> Sequence[str]:
         """Every file under the root, sorted."""
