@@ -19,7 +19,10 @@ MIN_CROSSED = 0.6  # mIoU of the two exchanged back, on average
 MIN_GAIN = 0.25  # of mIoU by exchanging back, on average
 MIN_OWN_GAIN = 0.05  # of each of the two
 
+_AT_ONCE = 128  # truths
+
 Scores = npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
@@ -46,15 +49,15 @@ def find_exchanges(
         return []
     scores = _mean_ious(suspects, num_classes)
     gain = scores - np.diagonal(scores)[:, None]
-    crossed, gains = (scores + scores.T) / 2, (gain + gain.T) / 2
-    fits = (crossed >= MIN_CROSSED) & (gains >= MIN_GAIN) & _fitting_sizes(suspects)
+    crossed = (scores + scores.T) / 2
+    fits = (crossed >= MIN_CROSSED) & _fitting_sizes(suspects)
+    fits &= (gain + gain.T) / 2 >= MIN_GAIN
     fits &= np.minimum(gain, gain.T) >= MIN_OWN_GAIN
+    ones, others = np.nonzero(np.triu(fits, 1))  # few, of very many
     found, used = [], set[int]()
-    for place in np.argsort(-np.where(fits, crossed, -1), axis=None, kind="stable"):
-        first, second = divmod(int(place), len(suspects))
-        if not fits[first, second]:
-            break
-        if first < second and not {first, second} & used:
+    for place in np.argsort(-crossed[ones, others], kind="stable"):
+        first, second = int(ones[place]), int(others[place])
+        if not {first, second} & used:
             used |= {first, second}
             found.append((suspects[first].key, suspects[second].key))
     return sorted(found)
@@ -87,20 +90,32 @@ def _mean_ious(suspects: list[_Suspect], num_classes: int) -> Scores:
 
     A pair of different sizes agrees with itself in nothing.
     """
-    truths = np.stack([one.truth.ravel() for one in suspects]).astype(np.int64)
-    predictions = np.stack([one.prediction.ravel() for one in suspects]).astype(np.int64)
+    truths = np.stack([one.truth.ravel() for one in suspects])
+    predictions = np.stack([one.prediction.ravel() for one in suspects])
+    present = np.union1d(np.unique(truths), np.unique(predictions))
+    classes = present[present < num_classes].tolist()
+    parts = (truths[first : first + _AT_ONCE] for first in range(0, len(truths), _AT_ONCE))
+    scores = np.concatenate([
+        _ious_of_some(part, predictions, classes, num_classes) for part in parts
+    ])  # fmt: skip
+    for place, one in enumerate(suspects):
+        if one.shapes[0] != one.shapes[1]:
+            scores[place, place] = 0
+    return scores
+
+
+def _ious_of_some(
+    truths: Pixels, predictions: Pixels, classes: list[int], num_classes: int
+) -> Scores:
+    """(n, N) of (n, P) and (N, P) pixels; classes one by one, as floating-point products."""
     known = (truths < num_classes).astype(np.float32)
-    sums, counts = np.zeros((2, len(suspects), len(suspects)), dtype=np.float32)
-    present = np.unique(np.concatenate([truths, predictions])).tolist()
-    for index in (index for index in present if index < num_classes):
+    sums, counts = np.zeros((2, len(truths), len(predictions)), dtype=np.float32)
+    for index in classes:
         truth = (truths == index).astype(np.float32)
         prediction = (predictions == index).astype(np.float32).T
         both = truth @ prediction
         either = np.sum(truth, axis=1)[:, None] + known @ prediction - both
         sums += np.divide(both, either, out=np.zeros_like(both), where=either > 0)
         counts += either > 0
-    scores = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
-    for place, one in enumerate(suspects):
-        if one.shapes[0] != one.shapes[1]:
-            scores[place, place] = 0
-    return scores
+    means: Scores = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    return means
